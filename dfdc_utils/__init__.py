@@ -1,0 +1,48 @@
+"""Deepfake detection on DFDC videos with a CNN-LSTM.
+
+Every name below is loaded when first used, so that `import dfdc_utils` takes milliseconds and no preprocessing worker
+ever loads TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_HOME = {
+    "read_catalog": "catalog",
+    "balance_classes": "catalog",
+    "split_by_original": "catalog",
+    "report_leaks": "catalog",
+    "make_sample": "sample",
+    "probe_video": "video",
+    "sample_frames": "video",
+    "load_detector": "faces",
+    "read_manifest": "processing",
+    "SequenceConfig": "processing",
+    "load_sequence": "sequences",
+    "make_dataset": "sequences",
+    "build_cnn_lstm": "models",
+    "load_model": "models",
+    "train": "training",
+    "score_videos": "results",
+    "summarise": "results",
+}
+_MODULES = (
+    *("catalog", "errors", "faces", "models", "plots", "processing", "results", "sample", "sequences"),
+    *("storage", "tracks", "training", "video", "widgets"),
+)
+
+__all__ = sorted([*_HOME, *_MODULES])  # noqa: PLE0605 (computed, so that there is one list)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"dfdc_utils.{name}")
+    if name in _HOME:
+        return getattr(importlib.import_module(f"dfdc_utils.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'dfdc_utils' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

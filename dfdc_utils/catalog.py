@@ -1,0 +1,224 @@
+"""DFDC folders and `metadata.json`: which videos there are, and who is derived from whom.
+
+A catalog is a table with one row a video. Everything later (selection, splits, leak checks) works on its columns:
+
+- `video`: the video's id, unique, safe as a folder name; `path`: its file; `part`: the folder it lies in;
+- `label`: `REAL`, `FAKE`, or empty where nothing says which;
+- `original`: the id of the video a fake was made from; a real video's own id;
+- `problem`: what is wrong with the entry itself (not listed, missing, outside the folder); empty for nearly all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dfdc_utils.errors import BrokenCatalog
+
+LABELS = ("REAL", "FAKE")
+COLUMNS = ("video", "path", "label", "original", "part", "problem")
+# Containers that FFmpeg reads and that cameras, phones and screen recorders write.
+VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".mts"})
+LONGEST_ID = 80  # characters; file systems allow 255 bytes, and a character may take four
+
+
+def read_catalog(location: str | Path) -> pd.DataFrame:
+    """Read every DFDC folder at or below `location` into one table, a row a video.
+
+    A folder's `metadata.json` gives labels and originals; videos that it does not list, or that lie in a folder without
+    one, are kept with an empty label. Entries that name no usable file are kept too, with the reason in `problem`.
+
+    Raises `BrokenCatalog` if there is no such folder, no video in it, or a `metadata.json` that is not DFDC's.
+    Source: the DFDC data set, Dolhansky et al. 2020, https://arxiv.org/abs/2006.07397. Taught in notebook 01.
+    """
+    top = Path(location)
+    if not top.is_dir():
+        raise BrokenCatalog(f"{location}: there is no such folder. Point `location` or DFDC_DATA at a DFDC folder.")
+    entries = [entry for folder, _, names in sorted(os.walk(top)) for entry in _read_part(top, Path(folder), names)]
+    if not entries:
+        raise BrokenCatalog(f"{location}: no video and no metadata.json in it. Unpack DFDC's parts there.")
+    catalog = pd.DataFrame(entries)
+    catalog["video"] = _unique_ids(catalog)
+    catalog["original"] = _original_ids(catalog)
+    return catalog.sort_values("video", ignore_index=True)[list(COLUMNS)]
+
+
+def balance_classes(table: pd.DataFrame, num_vids: int | None = None, *, seed: int = 0) -> pd.DataFrame:
+    """Choose at most `num_vids` videos, as many REAL as FAKE, at random but the same for the same `seed`.
+
+    Fakes of chosen originals come first, so that pairs stay together. The larger class is cut to the smaller one; a
+    table without any label is only cut to `num_vids`. Raises `ValueError` for `num_vids` below 2 or for a missing
+    class. Taught in notebook 01.
+    """
+    if num_vids is not None and num_vids < 2:
+        raise ValueError(f"num_vids={num_vids}: at least 2 videos are needed, one REAL and one FAKE")
+    shuffled = table.sample(frac=1, random_state=seed)
+    real, fake = (shuffled[shuffled["label"] == label] for label in LABELS)
+    if real.empty and fake.empty:
+        return shuffled.head(len(table) if num_vids is None else num_vids).sort_values("video", ignore_index=True)
+    if real.empty or fake.empty:
+        raise ValueError(f"there is no {'REAL' if real.empty else 'FAKE'} video to balance with: {_counts(table)}")
+    each = min(len(real), len(fake), len(table) if num_vids is None else num_vids // 2)
+    real = real.head(each)
+    paired = fake["original"].isin(real["video"])
+    # One fake of each chosen original before a second one of any.
+    turn = fake.groupby("original").cumcount()
+    fake = fake.assign(_paired=~paired, _turn=turn).sort_values(["_paired", "_turn"], kind="stable")
+    fake = fake.head(each).drop(columns=["_paired", "_turn"])
+    return pd.concat([real, fake]).sort_values("video", ignore_index=True)
+
+
+def split_by_original(
+    table: pd.DataFrame, *, test: float = 0.3, validation: float = 0.15, seed: int = 0
+) -> pd.DataFrame:
+    """Add a column `split` (`train`, `validation`, `test`), with a fake always on the side of its original.
+
+    `test` and `validation` are shares of the originals. Random splits put a fake and its original on different sides;
+    a model then recognises the scene instead of the fake. Raises `ValueError` if shares leave nothing to train on, if a
+    video has no label, or if there are too few originals to give each split both classes. Taught in notebook 03.
+    """
+    if not (0 < test < 1 and 0 < validation < 1 and test + validation < 1):
+        raise ValueError(
+            f"test={test} and validation={validation} must be positive shares that leave some for training"
+        )
+    if not table["label"].isin(LABELS).all():
+        unlabelled = table.loc[~table["label"].isin(LABELS), "video"]
+        raise ValueError(f"{len(unlabelled)} videos have no label, {unlabelled.iloc[0]} first: leave them out")
+    labels = table.groupby("original")["label"].agg(set)
+    order = labels.sort_index().sample(frac=1, random_state=seed)
+    # Families with both classes are dealt first: each split then has both as soon as it has one family.
+    order = order.iloc[np.argsort([-len(both) for both in order], kind="stable")]
+    shares = {"test": test, "validation": validation, "train": 1 - test - validation}
+    side: dict[str, str] = {}
+    held: dict[str, set[str]] = {split: set() for split in shares}
+    dealt = dict.fromkeys(shares, 0)
+    for original, family in order.items():
+        # A split that still lacks one of these classes goes first, else the one furthest behind its share.
+        split = max(shares, key=lambda name: (bool(family - held[name]), shares[name] * (len(side) + 1) - dealt[name]))
+        side[original] = split
+        held[split] |= family
+        dealt[split] += 1
+    result = table.assign(split=table["original"].map(side))
+    for split in shares:
+        missing = set(LABELS) - set(result.loc[result["split"] == split, "label"])
+        if missing:
+            raise ValueError(
+                f"the {split} split has no {' and no '.join(sorted(missing))} video: {len(labels)} originals are too "
+                f"few ({_counts(table)}). Add videos of that class, or process more with a larger num_vids."
+            )
+    return result
+
+
+def report_leaks(table: pd.DataFrame) -> pd.DataFrame:
+    """Count what the splits of `table` share, a row a check: `check`, `leaks`, `example`, `harmful`.
+
+    `harmful` checks must be at zero. Sharing a DFDC part is only told: parts are batches of uploads, yet actors may
+    recur within one. Taught in notebook 03.
+    """
+    rows = []
+    for check, column, harmful in (
+        ("videos in two splits", "video", True),
+        ("originals in two splits", "original", True),
+        ("parts in two splits", "part", False),
+    ):
+        spread = table.groupby(column)["split"].nunique()
+        shared = spread[spread > 1].index.tolist()
+        rows.append({"check": check, "leaks": len(shared), "example": next(iter(shared), ""), "harmful": harmful})
+    return pd.DataFrame(rows)
+
+
+def _read_part(top: Path, folder: Path, names: list[str]) -> list[dict[str, str]]:
+    listed: dict[str, Any] = {}
+    if "metadata.json" in names:
+        listed = _read_metadata(folder / "metadata.json")
+    videos = {name for name in names if Path(name).suffix.lower() in VIDEO_SUFFIXES}
+    part = folder.relative_to(top).as_posix() if folder != top else top.resolve().name
+    entries = []
+    for name in sorted(videos | set(listed)):
+        entry = listed.get(name, {})
+        label = entry.get("label", "")
+        problem = ""
+        if _points_outside(name):
+            problem = (
+                f"metadata.json names {name!r}, which is not a file in its own folder. Correct or remove that entry."
+            )
+        elif name not in names:
+            problem = f"{name}: listed in metadata.json, but the file is not there. Copy it there, or remove its entry."
+        elif label not in (*LABELS, ""):
+            problem = f"{name}: its label in metadata.json is {label!r}, not REAL or FAKE. Correct that entry."
+        entries.append(
+            {
+                "name": name,
+                "path": "" if _points_outside(name) else str(folder / name),
+                "label": label if label in LABELS else "",
+                "source": str(entry.get("original") or ""),
+                "part": part,
+                "problem": problem,
+            }
+        )
+    return entries
+
+
+def _read_metadata(path: Path) -> dict[str, Any]:
+    try:
+        listed = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BrokenCatalog(
+            f"{path}: not readable as JSON ({error}). Get it again; without it, its videos count as unlabelled."
+        ) from error
+    if not isinstance(listed, dict) or not all(isinstance(entry, dict) for entry in listed.values()):
+        raise BrokenCatalog(f"{path}: not DFDC's metadata, which maps each file name to an object with its label.")
+    return listed
+
+
+def _points_outside(name: str) -> bool:
+    return not name or name in (".", "..") or "\\" in name or PurePosixPath(name).name != name
+
+
+def _safe_id(name: str) -> str:
+    """A file's name without its suffix, as a folder name that is harmless on every system."""
+    stem = Path(PurePosixPath(name.replace("\\", "/")).name).stem
+    safe = re.sub(r"[^\w.\- ]", "_", stem).strip(". ")[:LONGEST_ID]
+    return safe if safe == stem else f"{safe or 'video'}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _unique_ids(catalog: pd.DataFrame) -> list[str]:
+    ids = catalog["name"].map(_safe_id)
+    # Folders on some systems do not tell upper from lower case, so neither do ids.
+    twice = ids.str.lower().duplicated(keep=False)
+    longer = [
+        f"{_safe_id(part + '.x')}-{video}" if also else video
+        for part, video, also in zip(catalog["part"].str.replace("/", "-"), ids, twice, strict=True)
+    ]
+    full = pd.Series(longer, index=catalog.index)
+    twice = full.str.lower().duplicated(keep=False)  # one folder with a.mp4 and a.mov, or A.mp4 and a.mp4
+    marks = [
+        hashlib.sha256(f"{p}/{n}".encode()).hexdigest()[:8]
+        for p, n in zip(catalog["part"], catalog["name"], strict=True)
+    ]
+    return [f"{video}-{mark}" if also else video for video, mark, also in zip(full, marks, twice, strict=True)]
+
+
+def _original_ids(catalog: pd.DataFrame) -> list[str]:
+    """The id each row was derived from: looked up in its own part first, then anywhere, else made from the name."""
+    in_part = {(row.part, row.name_): row.video for row in catalog.rename(columns={"name": "name_"}).itertuples()}
+    anywhere = {name: video for (_, name), video in reversed(in_part.items())}
+    originals = []
+    for row in catalog.itertuples():
+        if row.label == "FAKE" and row.source:
+            found = in_part.get((row.part, row.source)) or anywhere.get(row.source)
+            originals.append(found or _safe_id(row.source))
+        else:
+            originals.append(row.video)
+    return originals
+
+
+def _counts(table: pd.DataFrame) -> str:
+    return ", ".join(f"{(table['label'] == label).sum()} {label}" for label in LABELS)

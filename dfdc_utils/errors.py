@@ -1,0 +1,20 @@
+"""What can be wrong with a video, a folder or a configuration. Each is a `ValueError` and says what to do.
+
+Batch jobs record these in their manifest; a call on a single video raises them.
+"""
+
+
+class UnreadableVideo(ValueError):
+    """No frame can be decoded from the file: it is missing, empty, cut off, or not a video."""
+
+
+class NoFaceFound(ValueError):
+    """The video decodes, but no detector hit in it lasts long enough to be a person."""
+
+
+class BrokenCatalog(ValueError):
+    """A DFDC folder, or its `metadata.json`, cannot be read as one."""
+
+
+class ConfigMismatch(ValueError):
+    """Two stages that must agree on a `SequenceConfig` do not."""

@@ -1,0 +1,44 @@
+"""What tests share: tiny clips made on the spot, the full sample, and YuNet's weights where there are any."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"  # real clips and YuNet's weights, on machines that have them; never part of the project
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DFDC_DATA", "DFDC_YUNET"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def sample() -> Path:
+    """The full embedded sample, made once and kept."""
+    from dfdc_utils.sample import make_sample
+
+    return make_sample(ROOT / "data" / "sample")
+
+
+@pytest.fixture(scope="session")
+def real_clips() -> Path:
+    folder = SHARED / "clips"
+    if not folder.is_dir():
+        pytest.skip("no real clips on this machine")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def yunet_path() -> Path:
+    path = Path(os.environ.get("DFDC_YUNET", SHARED / "models" / "face_detection_yunet_2023mar.onnx"))
+    if not path.is_file():
+        pytest.skip("YuNet's weights are not on this machine: set DFDC_YUNET to test with them")
+    return path
