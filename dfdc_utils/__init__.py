@@ -33,7 +33,7 @@ _MODULES = (
     *("storage", "tracks", "training", "video", "widgets"),
 )
 
-__all__ = sorted([*_HOME, *_MODULES])  # noqa: PLE0605 (computed, so that there is one list)
+__all__ = sorted([*_HOME, *_MODULES])
 
 
 def __getattr__(name: str) -> Any:

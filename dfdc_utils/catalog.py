@@ -26,7 +26,7 @@ LABELS = ("REAL", "FAKE")
 COLUMNS = ("video", "path", "label", "original", "part", "problem")
 # Containers that FFmpeg reads and that cameras, phones and screen recorders write.
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".mts"})
-LONGEST_ID = 80  # characters; file systems allow 255 bytes, and a character may take four
+LONGEST_ID = 80  # bytes of UTF-8: file systems allow 255, and a mark and the suffix of a partial folder are added
 
 
 def read_catalog(location: str | Path) -> pd.DataFrame:
@@ -160,6 +160,7 @@ def _read_part(top: Path, folder: Path, names: list[str]) -> list[dict[str, str]
                 "label": label if label in LABELS else "",
                 "source": str(entry.get("original") or ""),
                 "part": part,
+                "folder": folder.relative_to(top).as_posix(),
                 "problem": problem,
             }
         )
@@ -179,41 +180,45 @@ def _read_metadata(path: Path) -> dict[str, Any]:
 
 
 def _points_outside(name: str) -> bool:
-    return not name or name in (".", "..") or "\\" in name or PurePosixPath(name).name != name
+    return not name or name in (".", "..") or "\\" in name or "\0" in name or PurePosixPath(name).name != name
 
 
 def _safe_id(name: str) -> str:
     """A file's name without its suffix, as a folder name that is harmless on every system."""
     stem = Path(PurePosixPath(name.replace("\\", "/")).name).stem
-    safe = re.sub(r"[^\w.\- ]", "_", stem).strip(". ")[:LONGEST_ID]
-    return safe if safe == stem else f"{safe or 'video'}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    # manifest.csv and sequence.json lie beside the folders that ids name.
+    safe = re.sub(r"[^\w.\- ]|\.(?=(?:csv|json)$)", "_", stem, flags=re.IGNORECASE)
+    safe = safe.encode()[:LONGEST_ID].decode(errors="ignore").strip(". ")
+    return safe if safe == stem else f"{safe or 'video'}-{_mark(name)}"
+
+
+def _mark(name: str) -> str:
+    # Names that are not UTF-8 come from the file system as lone surrogates.
+    return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
 
 
 def _unique_ids(catalog: pd.DataFrame) -> list[str]:
     ids = catalog["name"].map(_safe_id)
     # Folders on some systems do not tell upper from lower case, so neither do ids.
-    twice = ids.str.lower().duplicated(keep=False)
+    twice = ids.str.casefold().duplicated(keep=False)
     longer = [
-        f"{_safe_id(part + '.x')}-{video}" if also else video
+        _safe_id(f"{part}-{video}.x") if also else video
         for part, video, also in zip(catalog["part"].str.replace("/", "-"), ids, twice, strict=True)
     ]
     full = pd.Series(longer, index=catalog.index)
-    twice = full.str.lower().duplicated(keep=False)  # one folder with a.mp4 and a.mov, or A.mp4 and a.mp4
-    marks = [
-        hashlib.sha256(f"{p}/{n}".encode()).hexdigest()[:8]
-        for p, n in zip(catalog["part"], catalog["name"], strict=True)
-    ]
+    twice = full.str.casefold().duplicated(keep=False)  # one folder with a.mp4 and a.mov, or A.mp4 and a.mp4
+    marks = [_mark(f"{folder}/{name}") for folder, name in zip(catalog["folder"], catalog["name"], strict=True)]
     return [f"{video}-{mark}" if also else video for video, mark, also in zip(full, marks, twice, strict=True)]
 
 
 def _original_ids(catalog: pd.DataFrame) -> list[str]:
-    """The id each row was derived from: looked up in its own part first, then anywhere, else made from the name."""
-    in_part = {(row.part, row.name_): row.video for row in catalog.rename(columns={"name": "name_"}).itertuples()}
+    """The id each row was derived from: looked up in its own folder first, then anywhere, else made from the name."""
+    in_part = {(row.folder, row.name_): row.video for row in catalog.rename(columns={"name": "name_"}).itertuples()}
     anywhere = {name: video for (_, name), video in reversed(in_part.items())}
     originals = []
     for row in catalog.itertuples():
         if row.label == "FAKE" and row.source:
-            found = in_part.get((row.part, row.source)) or anywhere.get(row.source)
+            found = in_part.get((row.folder, row.source)) or anywhere.get(row.source)
             originals.append(found or _safe_id(row.source))
         else:
             originals.append(row.video)

@@ -63,6 +63,8 @@ class YuNetDetector:
 
     def detect(self, image: Image) -> list[Face]:
         height, width = image.shape[:2]
+        if min(height, width) <= 32:  # one cell of the network's grid: OpenCV then gives what its memory held before
+            return []
         self._net.setInputSize((width, height))
         _, found = self._net.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))  # OpenCV's networks take BGR
         if found is None:

@@ -10,6 +10,7 @@ Layout below `save_path`:
 
 from __future__ import annotations
 
+import csv
 import functools
 import json
 import logging
@@ -54,7 +55,7 @@ class SequenceConfig:
     fill_policy: str = "past_mean"
 
     def __post_init__(self) -> None:
-        if self.frame_count < 1 or self.capture_sec <= 0 or self.face_size < 16 or self.margin < 1:
+        if not (self.frame_count >= 1 and self.capture_sec > 0 and self.face_size >= 16 and self.margin >= 1):
             raise ValueError(f"{self}: frame_count and capture_sec must be positive, face_size ≥ 16, margin ≥ 1")
         if self.detector not in DETECTOR_NAMES or self.fill_policy not in FILL_POLICIES:
             raise ValueError(f"{self}: detector is one of {DETECTOR_NAMES}, fill_policy one of {FILL_POLICIES}")
@@ -134,7 +135,7 @@ def processing(
             progress.update()
 
     manifest = pd.DataFrame([_manifest_row(row, target, seconds) for row in catalog.to_dict("records")])
-    write_atomically(target / "manifest.csv", manifest.to_csv(index=False))
+    write_atomically(target / "manifest.csv", manifest.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC))
     counts = manifest["status"].value_counts()
     log.info("%d videos: %s", len(manifest), ", ".join(f"{counts.get(status, 0)} {status}" for status in STATUSES))
     return manifest
@@ -146,7 +147,13 @@ def read_manifest(save_path: str | Path) -> pd.DataFrame:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there: run processing(location, {str(save_path)!r}) first.")
     text = dict.fromkeys(("video", "path", "label", "original", "part", "problem", "status", "error"), str)
-    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values={"seconds": [""], "sharpness": [""]})
+    return pd.read_csv(
+        path,
+        dtype=text,
+        keep_default_na=False,
+        na_values={"seconds": [""], "sharpness": [""]},
+        encoding_errors="surrogatepass",
+    )
 
 
 def extract_tracks(clip: Clip, detector: Detector, config: SequenceConfig, *, max_tracks: int = 2) -> list[Track]:

@@ -40,7 +40,8 @@ def read_faces(save_path: str | Path, video: str) -> dict[str, Any]:
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file so that a reader sees the old content or the new, never half of it."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
+    # Paths that are not UTF-8 hold lone surrogates, which pass through unchanged.
+    partial.write_text(text, encoding="utf-8", errors="surrogatepass")
     partial.replace(path)
 
 

@@ -133,12 +133,12 @@ def crop_face(image: Image, box: Boxes, face_size: int = 96, *, margin: float = 
         raise ValueError(f"box {box!r} holds nothing of a frame of {image_width} x {image_height} pixels")
     side = max(2, round(margin * max(width, height)))
     left, top = round(x + width / 2 - side / 2), round(y + height / 2 - side / 2)
-    inner = image[max(0, top) : max(0, top + side), max(0, left) : max(0, left + side)]
-    beyond = (-top, top + side - image_height, -left, left + side - image_width)
-    if max(beyond) > 0:
-        inner = cv2.copyMakeBorder(inner, *(max(0, n) for n in beyond), cv2.BORDER_REFLECT_101)
+    if min(left, top) >= 0 and left + side <= image_width and top + side <= image_height:
+        square = image[top : top + side, left : left + side]
+    else:
+        square = image[_reflected(top, side, image_height)[:, None], _reflected(left, side, image_width)]
     method = cv2.INTER_AREA if side > face_size else cv2.INTER_CUBIC
-    crop: Image = cv2.resize(inner, (face_size, face_size), interpolation=method)
+    crop: Image = cv2.resize(square, (face_size, face_size), interpolation=method)
     return crop
 
 
@@ -148,6 +148,12 @@ def box_overlap(a: Boxes, b: Boxes) -> float:
     shared = float(np.prod(np.clip(far - corner, 0, None)))
     union = float(a[2] * a[3] + b[2] * b[3] - shared)
     return shared / union if union > 0 else 0.0
+
+
+def _reflected(start: int, count: int, length: int) -> NDArray[np.intp]:
+    """`count` indices from `start` on into an axis of `length`, turning back at its ends: 2 1 0 1 2 3 …"""
+    last = length - 1
+    return np.abs((np.arange(start, start + count) + last) % max(1, 2 * last) - last)
 
 
 def _affinity(last: Boxes, box: Boxes) -> float:

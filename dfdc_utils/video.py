@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from dfdc_utils.errors import UnreadableVideo
 
 Image = NDArray[np.uint8]
+Skip = Literal["NONREF", "DEFAULT"]  # frames that no other refers to, or none
 
 
 # Packets are collected for one window before they are decoded. 64 MiB is over 100 Mbit/s for five seconds, ten times
@@ -102,7 +104,7 @@ def sample_frames(path: str | Path, frame_count: int = 16, *, capture_sec: float
     Raises `UnreadableVideo` if no frame decodes, `ValueError` for a count or a window that is not positive.
     Taught in notebook 01.
     """
-    if frame_count < 1 or capture_sec <= 0:
+    if not (frame_count >= 1 and capture_sec > 0):  # put so that NaN fails too
         raise ValueError(f"frame_count={frame_count} and capture_sec={capture_sec} must both be positive")
     with _open(path) as (container, stream):
         packets = _read_packets(path, container, stream, capture_sec)
@@ -117,8 +119,12 @@ def sample_frames(path: str | Path, frame_count: int = 16, *, capture_sec: float
         start = min(begin for begin, _ in spans)
         window = min(capture_sec, (max(end for _, end in spans) - start) * clock)
         middles = (np.arange(frame_count) + 0.5) * window / frame_count
+        held = (np.sort([begin for begin, _ in spans]) - start) * clock
 
-        chosen = _nearest(_decode(stream, packets, start, clock), middles)
+        chosen = _nearest(_decode(stream, packets, start, clock, skip="NONREF"), middles)
+        if not _as_promised(np.array([time for time, _ in chosen]), held[held < window], middles):
+            # Too few of the others: decode all. Damage may cost this pass more frames, so keep the better.
+            chosen = max(_nearest(_decode(stream, packets, start, clock, skip="DEFAULT"), middles), chosen, key=len)
         if not chosen:
             raise _unreadable(path, "none of its frames can be decoded")
         info = _describe(path, container, stream, chosen[0][1])
@@ -135,7 +141,8 @@ def _nearest(
     for after in timed:
         while waiting and waiting[0] <= after[0]:
             target = waiting.pop(0)
-            nearest = after if before is None or after[0] - target < target - before[0] else before
+            # Half-way, as all are where every frame is wanted, the earlier one: it is still on show then.
+            nearest = after if before is None or after[0] - target < target - before[0] - 0.001 else before
             if not chosen or chosen[-1][0] < nearest[0]:
                 chosen.append(nearest)
         if not waiting:
@@ -146,20 +153,44 @@ def _nearest(
     return chosen
 
 
+def _as_promised(times: NDArray[np.float64], held: NDArray[np.float64], targets: NDArray[np.float64]) -> bool:
+    """Whether `times` are as many and as near the targets as a stream with frames at `held` can give, to two frames."""
+
+    def nearest(available: NDArray[np.float64]) -> NDArray[np.intp]:
+        return np.asarray(np.argmin(np.abs(available[:, None] - targets), axis=0))
+
+    if not len(held) or len(times) < min(len(targets), len(held)):
+        return False
+    two_frames = 2.01 * (targets[-1] + targets[0]) / len(held)  # a hundredth for clocks that round
+    best = np.abs(held[nearest(held)] - targets)
+    return bool(np.all(np.abs(times[nearest(times)] - targets) <= np.maximum(best, two_frames)))
+
+
 def _decode(
-    stream: av.VideoStream, packets: list[av.Packet[av.VideoStream]], start: int, clock: float
+    stream: av.VideoStream, packets: list[av.Packet[av.VideoStream]], start: int, clock: float, *, skip: Skip
 ) -> Iterator[tuple[float, av.VideoFrame]]:
-    """Decode packets to (seconds since tick `start`, frame), leaving out frames that are broken or patched up."""
-    # Frames that nothing refers to need not be decoded to decode the rest. Codecs without such frames ignore this.
-    stream.codec_context.skip_frame = "NONREF"
-    stream.codec_context.thread_count = 1  # videos run side by side in processes, so one thread each
+    """Decode packets to (seconds since tick `start`, frame), leaving out frames that are broken or patched up.
+
+    Frames that nothing refers to need not be decoded to decode the rest: `skip="NONREF"` leaves them out. Codecs
+    without such frames ignore it.
+    """
+    if stream.codec_context.is_open:  # a second pass
+        stream.codec_context.flush_buffers()
+    else:
+        stream.codec_context.thread_count = 1  # videos run side by side in processes, so one thread each
+        # A damaged frame is an error, not a guess patched together from its neighbours.
+        stream.codec_context.options = {"err_detect": "explode"}
+    stream.codec_context.skip_frame = skip
+    intact = True
     for packet in [*packets, None]:
         try:
             decoded = stream.codec_context.decode(packet)
         except av.error.FFmpegError:
+            intact = False  # what follows is made from what is missing, up to the next key frame
             continue
         for frame in decoded:
-            if frame.pts is not None and not frame.is_corrupt:
+            intact = (intact or bool(frame.key_frame)) and not frame.is_corrupt
+            if intact and frame.pts is not None:
                 yield (frame.pts - start) * clock, frame
 
 
@@ -172,15 +203,19 @@ def _read_packets(
     start: float | None = None
     with contextlib.suppress(av.error.FFmpegError):  # cut off further on: what came before is good
         for packet in container.demux(stream):
-            if packet.size == 0 or packet.dts is None or stream.time_base is None:
+            if packet.size == 0:  # the end
                 continue
-            start = packet.dts if start is None else start
             size += packet.size
             if size > MAX_WINDOW_BYTES:
                 raise _unreadable(path, f"its first {capture_sec:g} s take more than {MAX_WINDOW_BYTES >> 20} MiB")
             packets.append(packet)
+            # The first packets of a Matroska file have no decoding time, those of others may have no other.
+            tick = packet.pts if packet.dts is None else packet.dts
+            if tick is None or stream.time_base is None:
+                continue
+            start = tick if start is None else start
             # Reordered frames are stored up to a few frames early, so read half a second further.
-            if (packet.dts - start) * stream.time_base > capture_sec + 0.5:
+            if (tick - start) * stream.time_base > capture_sec + 0.5:
                 break
     return packets
 
@@ -193,10 +228,13 @@ def _open(path: str | Path) -> Iterator[tuple[av.container.InputContainer, av.Vi
     if file.stat().st_size == 0:
         raise _unreadable(file, "it is empty (0 bytes)")
     try:
-        container = av.open(str(file), metadata_errors="replace")
+        # As an address, so that a colon in a name does not make one of it.
+        container = av.open(f"file:{file}", metadata_errors="replace")
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise _unreadable(file, f"it cannot be opened as a video ({_reason(error)})") from error
     with container:
+        if not len(container.streams):
+            raise _unreadable(file, "nothing in it can be read as a video")
         if not container.streams.video:
             raise UnreadableVideo(f"{file.name}: it has no video stream, only sound or data. Leave it out.")
         yield container, container.streams.video[0]

@@ -1,0 +1,72 @@
+# `make run` and `make test` do all the set-up on a fresh machine; `make help` lists the rest.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+NOTEBOOKS := $(wildcard notebooks/0*.ipynb)
+# Parameters for all notebooks, in papermill's form: make run PARAMETERS="-p NUM_VIDS 4000 -p EPOCHS 20"
+PARAMETERS ?=
+
+# Notebooks run in notebooks/, so folders named from here must not be relative.
+ifneq ($(DFDC_DATA),)
+export DFDC_DATA := $(abspath $(DFDC_DATA))
+endif
+ifneq ($(DFDC_YUNET),)
+export DFDC_YUNET := $(abspath $(DFDC_YUNET))
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test lab sample notebooks lint bench clean
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|'
+
+install: $(VENV)/.installed  ## make .venv and install the pinned packages
+
+$(VENV)/.installed: requirements.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+		{ echo "Python 3.11 to 3.13 is needed: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -q --progress-bar off -r requirements.txt
+	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
+	touch $@
+
+run: sample  ## run the five notebooks top to bottom; results go to data/
+	mkdir -p data/results/notebooks
+	@set -e; for notebook in $(NOTEBOOKS); do \
+		echo "== $$notebook"; \
+		$(BIN)/papermill --cwd notebooks --log-output --no-request-save-on-cell-execute --progress-bar $(PARAMETERS) \
+			$$notebook data/results/$$notebook; \
+	done
+	@echo "Done. Open data/results/notebooks/, data/results/ and data/model/."
+
+sample: install  ## draw the embedded sample, unless DFDC_DATA names a folder
+	@if [ -z "$$DFDC_DATA" ]; then $(BIN)/python -m dfdc_utils sample; fi
+
+test: sample  ## all tests, and the notebooks against their stored outputs
+	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout 300 \
+		--nbval-kernel-startup-timeout 120 --nbval-sanitize-with notebooks/sanitize.cfg
+
+lab: install  ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab --notebook-dir notebooks
+
+notebooks: sample  ## run the notebooks and store their outputs in place (what is committed)
+	@set -e; for notebook in $(NOTEBOOKS); do \
+		echo "== $$notebook"; \
+		$(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace \
+			--ExecutePreprocessor.store_widget_state=False --ExecutePreprocessor.record_timing=False $$notebook; \
+	done
+	$(BIN)/python tests/test_notebooks.py --clean
+
+lint: install  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: sample  ## how well and how fast, in one table each
+	$(BIN)/python -m pytest tests/bench -s
+
+clean:  ## remove what was made, but not .venv
+	find data -mindepth 1 ! -name README.md -delete
+	rm -rf .pytest_cache .mypy_cache .ruff_cache build *.egg-info

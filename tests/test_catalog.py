@@ -1,0 +1,390 @@
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from dfdc_utils.catalog import COLUMNS, LABELS, balance_classes, read_catalog, report_leaks, split_by_original
+from dfdc_utils.errors import BrokenCatalog
+
+Listing = dict[str, dict[str, object]]
+
+REAL: dict[str, object] = {"label": "REAL", "split": "train", "original": None}
+
+
+def fake(original: str | None) -> dict[str, object]:
+    return {"label": "FAKE", "split": "train", "original": original}
+
+
+def make_part(folder: Path, listing: Listing | None, files: list[str] | None = None) -> Path:
+    """A DFDC folder whose files hold a byte each: catalogs do not look into videos."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in list(listing or {}) if files is None else files:
+        (folder / name).write_bytes(b"x")
+    if listing is not None:
+        (folder / "metadata.json").write_text(json.dumps(listing), encoding="utf-8")
+    return folder
+
+
+def row_of(catalog: pd.DataFrame, video: str) -> dict[str, str]:
+    rows = catalog[catalog["video"] == video].to_dict("records")
+    assert len(rows) == 1, f"{video} is in {catalog['video'].tolist()} {len(rows)} times"
+    return rows[0]
+
+
+def table_of(rows: list[tuple[str, str]]) -> pd.DataFrame:
+    """A catalog of (label, original) pairs."""
+    entries = [
+        {"video": f"v{number}", "path": f"v{number}.mp4", "label": label, "original": original, "part": "p"}
+        for number, (label, original) in enumerate(rows)
+    ]
+    return pd.DataFrame(entries, columns=["video", "path", "label", "original", "part"])
+
+
+# Reading
+
+
+def test_dfdc_layout(tmp_path: Path) -> None:
+    make_part(tmp_path / "dfdc_train_part_0", {"aaa.mp4": REAL, "bbb.mp4": fake("aaa.mp4")})
+    make_part(tmp_path / "dfdc_train_part_7", {"ccc.mp4": fake("aaa.mp4"), "ddd.mp4": fake("gone.mp4")})
+    catalog = read_catalog(tmp_path)
+    assert tuple(catalog.columns) == COLUMNS
+    assert catalog["video"].tolist() == ["aaa", "bbb", "ccc", "ddd"]
+    assert catalog["label"].tolist() == ["REAL", "FAKE", "FAKE", "FAKE"]
+    assert catalog["original"].tolist() == ["aaa", "aaa", "aaa", "gone"]
+    assert catalog["part"].tolist() == ["dfdc_train_part_0"] * 2 + ["dfdc_train_part_7"] * 2
+    assert catalog["path"].tolist()[2] == str(tmp_path / "dfdc_train_part_7" / "ccc.mp4")
+    assert (catalog["problem"] == "").all()
+
+
+def test_one_part_alone_is_named_by_its_folder(tmp_path: Path) -> None:
+    part = make_part(tmp_path / "dfdc_train_part_0", {"aaa.mp4": REAL, "bbb.mp4": fake("aaa.mp4")})
+    make_part(tmp_path / "dfdc_train_part_1", {"ccc.mp4": REAL})
+    catalog = read_catalog(str(part))
+    assert catalog["video"].tolist() == ["aaa", "bbb"]
+    assert set(catalog["part"]) == {"dfdc_train_part_0"}
+
+
+def test_without_metadata_videos_are_unlabelled(tmp_path: Path) -> None:
+    make_part(tmp_path, None, ["holiday.MP4", "talk.mov", "notes.txt", "face.jpg", "clip.webm"])
+    catalog = read_catalog(tmp_path)
+    assert catalog["video"].tolist() == ["clip", "holiday", "talk"]
+    assert set(catalog["label"]) == {""}
+    assert catalog["original"].tolist() == catalog["video"].tolist()
+    assert set(catalog["problem"]) == {""}
+
+
+def test_a_video_that_metadata_does_not_list_is_kept_without_label(tmp_path: Path) -> None:
+    make_part(tmp_path, {"aaa.mp4": REAL}, ["aaa.mp4", "extra.mp4"])
+    assert row_of(read_catalog(tmp_path), "extra")["label"] == ""
+
+
+def test_a_part_without_metadata_beside_one_with(tmp_path: Path) -> None:
+    make_part(tmp_path / "a", {"aaa.mp4": REAL})
+    make_part(tmp_path / "b", None, ["bbb.mp4"])
+    assert read_catalog(tmp_path)["label"].tolist() == ["REAL", ""]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'{"aaa.mp4": {"label": "RE',
+        b"",
+        b"\xff\xfe\x00broken",
+        b"[1, 2]",
+        b'"text"',
+        b"null",
+        b'{"aaa.mp4": "REAL"}',
+        b'{"aaa.mp4": null}',
+    ],
+)
+def test_metadata_that_is_broken_or_of_another_shape_is_named(tmp_path: Path, content: bytes) -> None:
+    part = make_part(tmp_path / "part", None, ["aaa.mp4"])
+    (part / "metadata.json").write_bytes(content)
+    with pytest.raises(BrokenCatalog, match=r"metadata\.json") as caught:
+        read_catalog(tmp_path)
+    assert str(part / "metadata.json") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["../x.mp4", "/etc/x.mp4", "a\\b.mp4", "sub/x.mp4", "..", ".", "", "x/", "./aaa.mp4", "nul\0.mp4"]
+)
+def test_names_that_point_elsewhere_are_rows_without_a_path(tmp_path: Path, name: str) -> None:
+    (tmp_path / "x.mp4").write_bytes(b"outside")
+    make_part(tmp_path / "part" / "sub", None, ["x.mp4"])
+    part = make_part(tmp_path / "part", {"aaa.mp4": REAL, name: fake("aaa.mp4")}, ["aaa.mp4"])
+    catalog = read_catalog(part)
+    assert len(catalog) == 3
+    bad = catalog[catalog["problem"] != ""].to_dict("records")
+    assert len(bad) == 1
+    assert bad[0]["path"] == ""
+    assert repr(name) in bad[0]["problem"]
+    assert "Correct or remove" in bad[0]["problem"]
+    assert str(tmp_path / "x.mp4") not in catalog["path"].tolist()
+    assert catalog["video"].is_unique
+
+
+def test_a_listed_file_that_is_missing_is_a_row(tmp_path: Path) -> None:
+    make_part(tmp_path, {"aaa.mp4": REAL, "gone.mp4": fake("aaa.mp4")}, ["aaa.mp4"])
+    (tmp_path / "folder.mp4").mkdir()
+    row = row_of(read_catalog(tmp_path), "gone")
+    assert "the file is not there" in row["problem"]
+    assert row["problem"].startswith("gone.mp4: ")
+    assert (row["label"], row["original"]) == ("FAKE", "aaa")
+
+
+@pytest.mark.parametrize("label", ["fake", "TRUE", 1, None, ["REAL"], {"a": 1}])
+def test_a_label_that_dfdc_does_not_know_is_told_and_left_empty(tmp_path: Path, label: object) -> None:
+    make_part(tmp_path, {"aaa.mp4": {"label": label}})
+    row = row_of(read_catalog(tmp_path), "aaa")
+    assert row["label"] == ""
+    assert repr(label) in row["problem"]
+    assert row["path"] == str(tmp_path / "aaa.mp4")
+
+
+def test_two_parts_with_one_name_keep_apart_and_resolve_within_their_own(tmp_path: Path) -> None:
+    for part in ("part_0", "part_1"):
+        make_part(tmp_path / part, {"aaa.mp4": REAL, f"{part}_fake.mp4": fake("aaa.mp4")})
+    make_part(tmp_path / "part_2", {"third.mp4": fake("aaa.mp4")})
+    catalog = read_catalog(tmp_path)
+    assert len(catalog) == 5
+    assert catalog["video"].is_unique
+    real = catalog[catalog["label"] == "REAL"].set_index("part")["video"]
+    assert row_of(catalog, "part_0_fake")["original"] == real["part_0"]
+    assert row_of(catalog, "part_1_fake")["original"] == real["part_1"]
+    assert row_of(catalog, "third")["original"] in real.tolist()
+
+
+def test_a_part_inside_a_folder_of_the_same_name(tmp_path: Path) -> None:
+    outer = make_part(tmp_path / "part_0", {"aaa.mp4": REAL, "bbb.mp4": fake("aaa.mp4")})
+    make_part(outer / "part_0", {"aaa.mp4": REAL, "ccc.mp4": fake("aaa.mp4")})
+    catalog = read_catalog(outer)
+    assert catalog["video"].is_unique
+    originals = {Path(row.path).name: row.original for row in catalog.itertuples() if row.label == "FAKE"}
+    assert originals["bbb.mp4"] != originals["ccc.mp4"]
+
+
+def test_ids_that_differ_only_in_case_or_suffix_are_told_apart(tmp_path: Path) -> None:
+    make_part(tmp_path, None, ["Clip.mp4", "clip.mp4", "clip.mov", "straße.mp4", "STRASSE.mp4", "other.mp4"])
+    catalog = read_catalog(tmp_path)
+    assert len(catalog) == 6
+    assert catalog["video"].str.casefold().is_unique
+    assert row_of(catalog, "other")["path"].endswith("other.mp4")
+
+
+def test_names_that_are_not_utf8_get_ids_that_are(tmp_path: Path) -> None:
+    try:
+        make_part(tmp_path, None, ["caf\udce9.mp4", "caf\udce8.mp4"])
+    except (OSError, UnicodeError):
+        pytest.skip("this file system only takes UTF-8")
+    catalog = read_catalog(tmp_path)
+    assert catalog["video"].is_unique
+    assert [video.encode() for video in catalog["video"]]
+    assert sorted(catalog["path"]) == [str(tmp_path / "caf\udce8.mp4"), str(tmp_path / "caf\udce9.mp4")]
+
+
+@pytest.mark.parametrize("name", ["manifest.csv.mp4", "sequence.json.mp4", "Manifest.CSV.mp4"])
+def test_ids_keep_clear_of_the_files_that_lie_beside_their_folders(tmp_path: Path, name: str) -> None:
+    make_part(tmp_path, None, [name])
+    assert not read_catalog(tmp_path)["video"].str.lower().str.endswith((".csv", ".json")).any()
+
+
+names = st.one_of(
+    st.text(max_size=30).map(lambda text: f"{text}.mp4"),
+    st.text(alphabet="aA.-_ /\\\0ßé\n한\udce9", max_size=12).map(lambda text: f"{text}.mp4"),
+    st.sampled_from(
+        ["a" * 300 + ".mp4", "a" * 301 + ".mp4", "한" * 90 + ".mp4", "..mp4", ".mp4", "...", "a.mov", " .mp4"]
+    ),
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(names, min_size=1, max_size=8, unique=True), min_size=1, max_size=3))
+def test_ids_are_unique_and_safe_as_folder_names(tmp_path_factory: pytest.TempPathFactory, parts: list) -> None:
+    top = tmp_path_factory.mktemp("top")
+    for number, listed in enumerate(parts):
+        make_part(top / f"part/{number}", dict.fromkeys(listed, REAL), files=[])
+    catalog = read_catalog(top)
+    assert len(catalog) == sum(map(len, parts))
+    assert catalog["video"].str.casefold().is_unique
+    for video in catalog["video"]:
+        assert video
+        assert video == video.strip(". ")
+        assert not set('/\\\0\n:*?"<>|') & set(video)
+        assert ".." not in video or video.strip(".")
+        assert len(video) <= 100
+        # Room for the suffix of the partial folder that is renamed into place: file systems allow 255 bytes.
+        assert len(f".{video}.4194304.partial".encode()) <= 255
+    again = read_catalog(top)
+    pd.testing.assert_frame_equal(catalog, again)
+
+
+def test_an_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(BrokenCatalog, match="no video"):
+        read_catalog(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["nowhere", "file.mp4"])
+def test_no_such_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file.mp4").write_bytes(b"x")
+    with pytest.raises(BrokenCatalog, match=rf"{name}: there is no such folder"):
+        read_catalog(tmp_path / name)
+
+
+# Choosing
+
+
+def families(count: int, fakes_each: int = 1) -> pd.DataFrame:
+    rows = [("REAL", f"o{number}") for number in range(count)]
+    rows += [("FAKE", f"o{number}") for number in range(count) for _ in range(fakes_each)]
+    table = table_of(rows)
+    table.loc[table["label"] == "REAL", "video"] = table.loc[table["label"] == "REAL", "original"]
+    return table
+
+
+def counts(table: pd.DataFrame) -> tuple[int, int]:
+    return tuple((table["label"] == label).sum() for label in LABELS)  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize(("asked", "each"), [(2, 1), (3, 1), (10, 5), (11, 5), (40, 20), (1000, 20), (None, 20)])
+def test_balance_gives_as_many_real_as_fake(asked: int | None, each: int) -> None:
+    chosen = balance_classes(families(20, fakes_each=4), asked)
+    assert counts(chosen) == (each, each)
+    assert chosen["video"].is_unique
+
+
+def test_balance_keeps_pairs_together() -> None:
+    chosen = balance_classes(families(50, fakes_each=3), 20, seed=3)
+    assert set(chosen.loc[chosen["label"] == "FAKE", "original"]) == set(
+        chosen.loc[chosen["label"] == "REAL", "video"]
+    ), "one fake of each chosen original before a second one of any"
+
+
+def test_balance_is_the_same_for_a_seed_and_another_for_another() -> None:
+    table = families(50, fakes_each=2)
+    pd.testing.assert_frame_equal(balance_classes(table, 10, seed=1), balance_classes(table, 10, seed=1))
+    assert balance_classes(table, 10, seed=1)["video"].tolist() != balance_classes(table, 10, seed=2)["video"].tolist()
+
+
+def test_balance_takes_unpaired_fakes_where_paired_ones_run_out() -> None:
+    table = table_of([("REAL", "v0"), ("REAL", "v1"), ("FAKE", "elsewhere"), ("FAKE", "v0")])
+    assert counts(balance_classes(table, 4)) == (2, 2)
+
+
+def test_balance_of_a_table_without_labels_only_cuts() -> None:
+    table = table_of([("", f"v{number}") for number in range(9)])
+    assert len(balance_classes(table, 4)) == 4
+    assert len(balance_classes(table, 100)) == 9
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_balance_without_one_class_says_which(label: str) -> None:
+    missing = "FAKE" if label == "REAL" else "REAL"
+    with pytest.raises(ValueError, match=f"no {missing} video"):
+        balance_classes(table_of([(label, f"v{number}") for number in range(5)]), 4)
+
+
+@pytest.mark.parametrize("asked", [1, 0, -3])
+def test_balance_of_less_than_two(asked: int) -> None:
+    with pytest.raises(ValueError, match=f"num_vids={asked}"):
+        balance_classes(families(5), asked)
+
+
+# Splitting
+
+tables = st.lists(st.tuples(st.sampled_from(LABELS), st.integers(0, 12).map(lambda number: f"o{number}")), max_size=60)
+
+
+@settings(max_examples=150, deadline=None)
+@given(tables, st.floats(0.05, 0.6), st.floats(0.05, 0.35), st.integers(0, 5))
+def test_no_split_shares_an_original_and_each_has_both_classes(
+    rows: list[tuple[str, str]], test: float, validation: float, seed: int
+) -> None:
+    table = table_of(rows)
+    assume(len(table))
+    with_both = (table.groupby("original")["label"].nunique() == 2).sum()
+    try:
+        split = split_by_original(table, test=test, validation=validation, seed=seed)
+    except ValueError as error:
+        assert "split has no" in str(error)
+        assert with_both < 3, "three families with both classes are enough for three splits"
+        return
+    assert split["video"].tolist() == table["video"].tolist()
+    assert (split.groupby("original")["split"].nunique() == 1).all()
+    for part in ("train", "validation", "test"):
+        assert set(split.loc[split["split"] == part, "label"]) == set(LABELS)
+    leaks = report_leaks(split)
+    assert (leaks.loc[leaks["harmful"], "leaks"] == 0).all()
+    again = split_by_original(table.sample(frac=1, random_state=1), test=test, validation=validation, seed=seed)
+    assert dict(zip(again["video"], again["split"], strict=True)) == dict(
+        zip(split["video"], split["split"], strict=True)
+    ), "the order of the rows must not matter"
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(60, 200), st.floats(0.1, 0.5), st.floats(0.1, 0.3), st.integers(0, 9))
+def test_shares_are_kept_where_there_are_enough(count: int, test: float, validation: float, seed: int) -> None:
+    split = split_by_original(families(count), test=test, validation=validation, seed=seed)
+    shares = split.groupby("split")["original"].nunique() / count
+    wanted = {"test": test, "validation": validation, "train": 1 - test - validation}
+    for part, share in wanted.items():
+        assert abs(shares[part] - share) <= 0.05
+
+
+def test_seeds_split_differently() -> None:
+    first, second = (split_by_original(families(40), seed=seed)["split"].tolist() for seed in (0, 1))
+    assert first != second
+
+
+def test_twenty_thousand_originals_split_in_seconds() -> None:
+    table = families(20_000, fakes_each=4)
+    started = time.perf_counter()
+    split = split_by_original(table)
+    assert time.perf_counter() - started < 5
+    assert split["split"].notna().all()
+
+
+def test_a_split_needs_labels() -> None:
+    table = table_of([("REAL", "v0"), ("", "v1"), ("FAKE", "v0")])
+    with pytest.raises(ValueError, match="1 videos have no label, v1 first"):
+        split_by_original(table)
+
+
+@pytest.mark.parametrize(("test", "validation"), [(0.6, 0.4), (0, 0.2), (0.2, 0), (-0.1, 0.2), (0.9, 0.3), (1, 0.1)])
+def test_shares_must_leave_something_to_train_on(test: float, validation: float) -> None:
+    with pytest.raises(ValueError, match="shares that leave some"):
+        split_by_original(families(20), test=test, validation=validation)
+
+
+def test_too_few_originals_are_told() -> None:
+    with pytest.raises(ValueError, match=r"split has no .+ 2 originals are too few \(2 REAL, 2 FAKE\)"):
+        split_by_original(families(2))
+
+
+# Leaks
+
+
+def test_planted_leaks_are_found() -> None:
+    table = split_by_original(families(30, fakes_each=2))
+    fakes = table.index[(table["label"] == "FAKE") & (table["split"] == "train")]
+    table.loc[fakes[0], "split"] = "test"
+    found = report_leaks(table).set_index("check")
+    assert found.loc["originals in two splits", "leaks"] == 1
+    assert found.loc["originals in two splits", "example"] == table.loc[fakes[0], "original"]
+    assert found.loc["videos in two splits", "leaks"] == 0
+
+    copied = table[table["split"] == "validation"].head(2).assign(split="train")
+    found = report_leaks(pd.concat([table, copied])).set_index("check")
+    assert found.loc["videos in two splits", "leaks"] == 2
+
+
+def test_shared_parts_are_told_but_not_harmful() -> None:
+    found = report_leaks(split_by_original(families(30))).set_index("check")
+    assert found.loc["parts in two splits", "leaks"] == 1
+    assert not found.loc["parts in two splits", "harmful"]
+    assert found.loc[["videos in two splits", "originals in two splits"], "harmful"].all()

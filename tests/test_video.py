@@ -1,0 +1,416 @@
+from __future__ import annotations
+
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import clips
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dfdc_utils import video
+from dfdc_utils.errors import UnreadableVideo
+from dfdc_utils.video import Clip, probe_video, sample_frames
+
+EVERY_FRAME = {"preset": "ultrafast", "x264-params": "bframes=0:keyint=250:scenecut=0"}
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three seconds at 30 frames a second, numbered, with sound, one key frame and frames that nothing refers to."""
+    return clips.write_clip(tmp_path_factory.mktemp("plain") / "plain.mp4", clips.numbered(90), audio=True)
+
+
+def numbers(clip: Clip) -> list[int]:
+    return [clips.read_number(clip.frame(index)) for index in range(len(clip))]
+
+
+def middles(frame_count: int, window: float) -> np.ndarray:
+    return (np.arange(frame_count) + 0.5) * window / frame_count
+
+
+# What a clip is sampled to
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    held=st.integers(1, 120),
+    fps=st.sampled_from([Fraction(12), Fraction(25), Fraction(30000, 1001), Fraction(60)]),
+    frame_count=st.integers(1, 24),
+    capture_sec=st.floats(0.2, 6),
+    b_frames=st.integers(0, 9),
+)
+def test_frames_are_distinct_evenly_spaced_and_what_their_time_says(
+    tmp_path: Path, held: int, fps: Fraction, frame_count: int, capture_sec: float, b_frames: int
+) -> None:
+    options = {"preset": "ultrafast", "x264-params": f"bframes={b_frames}:b-adapt=0:b-pyramid=none:keyint=250"}
+    path = clips.write_clip(tmp_path / "any.mp4", clips.numbered(held, (80, 48)), fps=fps, options=options)
+
+    clip = sample_frames(path, frame_count, capture_sec=capture_sec)
+
+    shown = numbers(clip)
+    assert shown == sorted(set(shown)), "a frame came twice, or out of order"
+    assert shown == np.round(clip.times * float(fps)).astype(int).tolist(), "content and time disagree"
+    window = min(capture_sec, held / float(fps))
+    in_window = np.arange(held)[np.arange(held) / float(fps) < window]
+    asked = middles(frame_count, window)
+    # Rounded, so that a middle half-way between two frames counts for the earlier.
+    possible = len(np.unique(np.argmin(np.abs(in_window[:, None] / float(fps) - asked).round(6), axis=0)))
+    assert possible <= len(clip) <= frame_count
+    nearest = np.abs(clip.times[:, None] - asked).min(axis=0)
+    assert nearest.max() <= 2 / float(fps) + 0.001
+
+
+@pytest.mark.parametrize("held", [1, 2, 7, 16])
+def test_a_clip_with_fewer_frames_than_asked_gives_all_that_it_holds(tmp_path: Path, held: int) -> None:
+    clip = sample_frames(clips.write_clip(tmp_path / "short.mp4", clips.numbered(held)), 16)
+    assert numbers(clip) == list(range(held))
+
+
+def test_long_runs_of_unreferenced_frames_do_not_thin_the_sample(tmp_path: Path) -> None:
+    options = {"preset": "ultrafast", "x264-params": "bframes=16:b-adapt=0:b-pyramid=none:keyint=250:scenecut=0"}
+    clip = sample_frames(clips.write_clip(tmp_path / "b.mp4", clips.numbered(90), options=options), 16)
+    assert len(clip) == 16
+    assert np.abs(clip.times - middles(16, 3.0)).max() <= 2 / 30 + 1e-6
+
+
+def test_frames_that_nothing_refers_to_are_not_decoded(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[float] = []
+    nearest = video._nearest
+
+    def spy(timed, targets):  # type: ignore[no-untyped-def]
+        return nearest((seen.append(time) or (time, frame) for time, frame in timed), targets)
+
+    monkeypatch.setattr(video, "_nearest", spy)
+    sample_frames(plain, 16)
+    assert len(seen) <= 25, "of 90 frames only the 23 that others refer to need decoding"
+
+
+def test_the_window_ends_at_capture_sec(plain: Path) -> None:
+    clip = sample_frames(plain, 5, capture_sec=1.0)
+    assert clip.times.max() < 1.0
+    assert np.abs(clip.times - middles(5, 1.0)).max() <= 2 / 30 + 1e-6
+
+
+def test_a_window_longer_than_the_clip_is_the_whole_clip(plain: Path) -> None:
+    whole, longer = sample_frames(plain, 16, capture_sec=3.0), sample_frames(plain, 16, capture_sec=1e6)
+    assert np.array_equal(whole.times, longer.times)
+    assert longer.times[-1] > 2.8
+
+
+def test_reading_stops_soon_after_the_window(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[int] = []
+    read = video._read_packets
+    monkeypatch.setattr(video, "_read_packets", lambda *args: [taken.append(p.size) or p for p in read(*args)])
+    sample_frames(plain, 4, capture_sec=0.5)
+    assert len(taken) <= 35, "half a second, and half a second of reordering, at 30 frames a second"
+
+
+@pytest.mark.parametrize(
+    ("name", "made_with"),
+    [
+        ("h264.mov", {}),
+        ("h264.m4v", {}),
+        ("h264.mkv", {}),
+        ("h264.3gp", {}),
+        ("h264.mts", {"container": "mpegts"}),
+        ("h265.mp4", {"codec": "libx265", "options": {"x265-params": "log-level=none"}}),
+        ("mpeg4.avi", {"codec": "mpeg4", "options": {"bf": "2"}}),
+        ("mjpeg.avi", {"codec": "mjpeg", "pix_fmt": "yuvj420p"}),
+        ("vp9.webm", {"codec": "libvpx-vp9", "options": {"deadline": "realtime", "cpu-used": "8"}}),
+        ("mpeg1.mpg", {"codec": "mpeg1video", "options": {"bf": "2"}}),
+        ("mpeg2.mpeg", {"codec": "mpeg2video", "options": {"bf": "2"}}),
+        ("wmv2.wmv", {"codec": "wmv2"}),
+        ("ffv1.mkv", {"codec": "ffv1"}),
+    ],
+)
+def test_every_container_and_codec_gives_sixteen_frames_at_their_times(
+    tmp_path: Path, name: str, made_with: dict
+) -> None:
+    path = clips.write_clip(tmp_path / name, clips.numbered(75), **made_with)
+    clip = sample_frames(path, 16)
+    assert len(clip) == 16
+    assert numbers(clip) == np.round(clip.times * 30).astype(int).tolist()
+    assert np.abs(clip.times - middles(16, 2.5)).max() <= 2.1 / 30
+
+
+def test_h264_in_avi_which_has_no_presentation_times_is_still_spread_evenly(tmp_path: Path) -> None:
+    clip = sample_frames(clips.write_clip(tmp_path / "a.avi", clips.numbered(90)), 16)
+    assert len(clip) == 16
+    assert np.abs(np.array(numbers(clip)) / 30 - middles(16, 3.0)).max() <= 5 / 30
+
+
+def test_variable_frame_rate_goes_by_the_clock_not_by_the_count(tmp_path: Path) -> None:
+    # 60 frames in the first second, then 10 in the next: by count nearly all samples would lie in the first.
+    ticks = [*range(0, 600, 10), *range(600, 1200, 60)]
+    path = clips.write_clip(
+        tmp_path / "vfr.mp4", clips.numbered(70), pts=ticks, time_base=Fraction(1, 600), options=EVERY_FRAME
+    )
+    clip = sample_frames(path, 8)
+    assert numbers(clip) == [ticks.index(round(time * 600)) for time in clip.times]
+    assert np.abs(clip.times - middles(8, 1.9 + 1 / 30)).max() <= 0.051, "the last of 60 ms frames is told as 33 ms"
+    assert (clip.times < 1).sum() == 4
+
+
+def test_times_count_from_the_first_frame_wherever_the_clock_starts(tmp_path: Path) -> None:
+    offset = 30 * 3600
+    frames = list(clips.numbered(90))
+    path = clips.write_clip(
+        tmp_path / "late.mkv", frames, pts=range(offset, offset + 90), time_base=Fraction(1, 30), options=EVERY_FRAME
+    )
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].start_time >= 3600 * 1000
+    clip = sample_frames(path, 16)
+    assert np.abs(clip.times - middles(16, 3.0)).max() <= 1 / 30
+    assert numbers(clip) == np.round(clip.times * 30).astype(int).tolist()
+
+
+# What the frames look like
+
+
+def corner_of(image: np.ndarray) -> str:
+    height, width = image.shape[:2]
+    green = (image[..., 1].astype(int) - image[..., 0]) > 100
+    rows, columns = np.nonzero(green)
+    assert len(rows) > 50
+    return f"{'top' if rows.mean() < height / 2 else 'bottom'} {'left' if columns.mean() < width / 2 else 'right'}"
+
+
+def corner_frames(count: int, size: tuple[int, int] = (160, 96)) -> list[np.ndarray]:
+    image = np.full((size[1], size[0], 3), 40, np.uint8)
+    image[:24, :24] = (0, 250, 0)
+    return [image] * count
+
+
+@pytest.mark.parametrize(
+    ("rotation", "corner", "shape"),
+    [
+        (0, "top left", (96, 160)),
+        (90, "top right", (160, 96)),
+        (180, "bottom right", (96, 160)),
+        (270, "bottom left", (160, 96)),
+    ],
+)
+def test_frames_are_turned_as_a_player_turns_them(
+    tmp_path: Path, rotation: int, corner: str, shape: tuple[int, int]
+) -> None:
+    clip = sample_frames(clips.write_clip(tmp_path / "phone.mp4", corner_frames(6), rotation=rotation), 3)
+    assert clip.info.rotation == rotation
+    assert (clip.info.height, clip.info.width) == shape
+    for image in (clip.frame(1), clip.small_frame(1, 80)):
+        assert corner_of(image) == corner
+        assert image.flags.c_contiguous
+    assert clip.frame(1).shape == (*shape, 3)
+    assert clip.small_frame(1, 80).shape == (shape[0] // 2, shape[1] // 2, 3)
+    assert probe_video(clip.info.path) == clip.info
+
+
+@pytest.mark.parametrize(
+    ("name", "made_with"),
+    [
+        ("odd.mp4", {"pix_fmt": "yuv444p"}),
+        ("odd.avi", {"codec": "mjpeg", "pix_fmt": "yuvj420p"}),
+        ("odd.mkv", {"codec": "ffv1"}),
+    ],
+)
+@pytest.mark.parametrize("size", [(321, 181), (53, 99)])
+def test_odd_sizes_keep_every_pixel_row(tmp_path: Path, name: str, made_with: dict, size: tuple[int, int]) -> None:
+    width, height = size
+    clip = sample_frames(clips.write_clip(tmp_path / name, clips.numbered(20, size), **made_with), 4)
+    assert clip.frames.shape == (4, height, width, 3)
+    assert clip.frames.dtype == np.uint8
+    assert numbers(clip) == np.round(clip.times * 30).astype(int).tolist()
+
+
+def test_small_frames_fit_and_are_never_enlarged(plain: Path) -> None:
+    clip = sample_frames(plain, 2)
+    assert clip.small_frame(0, 40).shape == (24, 40, 3)
+    assert clip.small_frame(0, 1).shape == (1, 1, 3)
+    assert clip.small_frame(0, 640).shape == (96, 160, 3)
+    assert np.array_equal(clip.small_frame(0, 640), clip.frame(0))
+    assert clips.read_number(clip.small_frame(1, 80)) == clips.read_number(clip.frame(1))
+
+
+def test_colours_survive_and_channels_are_red_green_blue(tmp_path: Path) -> None:
+    image = np.zeros((96, 160, 3), np.uint8)
+    image[:, :80], image[:, 80:] = (220, 30, 30), (30, 30, 220)
+    clip = sample_frames(clips.write_clip(tmp_path / "colour.mp4", [image] * 3), 1)
+    for small in (clip.frame(0), clip.small_frame(0, 80)):
+        left, right = small[:, : small.shape[1] // 3].mean((0, 1)), small[:, -small.shape[1] // 3 :].mean((0, 1))
+        assert np.abs(left - (220, 30, 30)).max() < 20
+        assert np.abs(right - (30, 30, 220)).max() < 20
+
+
+def test_probe_says_what_the_file_is(plain: Path) -> None:
+    info = probe_video(plain)
+    assert (info.width, info.height, info.fps, info.codec, info.rotation) == (160, 96, 30.0, "h264", 0)
+    assert info.duration == pytest.approx(3.0, abs=0.1)
+    assert info.has_audio
+    assert info.path == plain
+
+
+def test_probe_of_a_silent_file(tmp_path: Path) -> None:
+    assert not probe_video(clips.write_clip(tmp_path / "silent.mp4", clips.numbered(3))).has_audio
+
+
+# Bad input
+
+
+def write_nothing(path: Path) -> Path:
+    path.write_bytes(b"")
+    return path
+
+
+def write_text(path: Path) -> Path:
+    path.write_text("This was to be a film.\n" * 100)
+    return path
+
+
+def write_noise(path: Path) -> Path:
+    path.write_bytes(np.random.default_rng(0).bytes(50_000))
+    return path
+
+
+def without_index(path: Path) -> Path:
+    return clips.cut_off(clips.write_clip(path.with_name("whole.mp4"), clips.numbered(60)), path, 0.4)
+
+
+def make_folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+BAD_FILES = {
+    "empty": write_nothing,
+    "text": write_text,
+    "noise": write_noise,
+    "no index": without_index,
+    "sound only": clips.write_sound,
+    "a folder": make_folder,
+    "missing": lambda path: path,
+}
+
+
+@pytest.mark.parametrize("kind", BAD_FILES)
+@pytest.mark.parametrize("read", [sample_frames, probe_video])
+def test_what_is_no_video_is_named_with_a_remedy(tmp_path: Path, kind: str, read) -> None:  # type: ignore[no-untyped-def]
+    path = BAD_FILES[kind](tmp_path / "bad clip.mp4")
+    with pytest.raises(UnreadableVideo, match=r"^bad clip\.mp4: .+\. (Get the file again|Leave it out|Check the path)"):
+        read(path)
+
+
+def test_the_reason_tells_the_kinds_apart(tmp_path: Path) -> None:
+    reasons = {}
+    for number, (kind, make) in enumerate(BAD_FILES.items()):
+        folder = make_folder(tmp_path / str(number))
+        with pytest.raises(UnreadableVideo) as caught:
+            sample_frames(make(folder / "x.mp4"))
+        reasons[kind] = str(caught.value)
+    assert "empty (0 bytes)" in reasons["empty"]
+    assert "no video stream" in reasons["sound only"]
+    assert "no such file" in reasons["missing"]
+    assert "cannot be opened" in reasons["no index"]
+    assert len(set(reasons.values())) >= 5
+
+
+@pytest.mark.parametrize("share", [0.4, 0.55, 0.7, 0.85, 0.97])
+@pytest.mark.parametrize("name", ["cut.mp4", "cut.mkv", "cut.mts"])
+def test_a_clip_cut_off_in_the_middle_gives_the_frames_before_the_cut(tmp_path: Path, name: str, share: float) -> None:
+    whole = tmp_path / f"whole-{name}"
+    clips.write_clip(
+        whole,
+        clips.numbered(90),
+        faststart=name.endswith("mp4"),
+        container="mpegts" if name.endswith("mts") else None,
+    )
+    clip = sample_frames(clips.cut_off(whole, tmp_path / name, share), 16)
+    shown = numbers(clip)  # fails on a torn frame
+    assert shown == np.round(clip.times * 30).astype(int).tolist()
+    assert len(shown) >= 5
+    assert max(shown) < 90 * share + 25, "frames that the file no longer holds"
+    assert np.diff(shown).max() <= 2 * (max(shown) + 1) / 16 + 4, "spread over what is there"
+
+
+@pytest.mark.parametrize("share", [0.3, 0.4, 0.5, 0.6, 0.7])
+def test_damage_in_the_middle_leaves_frames_out_and_invents_none(tmp_path: Path, share: float) -> None:
+    rng = np.random.default_rng(0)
+    backdrop = np.kron(rng.integers(0, 256, (12, 100, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+    frames = [np.ascontiguousarray(backdrop[:, 3 * i : 3 * i + 160]) for i in range(90)]
+    options = {"preset": "ultrafast", "x264-params": "bframes=0:keyint=30:scenecut=0"}
+    whole = clips.write_clip(tmp_path / "whole.mp4", frames, options=options, faststart=True)
+    content = bytearray(whole.read_bytes())
+    start = content.index(b"mdat") + int((len(content) - content.index(b"mdat")) * share)
+    content[start : start + 1500] = rng.bytes(1500)
+    (tmp_path / "damaged.mp4").write_bytes(content)
+
+    intact, damaged = sample_frames(whole, 16), sample_frames(tmp_path / "damaged.mp4", 16)
+
+    def errors(clip: Clip) -> np.ndarray:
+        seen = clip.frames.astype(int)
+        return np.abs(seen - np.stack([frames[round(time * 30)] for time in clip.times])).mean(axis=(1, 2, 3))
+
+    assert 10 <= len(damaged) <= 16
+    assert errors(damaged).max() <= errors(intact).max() + 2
+    assert damaged.times.max() > 1.9, "after the damage the next key frame starts anew"
+
+
+@pytest.mark.parametrize("name", ["two words.mp4", "Übergröße.mp4", "new\nline.mp4", "'quoted' & %20;.mp4", "-x.mp4"])
+def test_names_that_break_shells(tmp_path: Path, plain: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(plain, tmp_path / name)
+    assert len(sample_frames(tmp_path / name, 4)) == 4
+    monkeypatch.chdir(tmp_path)
+    assert len(sample_frames(name, 4)) == 4
+    assert probe_video(name).width == 160
+
+
+def test_a_name_is_never_taken_for_an_address_or_a_pattern(tmp_path: Path, plain: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(plain, tmp_path / "take:2 %03d.mp4")
+    assert len(sample_frames("take:2 %03d.mp4", 4)) == 4
+
+
+def test_names_that_are_not_utf8(tmp_path: Path, plain: Path) -> None:
+    path = tmp_path / "caf\udce9.mp4"  # a Latin-1 é, as old archives hold it
+    try:
+        shutil.copy(plain, path)
+    except (OSError, UnicodeError):
+        pytest.skip("this file system only takes UTF-8")
+    assert len(sample_frames(path, 4)) == 4
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"frame_count": 0},
+        {"frame_count": -1},
+        {"capture_sec": 0.0},
+        {"capture_sec": -2.0},
+        {"capture_sec": float("nan")},
+    ],
+)
+def test_counts_and_windows_that_are_not_positive(plain: Path, asked: dict) -> None:
+    with pytest.raises(ValueError, match="must both be positive"):
+        sample_frames(plain, **asked)
+
+
+def test_a_window_too_large_for_memory_is_refused(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "MAX_WINDOW_BYTES", 1000)
+    with pytest.raises(UnreadableVideo, match=r"plain\.mp4: its first 5 s take more than .+\. Get the file again"):
+        sample_frames(plain)
+
+
+def test_real_clips_give_sixteen_frames_without_decoding_everything(
+    real_clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passes: list[str] = []
+    decode = video._decode
+    monkeypatch.setattr(video, "_decode", lambda *args, skip: passes.append(skip) or decode(*args, skip=skip))
+    paths = sorted(real_clips.rglob("*.mp4"))[::3]
+    for path in paths:
+        clip = sample_frames(path, 16)
+        assert len(clip) == 16
+        assert clip.small_frame(0, 640).std() > 5
+    assert passes == ["NONREF"] * len(paths)
