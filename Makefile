@@ -46,7 +46,7 @@ sample: install  ## draw the embedded sample, unless DFDC_DATA names a folder
 test: sample  ## all tests, and the notebooks against their stored outputs
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout 300 \
-		--nbval-kernel-startup-timeout 120 --nbval-sanitize-with notebooks/sanitize.cfg
+		--nbval-kernel-startup-timeout 120
 
 lab: install  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir notebooks

@@ -1,0 +1,57 @@
+"""Frames and sound into a file: H.264 and AAC in MP4, the same bytes every time."""
+
+import io
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+
+from dfdc_utils.sample.motion import FRAME_RATE, SAMPLE_RATE
+
+# One thread, so that the bytes do not depend on the machine's cores; key frames every 250 and B-frames, as x264's
+# defaults and DFDC's files have them; a preset that encodes 640x360 in 2 ms a frame.
+ENCODER = {"preset": "superfast", "g": "250", "bf": "3", "threads": "1"}
+
+
+def _encode_frames(
+    container: av.container.OutputContainer, stream: av.VideoStream, frames: Iterable[np.ndarray]
+) -> None:
+    for frame in frames:
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+    container.mux(stream.encode(None))
+
+
+def _add_video(container: av.container.OutputContainer, size: tuple[int, int], crf: int) -> av.VideoStream:
+    stream = container.add_stream("libx264", rate=FRAME_RATE, options={**ENCODER, "crf": str(crf)})
+    stream.width, stream.height = size
+    stream.pix_fmt = "yuv420p"
+    stream.codec_context.thread_count = 1
+    return stream
+
+
+def write_clip(path: Path, frames: Iterable[np.ndarray], *, sound: np.ndarray, size: tuple[int, int], crf: int) -> None:
+    """Writes frames (H, W, 3) uint8 RGB and mono sound int16 (samples,) to an MP4 file of `size` (width, height)."""
+    with av.open(str(path), "w", format="mp4") as container:
+        video = _add_video(container, size, crf)
+        audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
+        audio.bit_rate = 64_000  # plenty for one voice
+        _encode_frames(container, video, frames)
+        for start in range(0, len(sound), 1024):  # AAC's own frame length
+            block = av.AudioFrame.from_ndarray(sound[None, start : start + 1024], format="s16", layout="mono")
+            block.sample_rate = SAMPLE_RATE
+            block.pts = start
+            container.mux(audio.encode(block))
+        container.mux(audio.encode(None))
+
+
+def encode_and_decode(frames: Iterable[np.ndarray], *, size: tuple[int, int], crf: int) -> Iterator[np.ndarray]:
+    """The frames after one generation of compression, as when a clip is uploaded and downloaded again."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        _encode_frames(container, _add_video(container, size, crf), frames)
+    buffer.seek(0)
+    with av.open(buffer, "r") as source:
+        source.streams.video[0].codec_context.thread_count = 1
+        for frame in source.decode(video=0):
+            yield frame.to_ndarray(format="rgb24")
