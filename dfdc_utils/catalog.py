@@ -64,7 +64,10 @@ def balance_classes(table: pd.DataFrame, num_vids: int | None = None, *, seed: i
     if real.empty and fake.empty:
         return shuffled.head(len(table) if num_vids is None else num_vids).sort_values("video", ignore_index=True)
     if real.empty or fake.empty:
-        raise ValueError(f"there is no {'REAL' if real.empty else 'FAKE'} video to balance with: {_counts(table)}")
+        raise ValueError(
+            f"there is no {'REAL' if real.empty else 'FAKE'} video to balance with ({_counts(table)}): "
+            "num_vids=None takes all as they are"
+        )
     each = min(len(real), len(fake), len(table) if num_vids is None else num_vids // 2)
     real = real.head(each)
     paired = fake["original"].isin(real["video"])

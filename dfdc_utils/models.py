@@ -58,6 +58,8 @@ def build_cnn_lstm(
             name=f"conv_{stage}",
         )(x)
         scales.append(layers.GlobalAveragePooling2D(name=f"average_{stage}")(x))
+        if stage == min(1, len(filters) - 1):
+            scales.append(_cells(x))
     # Every scale: a blending edge is fine, a face that drifts is coarse.
     x = layers.Concatenate(name="all_scales")(scales)
     x = layers.Dense(feature_count, name="features")(x)  # (B·T, F)
@@ -82,6 +84,12 @@ def load_model(path: str | Path) -> keras.Model:
     if not file.is_file():
         raise FileNotFoundError(f"{file}: there is no model. Train one: notebook 04, or python -m dfdc_utils train.")
     return keras.saving.load_model(file, safe_mode=True)
+
+
+def _cells(x: keras.KerasTensor) -> keras.KerasTensor:
+    """Where on the face: eight maps of (B·T, H, W, C), averaged over 4 x 4 cells. An average over all hides a shift."""
+    maps = layers.Conv2D(8, 1, activation="relu", name="maps")(x)
+    return layers.Flatten(name="cells_flat")(layers.AveragePooling2D(x.shape[1] // 4, name="cells")(maps))
 
 
 def _change(features: keras.KerasTensor) -> keras.KerasTensor:

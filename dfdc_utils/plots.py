@@ -144,7 +144,7 @@ def plot_history(history: pd.DataFrame, *, original: bool = True) -> Figure:
         left.plot(
             *zip(*ORIGINAL_COURSE.items(), strict=True), "^:", color="#555555", label="original project, training"
         )
-        left.annotate("91.2 %, then falling", (8, 0.912), (6, -14), textcoords="offset points", fontsize=8)
+        left.annotate("91.2 %, then falling", (8, 0.912), (-40, 6), textcoords="offset points", fontsize=8)
     right.axhline(np.log(2), color="#888888", lw=1)
     right.annotate(
         "constant 0.5: 0.693",
@@ -204,6 +204,8 @@ def plot_scores(scores: pd.DataFrame, *, axis: Axes | None = None) -> Figure:
             chosen, height + generator.uniform(-0.2, 0.2, len(chosen)), marker=mark, color=COLOURS[label], s=30
         )
     axis.axvline(0.5, color="#888888", lw=1, ls=":")
+    right = ((scores["score"] > 0.5) == (scores["label"] == "FAKE")).sum()
+    axis.set_title(f"{right} of {len(scores)} videos on their side of 0.5")
     axis.set(yticks=[0, 1], yticklabels=["REAL", "FAKE"], xlim=(-0.02, 1.02), ylim=(-0.5, 1.5), xlabel="score")
     return _figure_of(axis)
 

@@ -128,8 +128,9 @@ def processing(
         n_jobs=min(workers or joblib.cpu_count(), max(1, len(todo))), return_as="generator_unordered"
     )
     seconds: dict[str, float] = {}
-    progress = tqdm(total=len(todo), desc="extracting faces", unit="video", disable=not show_progress)
+    progress = tqdm(total=len(catalog), desc="extracting faces", unit="video", disable=not show_progress)
     with progress:
+        progress.update(len(catalog) - len(todo))
         for video, spent in pool(jobs):
             seconds[video] = spent
             progress.update()

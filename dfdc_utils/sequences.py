@@ -18,8 +18,8 @@ with quiet_import():
 
 # Augmentation, for each sequence once. Small: it must not reach what a fake's own faults do between two frames.
 SHIFT = 5  # pixels either way, the size of a detector's error at 96 px
-GAIN = 0.08  # share by which a colour channel is raised or lowered
-CONTRAST = 0.15  # share by which contrast about mid grey is raised or lowered
+GAIN = 0.15  # share by which a colour channel is raised or lowered
+CONTRAST = 0.25  # share by which contrast about mid grey is raised or lowered
 
 
 def load_sequence(save_path: str | Path, video: str, frame_count: int = 16, *, track: int = 0) -> Image:

@@ -29,6 +29,9 @@ with quiet_import():
     import keras
     import tensorflow as tf
 
+# MirroredStrategy announces each variable and each reduction; the lines of interest are ours.
+tf.get_logger().setLevel("ERROR")
+
 SPLIT_COLUMNS = ["video", "label", "original", "part", "split"]
 
 

@@ -19,7 +19,7 @@ from dfdc_utils.sample.people import Features, Person, draw_people
 logger = logging.getLogger(__name__)
 
 # Raise when the drawing changes: samples of another version are then drawn anew.
-VERSION = 3
+VERSION = 4
 SEED = 20_200_331  # the day DFDC ended
 PARTS = ("dfdc_train_part_0", "dfdc_train_part_1")
 COMMIT, LEFTOVERS, TRUTH, METADATA = "sample.json", "unfinished.json", "truth.json", "metadata.json"

@@ -156,7 +156,12 @@ class TemporalSwap:
 
 
 class SpatialSwap:
-    """A donor's face pasted over a person's: small and enlarged, off in colour, with an edge; often unsteady too."""
+    """A donor's face pasted over a person's: small and enlarged, off in colour, with an edge, and unsteady.
+
+    Swapping software works frame by frame, so what it pastes also trembles and flickers.
+    """
+
+    faults = ("resolution", "colour", "edge", "jitter", "flicker")
 
     def __init__(
         self, person: Person, donor: Person, canvas: Canvas, frame_count: int, rng: np.random.Generator
@@ -177,9 +182,7 @@ class SpatialSwap:
             texture_seed=donor.texture_seed,
         )
         self.donor = paint_portrait(self.worn, canvas)
-        unsteady = rng.random() < 0.7
-        # What does not move must show in the still frame.
-        strength = self.strength = float(rng.uniform(0.5 if unsteady else 0.75, 1.0))
+        strength = self.strength = float(rng.uniform(0.6, 1.0))
         self.pixels = round(80 - 34 * strength * rng.uniform(0.7, 1.0))  # across the face, as autoencoders produce
         shared = rng.choice((-1, 1)) * rng.uniform(0.03, 0.09) * strength
         self.gain = 1.0 + shared + rng.normal(0, 0.035, 3) * strength
@@ -187,11 +190,9 @@ class SpatialSwap:
         # Swapping software sharpens what it enlarges: fine detail stays lost and edges gain halos.
         self.sharpening = float(rng.uniform(0.5, 1.3))
         self.seam = float(rng.choice((-1, 1)) * rng.uniform(0.0, 0.12) * strength)
-        self.faults = ("resolution", "colour", "edge") + (("jitter", "flicker") if unsteady else ())
-        amount = strength if unsteady else 0.0
         moves = _jumps(rng, frame_count, 0.07, 0.2, 6)
-        self.offsets = amount * 0.028 * moves[:, :2]  # head units
-        self.flicker = 1.0 + amount * 0.040 * (moves[:, 2:3] + 0.5 * moves[:, 3:])
+        self.offsets = strength * 0.028 * moves[:, :2]  # head units
+        self.flicker = 1.0 + strength * 0.040 * (moves[:, 2:3] + 0.5 * moves[:, 3:])
 
         # The window of the canvas that the pasted square covers, and the coordinates in it.
         self.window = canvas.window(0.0, INNER_Y, INNER_WIDTH * 1.25, INNER_HEIGHT * 1.2)
