@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 NOTEBOOKS := $(wildcard notebooks/0*.ipynb)
-# Parameters for all notebooks, in papermill's form: make run PARAMETERS="-p NUM_VIDS 4000 -p EPOCHS 20"
+# Parameters of the notebooks: make run PARAMETERS="-p NUM_VIDS 4000 -p EPOCHS 20"
 PARAMETERS ?=
 
 # Notebooks run in notebooks/, so folders named from here must not be relative.
@@ -32,12 +32,7 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 	touch $@
 
 run: sample  ## run the five notebooks top to bottom; results go to data/
-	mkdir -p data/results/notebooks
-	@set -e; for notebook in $(NOTEBOOKS); do \
-		echo "== $$notebook"; \
-		$(BIN)/papermill --cwd notebooks --log-output --no-request-save-on-cell-execute --progress-bar $(PARAMETERS) \
-			$$notebook data/results/$$notebook; \
-	done
+	$(BIN)/python notebooks/run.py --output data/results/notebooks $(PARAMETERS) $(NOTEBOOKS)
 	@echo "Done. Open data/results/notebooks/, data/results/ and data/model/."
 
 sample: install  ## draw the embedded sample, unless DFDC_DATA names a folder
@@ -52,12 +47,8 @@ lab: install  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir notebooks
 
 notebooks: sample  ## run the notebooks and store their outputs in place (what is committed)
-	@set -e; for notebook in $(NOTEBOOKS); do \
-		echo "== $$notebook"; \
-		$(BIN)/jupyter nbconvert --log-level WARN --to notebook --execute --inplace \
-			--ExecutePreprocessor.store_widget_state=False --ExecutePreprocessor.record_timing=False $$notebook; \
-	done
-	$(BIN)/python tests/test_notebooks.py --clean
+	$(BIN)/python notebooks/run.py --in-place $(NOTEBOOKS)
+	mkdir -p notebooks/figures && cp data/results/faces.png data/results/history.png notebooks/figures/
 
 lint: install  ## ruff and mypy
 	$(BIN)/ruff check .
@@ -65,7 +56,7 @@ lint: install  ## ruff and mypy
 	$(BIN)/mypy
 
 bench: sample  ## how well and how fast, in one table each
-	$(BIN)/python -m pytest tests/bench -s
+	$(BIN)/python -m pytest tests/bench/bench_*.py -s
 
 clean:  ## remove what was made, but not .venv
 	find data -mindepth 1 ! -name README.md -delete

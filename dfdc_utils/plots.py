@@ -73,8 +73,10 @@ def draw_boxes(image: Image, track: Track, index: int, *, thickness: int | None 
         cv2.polylines(drawn, [np.array(corners)], True, _rgb(REAL), thickness)
         return drawn
     for start, end in zip(corners, corners[1:] + corners[:1], strict=True):
-        points = np.linspace(start, end, 17).astype(int)  # 8 dashes a side
-        for dash in range(0, 16, 2):
+        # Dashes and gaps of at least four line widths, so that rounded ends leave a gap; at most eight a side.
+        dashes = int(np.clip(np.hypot(*np.subtract(end, start)) / (8 * thickness), 2, 8))
+        points = np.linspace(start, end, 2 * dashes + 1).astype(int)
+        for dash in range(0, 2 * dashes, 2):
             cv2.line(drawn, tuple(points[dash].tolist()), tuple(points[dash + 1].tolist()), _rgb(FILLED), thickness)
     return drawn
 

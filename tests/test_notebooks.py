@@ -1,13 +1,9 @@
-"""What a stored notebook must look like. nbval checks that its outputs still come out; this, that there are some.
-
-`python tests/test_notebooks.py --clean` takes out what running left behind and no reader needs.
-"""
+"""What a stored notebook must look like. nbval checks that its outputs still come out; this, that there are some."""
 
 from __future__ import annotations
 
 import json
 import re
-import sys
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -38,24 +34,6 @@ def code_cells(name: str) -> list[Any]:
 
 def tags(cell: Any) -> list[str]:
     return list(cell.metadata.get("tags", []))
-
-
-def clean(path: Path) -> None:
-    """Keep the cells, their tags, outputs and numbers; drop warnings on standard error, widget state, editor traces."""
-    notebook = nbformat.read(path, as_version=4)
-    notebook.metadata = {
-        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
-    }
-    for cell in notebook.cells:
-        cell.metadata = {"tags": tags(cell)} if tags(cell) else {}
-        if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
-            lines = [output for output in cell.outputs if output.get("name") == "stdout"]
-            if len(lines) > 1:  # a line an epoch, each its own output
-                lines[0].text = "".join(line.text for line in lines)
-                cell.outputs = [output for output in cell.outputs if output not in lines[1:]]
-    nbformat.write(notebook, path)
 
 
 def test_the_series_is_complete() -> None:
@@ -123,8 +101,3 @@ def test_the_same_parameter_has_the_same_value_everywhere() -> None:
                     if "," not in key:
                         values.setdefault(key, set()).add(value)
     assert {key: value for key, value in values.items() if len(value) > 1} == {}
-
-
-if __name__ == "__main__" and "--clean" in sys.argv:
-    for stored in sorted(FOLDER.glob("*.ipynb")):
-        clean(stored)
