@@ -7,13 +7,17 @@ NOTEBOOKS := $(wildcard notebooks/0*.ipynb)
 # Parameters of the notebooks: make run PARAMETERS="-p NUM_VIDS 4000 -p EPOCHS 20"
 PARAMETERS ?=
 
-# Notebooks run in notebooks/, so folders named from here must not be relative.
+# Notebooks run in notebooks/, so folders named from here must not be relative; names may hold spaces.
+absolute = $(shell $(PYTHON) -c 'import os, sys; print(os.path.abspath(sys.argv[1]))' "$(1)")
 ifneq ($(DFDC_DATA),)
-export DFDC_DATA := $(abspath $(DFDC_DATA))
+override DFDC_DATA := $(call absolute,$(DFDC_DATA))
 endif
 ifneq ($(DFDC_YUNET),)
-export DFDC_YUNET := $(abspath $(DFDC_YUNET))
+override DFDC_YUNET := $(call absolute,$(DFDC_YUNET))
 endif
+export DFDC_DATA DFDC_YUNET
+# Tests, benchmarks and what is committed are always run on the sample.
+ON_SAMPLE := env -u DFDC_DATA -u DFDC_YUNET
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test lab sample notebooks lint bench clean
@@ -31,23 +35,24 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
 	touch $@
 
-run: sample  ## run the five notebooks top to bottom; results go to data/
+run: install  ## run the five notebooks top to bottom; results go to data/
+	@if [ -z "$$DFDC_DATA" ]; then $(MAKE) --no-print-directory sample; fi
 	$(BIN)/python notebooks/run.py --output data/results/notebooks $(PARAMETERS) $(NOTEBOOKS)
 	@echo "Done. Open data/results/notebooks/, data/results/ and data/model/."
 
-sample: install  ## draw the embedded sample, unless DFDC_DATA names a folder
-	@if [ -z "$$DFDC_DATA" ]; then $(BIN)/python -m dfdc_utils sample; fi
+sample: install  ## draw the embedded sample
+	$(BIN)/python -m dfdc_utils sample
 
 test: sample  ## all tests, and the notebooks against their stored outputs
-	$(BIN)/python -m pytest
-	$(BIN)/python -m pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout 300 \
+	$(ON_SAMPLE) $(BIN)/python -m pytest
+	$(ON_SAMPLE) $(BIN)/python -m pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout 300 \
 		--nbval-kernel-startup-timeout 120
 
 lab: install  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir notebooks
 
 notebooks: sample  ## run the notebooks and store their outputs in place (what is committed)
-	$(BIN)/python notebooks/run.py --in-place $(NOTEBOOKS)
+	$(ON_SAMPLE) $(BIN)/python notebooks/run.py --in-place $(NOTEBOOKS)
 	mkdir -p notebooks/figures && cp data/results/faces.png data/results/history.png notebooks/figures/
 
 lint: install  ## ruff and mypy
@@ -56,7 +61,7 @@ lint: install  ## ruff and mypy
 	$(BIN)/mypy
 
 bench: sample  ## how well and how fast, in one table each
-	$(BIN)/python -m pytest tests/bench/bench_*.py -s
+	$(ON_SAMPLE) $(BIN)/python -m pytest tests/bench/bench_*.py -s
 
 clean:  ## remove what was made, but not .venv
 	find data -mindepth 1 ! -name README.md -delete

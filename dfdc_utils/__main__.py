@@ -42,7 +42,10 @@ def _parser() -> argparse.ArgumentParser:
     process.add_argument("location", type=Path, help="folder with DFDC parts, or any folder of videos")
     process.add_argument("--save-path", type=Path, default=DATA / "faces", help="folder for the faces")
     process.add_argument(
-        "--num-vids", type=int, default=500, help="how many videos, half REAL and half FAKE; 0 for all"
+        "--num-vids",
+        type=int,
+        default=500,
+        help="how many videos; of more, half REAL and half FAKE are chosen; 0 for all",
     )
     process.add_argument("--capture-sec", type=float, default=5.0, help="seconds looked at, from the start")
     process.add_argument("--frame-count", type=int, default=16, help="frames taken from these seconds")
@@ -94,12 +97,12 @@ def _process(options: argparse.Namespace) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     from dfdc_utils import training
-    from dfdc_utils.catalog import split_by_original
+    from dfdc_utils.catalog import balance_classes, split_by_original
     from dfdc_utils.processing import read_manifest
 
     strategy = training.choose_strategy(options.replicas)
     manifest = read_manifest(options.save_path)
-    usable = manifest[(manifest["status"] == "ok") & (manifest["label"] != "")]
+    usable = balance_classes(manifest[(manifest["status"] == "ok") & (manifest["label"] != "")])
     names = ("epochs", "batch_size", "learning_rate", "seed")
     config = training.TrainingConfig(**{name: getattr(options, name) for name in names})
     table = split_by_original(usable, seed=options.seed)
@@ -114,9 +117,13 @@ def _evaluate(options: argparse.Namespace) -> None:
     from dfdc_utils.results import score_videos, summarise
     from dfdc_utils.storage import write_atomically
 
+    if not (options.model / "training.json").is_file():
+        raise FileNotFoundError(f"{options.model} holds no finished model: run python -m dfdc_utils train first")
     split = pd.read_csv(options.model / "split.csv", dtype=str, keep_default_na=False)
     chosen = split.loc[split["split"] == "test", ["video", "split"]]
     table = read_manifest(options.save_path).merge(chosen, on="video")
+    if len(table) < len(chosen):
+        raise ValueError(f"{len(chosen) - len(table)} of the model's test videos are not in {options.save_path}")
     scores = score_videos(table, options.save_path, options.model)
     options.results.mkdir(parents=True, exist_ok=True)
     write_atomically(options.results / "scores.csv", scores.to_csv(index=False))

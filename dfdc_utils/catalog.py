@@ -41,7 +41,7 @@ def read_catalog(location: str | Path) -> pd.DataFrame:
     top = Path(location)
     if not top.is_dir():
         raise BrokenCatalog(f"{location}: there is no such folder. Point `location` or DFDC_DATA at a DFDC folder.")
-    entries = [entry for folder, _, names in sorted(os.walk(top)) for entry in _read_part(top, Path(folder), names)]
+    entries = [entry for folder, names in _walk(top) for entry in _read_part(top, folder, set(names))]
     if not entries:
         raise BrokenCatalog(f"{location}: no video and no metadata.json in it. Unpack DFDC's parts there.")
     catalog = pd.DataFrame(entries)
@@ -137,7 +137,25 @@ def report_leaks(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _read_part(top: Path, folder: Path, names: list[str]) -> list[dict[str, str]]:
+def _walk(top: Path) -> list[tuple[Path, list[str]]]:
+    """Each folder at or below `top` with its file names, in order; linked folders too, each once."""
+
+    def refuse(error: OSError) -> None:
+        raise BrokenCatalog(f"{error.filename}: cannot be read ({error.strerror}). Make it readable, or leave it out.")
+
+    found, seen = [], set()
+    for folder, below, names in os.walk(top, followlinks=True, onerror=refuse):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link back up, or a second link to the same part
+            below.clear()
+            continue
+        seen.add(real)
+        below.sort()
+        found.append((Path(folder), names))
+    return found
+
+
+def _read_part(top: Path, folder: Path, names: set[str]) -> list[dict[str, str]]:
     listed: dict[str, Any] = {}
     if "metadata.json" in names:
         listed = _read_metadata(folder / "metadata.json")

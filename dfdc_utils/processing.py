@@ -10,6 +10,7 @@ Layout below `save_path`:
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import json
@@ -55,6 +56,9 @@ class SequenceConfig:
     fill_policy: str = "past_mean"
 
     def __post_init__(self) -> None:
+        # 5 and 5.0 are one setting, and must be one in JSON too.
+        object.__setattr__(self, "capture_sec", float(self.capture_sec))
+        object.__setattr__(self, "margin", float(self.margin))
         if not (self.frame_count >= 1 and self.capture_sec > 0 and self.face_size >= 16 and self.margin >= 1):
             raise ValueError(f"{self}: frame_count and capture_sec must be positive, face_size ≥ 16, margin ≥ 1")
         if self.detector not in DETECTOR_NAMES or self.fill_policy not in FILL_POLICIES:
@@ -117,8 +121,10 @@ def processing(
     catalog = read_catalog(location)
     if num_vids is not None and num_vids < len(catalog):
         catalog = balance_classes(catalog, num_vids, seed=seed)
-    config = replace(config, detector=load_detector(config.detector).name)
     target = prepare_target(Path(save_path))
+    if config.detector == "auto":
+        # What a run began with one detector goes on with it, whether or not the other can be had by now.
+        config = replace(config, detector=_detector_so_far(catalog, target) or load_detector().name)
     finished = _find_finished(catalog, target, config, overwrite=overwrite)
     config.save(target / "sequence.json")
 
@@ -222,6 +228,14 @@ def _process_row(row: dict[str, Any], target: Path, config: SequenceConfig, max_
 @functools.cache
 def _worker_detector(name: str) -> Detector:
     return load_detector(name)
+
+
+def _detector_so_far(catalog: pd.DataFrame, target: Path) -> str | None:
+    """The detector that has found faces of these videos in `target` already, if any has."""
+    for video in catalog["video"]:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            return SequenceConfig(**read_faces(target, video)["config"]).detector
+    return None
 
 
 def _find_finished(catalog: pd.DataFrame, target: Path, config: SequenceConfig, *, overwrite: bool) -> set[str]:

@@ -32,6 +32,9 @@ with quiet_import():
 # MirroredStrategy announces each variable and each reduction; the lines of interest are ours.
 tf.get_logger().setLevel("ERROR")
 
+# Decoded sequences are kept in memory up to this size, some 9,000 of the default ones; of more, each epoch reads.
+CACHE_BYTES = 4 * 2**30
+
 SPLIT_COLUMNS = ["video", "label", "original", "part", "split"]
 
 
@@ -94,6 +97,7 @@ def train(
     batch_size = min(config.batch_size, len(parts["train"])) // replicas * replicas
     if not batch_size:
         raise ValueError(f"{len(parts['train'])} videos to train on cannot be shared out to {replicas} replicas")
+    cache = len(table) * sequence.frame_count * sequence.face_size**2 * 3 <= CACHE_BYTES
     training_data = make_dataset(
         parts["train"],
         save_path,
@@ -101,13 +105,17 @@ def train(
         shuffle=True,
         drop_remainder=True,
         augment=True,
+        cache=cache,
         seed=config.seed,
     )
-    validation_data = make_dataset(parts["validation"], save_path, batch_size=batch_size)
+    validation_data = make_dataset(parts["validation"], save_path, batch_size=batch_size, cache=cache)
 
     target = Path(model_path)
     target.mkdir(parents=True, exist_ok=True)
-    (target / "training.json").unlink(missing_ok=True)  # until this run is through, the folder holds no finished model
+    for name in ("training.json", "model.keras"):  # until this run is through, the folder holds no finished model
+        (target / name).unlink(missing_ok=True)
+    write_atomically(target / "split.csv", table[SPLIT_COLUMNS].to_csv(index=False))
+    sequence.save(target / "sequence.json")
     steps = config.epochs * (len(parts["train"]) // batch_size)
     with strategy.scope():
         model = build(sequence.frame_count, sequence.face_size)
@@ -121,8 +129,6 @@ def train(
 
     history = pd.DataFrame(keeper.rows)
     write_atomically(target / "history.csv", history.to_csv(index=False))
-    write_atomically(target / "split.csv", table[SPLIT_COLUMNS].to_csv(index=False))
-    sequence.save(target / "sequence.json")
     settings = {"trained_on": _describe(table, sequence), **asdict(config), "replicas": replicas}
     write_atomically(target / "training.json", json.dumps(settings, indent=1))
     return history

@@ -12,7 +12,7 @@ import pandas as pd
 from dfdc_utils.plots import COLOURS, face_strip
 from dfdc_utils.video import Image
 
-ORDERS = {"by name": ["video"], "worst first": ["mistake"], "fewest faces detected": ["faces_detected"]}
+ORDERS = {"by name": ["original", "video"], "worst first": ["mistake"], "fewest faces detected": ["faces_detected"]}
 
 
 class FaceBrowser(ui.VBox):  # type: ignore[misc]

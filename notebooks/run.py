@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import argparse
 import ast
+import html
+import os
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +24,15 @@ from tqdm import tqdm
 
 
 class _EchoingClient(NotebookClient):
-    """Shows what cells print as they print it, so that training is seen to go on."""
+    """Shows what cells print as they print it, and how far their progress bars are."""
+
+    show_text: Callable[[str], None]
+
+    def handle_comm_msg(self, outs: list[Any], msg: dict[str, Any], cell_index: int) -> None:
+        text = msg["content"].get("data", {}).get("state", {}).get("value")
+        if isinstance(text, str) and "/" in text:  # what stands beside a bar: 12/500 [00:10<05:20]
+            self.show_text(html.unescape(text).strip())
+        super().handle_comm_msg(outs, msg, cell_index)
 
     def output(self, outs: list[Any], msg: dict[str, Any], display_id: str, cell_index: int) -> Any:
         content = msg["content"]
@@ -45,16 +57,23 @@ def run_notebook(path: Path, parameters: dict[str, str]) -> Any:
             resources={"metadata": {"path": str(path.parent)}},
             on_cell_complete=lambda **_: progress.update(),
         )
+        client.show_text = progress.set_postfix_str
         client.execute()
     return notebook
 
 
 def set_parameters(notebook: Any, parameters: dict[str, str]) -> None:
     """Put a cell after the one tagged `parameters` that sets those named there. Values are Python, or else text."""
-    index, cell = next((i, c) for i, c in enumerate(notebook.cells) if "parameters" in c.metadata.get("tags", []))
-    known = {name: value for name, value in parameters.items() if f"{name} = " in cell.source}
+    index = next(i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", []))
+    known = {name: value for name, value in parameters.items() if name in parameter_names(notebook)}
     lines = "\n".join(f"{name} = {_literal(value)}" for name, value in known.items())
     notebook.cells.insert(index + 1, nbformat.v4.new_code_cell(lines))
+
+
+def parameter_names(notebook: Any) -> set[str]:
+    """The names that the cell tagged `parameters` sets, one a line."""
+    source = next(cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    return set(re.findall(r"^(\w+) = ", source, re.MULTILINE))
 
 
 def clean(notebook: Any) -> None:
@@ -84,9 +103,17 @@ def main() -> int:
     where.add_argument("--in-place", action="store_true", help="store the outputs in the notebooks themselves")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter")
     options = parser.parse_args()
+    parameters = dict(options.p)
+    known = set().union(*(parameter_names(nbformat.read(path, as_version=4)) for path in options.notebooks))
+    if unknown := set(parameters) - known:
+        parser.error(
+            f"no notebook has the parameter {', '.join(sorted(unknown))}: there are {', '.join(sorted(known))}"
+        )
+    if options.in_place and os.environ.get("DFDC_DATA"):
+        parser.error("what is stored in the notebooks is run on the sample: unset DFDC_DATA")
     for path in options.notebooks:
         try:
-            notebook = run_notebook(path, dict(options.p))
+            notebook = run_notebook(path, parameters)
         except CellExecutionError as error:
             print(f"{path}: {error}", file=sys.stderr)
             return 1

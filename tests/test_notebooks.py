@@ -73,13 +73,13 @@ class TestStored:
         lengths = [len(cell.source.splitlines()) for cell in code_cells(name)]
         assert median(lengths) <= 6
         assert max(lengths) <= 25
-        assert 20 <= len(read(name).cells) <= 75
+        assert 20 <= len(read(name).cells) <= 50  # markdown cells that read an output among them
 
     def test_one_parameters_cell_with_a_reason_on_each_line(self, name: str) -> None:
         (cell,) = [cell for cell in code_cells(name) if "parameters" in tags(cell)]
         for line in cell.source.splitlines():
-            assert re.match(r"[A-Z_, ]+ = ", line)
-            assert "  # " in line or line.startswith("FACES, MODEL"), line
+            assert re.match(r"[A-Z_]+ = ", line)
+            assert "  # " in line, line
 
     def test_small(self, name: str) -> None:
         assert (FOLDER / f"{name}.ipynb").stat().st_size < 1_500_000
@@ -98,6 +98,5 @@ def test_the_same_parameter_has_the_same_value_everywhere() -> None:
             if "parameters" in tags(cell):
                 for line in cell.source.splitlines():
                     key, value = line.split("  #")[0].split(" = ", 1)
-                    if "," not in key:
-                        values.setdefault(key, set()).add(value)
+                    values.setdefault(key, set()).add(value)
     assert {key: value for key, value in values.items() if len(value) > 1} == {}

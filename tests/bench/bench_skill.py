@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dfdc_utils.catalog import split_by_original
+from dfdc_utils.catalog import balance_classes, split_by_original
 from dfdc_utils.processing import processing
 from dfdc_utils.results import METRICS, score_videos
 from dfdc_utils.training import TrainingConfig, train
@@ -25,7 +25,7 @@ def auc_of(scores: pd.DataFrame) -> float:
 
 def test_skill_on_unseen_sources(sample: Path, tmp_path: Path) -> None:
     manifest = processing(sample, tmp_path / "faces", detector="haar")
-    usable = manifest[manifest["status"] == "ok"]
+    usable = balance_classes(manifest[manifest["status"] == "ok"])
     truth = json.loads((sample / "truth.json").read_text())
     kind = {Path(name).stem: entry["kind"] for name, entry in truth.items()}
     rows = []
