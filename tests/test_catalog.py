@@ -388,3 +388,15 @@ def test_shared_parts_are_told_but_not_harmful() -> None:
     assert found.loc["parts in two splits", "leaks"] == 1
     assert not found.loc["parts in two splits", "harmful"]
     assert found.loc[["videos in two splits", "originals in two splits"], "harmful"].all()
+
+
+def test_linked_parts_are_read_once_and_loops_end(tmp_path: Path) -> None:
+    """DFDC's parts often lie on several disks, brought together by links."""
+    make_part(tmp_path / "disk" / "dfdc_train_part_7", {"a.mp4": fake(None) | {"label": "REAL"}}, ["a.mp4"])
+    here = tmp_path / "dfdc"
+    here.mkdir()
+    (here / "dfdc_train_part_7").symlink_to(tmp_path / "disk" / "dfdc_train_part_7")
+    (here / "the_same_again").symlink_to(tmp_path / "disk" / "dfdc_train_part_7")
+    (here / "loop").symlink_to(here)
+    catalog = read_catalog(here)
+    assert catalog[["video", "label", "part"]].to_numpy().tolist() == [["a", "REAL", "dfdc_train_part_7"]]

@@ -127,3 +127,17 @@ def test_show_frames_keeps_every_image() -> None:
     assert len(shown) == 3
     assert [axis.get_title() for axis in figure.axes[:3]] == ["a", "b", "c"]
     assert cv2.countNonZero(shown[0][..., 0]) == 0
+
+
+def test_pairs_are_an_original_and_one_of_its_fakes() -> None:
+    rows = [
+        ("f1", "FAKE", "a"),
+        ("f2", "FAKE", "a"),
+        ("a", "REAL", "a"),
+        ("lone", "REAL", "lone"),
+        ("g", "FAKE", "gone"),
+    ]
+    rows += [("b", "REAL", "b"), ("h", "FAKE", "b")]
+    table = pd.DataFrame(rows, columns=["video", "label", "original"])
+    assert plots.choose_pairs(table)["video"].tolist() == ["a", "f1", "b", "h"]
+    assert plots.choose_pairs(table, 1)["video"].tolist() == ["a", "f1"]

@@ -640,3 +640,20 @@ def test_the_square_detector_is_one(clip_store: Path) -> None:
     assert isinstance(found[0], Face)
     assert found[0].box.tolist() == clips.square_box(0)
     assert SquareDetector().detect(clips.numbered_frame(5)) == []
+
+
+def test_auto_goes_on_with_the_detector_that_a_folder_was_begun_with(
+    squares: SquareDetector, pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Online at first and offline later, or the other way round, must neither mix nor fail."""
+    run(pair, tmp_path / "faces", detector="haar")
+    monkeypatch.setattr(module, "load_detector", lambda name="auto": pytest.fail("there is no need for another"))
+    again = run(pair, tmp_path / "faces", detector="auto")
+    assert again["seconds"].isna().all()
+    assert SequenceConfig.load(tmp_path / "faces" / "sequence.json").detector == "haar"
+
+
+def test_whole_numbers_and_fractions_are_one_setting(tmp_path: Path) -> None:
+    SequenceConfig(capture_sec=5, margin=2).save(tmp_path / "a.json")
+    SequenceConfig(capture_sec=5.0, margin=2.0).save(tmp_path / "b.json")
+    assert (tmp_path / "a.json").read_text() == (tmp_path / "b.json").read_text()
