@@ -105,7 +105,8 @@ def processing(
 
     A folder with more videos gives `num_vids` of them, half REAL and half FAKE (`balance_classes` with `seed`); `None`
     takes all. Videos are worked on side by side in `workers` processes, one a core by default. What an earlier run has
-    finished is kept, so a broken run is continued by calling it again. `max_tracks` people a video are saved.
+    finished is kept, so a broken run is continued by calling it again, with `detector="auto"` by the same detector.
+    `max_tracks` people a video are saved.
 
     The manifest holds a row for each video: the catalog's columns, `status` (`ok`, `no_face`, `unreadable`), `error`,
     `frames` sampled, `faces_detected` and `faces_filled` of the main person, `tracks`, `width`, `height` (pixels),
@@ -123,8 +124,9 @@ def processing(
         catalog = balance_classes(catalog, num_vids, seed=seed)
     target = prepare_target(Path(save_path))
     if config.detector == "auto":
-        # What a run began with one detector goes on with it, whether or not the other can be had by now.
-        config = replace(config, detector=_detector_so_far(catalog, target) or load_detector().name)
+        # A run goes on with the detector it was begun with, whether or not the other can be had by now.
+        so_far = None if overwrite else _detector_so_far(catalog, target)
+        config = replace(config, detector=so_far or load_detector().name)
     finished = _find_finished(catalog, target, config, overwrite=overwrite)
     config.save(target / "sequence.json")
 

@@ -88,6 +88,7 @@ def _write_jpeg(path: Path, image: Image) -> None:
 
 
 def prepare_target(target: Path) -> Path:
+    """Make the folder, clear what killed runs left in it, and check that it can be written. Raises `OSError` if not."""
     try:
         target.mkdir(parents=True, exist_ok=True)
         for leftover in target.glob(".*.partial"):  # of runs that were killed

@@ -19,7 +19,7 @@ import pandas as pd
 from sklearn.metrics import log_loss
 
 from dfdc_utils.catalog import report_leaks
-from dfdc_utils.models import build_cnn_lstm, load_model
+from dfdc_utils.models import build_cnn_lstm
 from dfdc_utils.processing import SequenceConfig
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.sequences import make_dataset
@@ -58,9 +58,9 @@ def choose_strategy(replicas: int | None = None) -> tf.distribute.Strategy:
     """
     if replicas is not None and replicas < 1:
         raise ValueError(f"replicas={replicas}: at least one device is needed")
-    gpus = tf.config.list_logical_devices("GPU") if tf.config.list_physical_devices("GPU") else []
-    if gpus and (replicas is None or replicas <= len(gpus)):
-        return tf.distribute.MirroredStrategy([gpu.name for gpu in gpus[:replicas]])
+    gpus = len(tf.config.list_physical_devices("GPU"))  # asking for logical ones would start TensorFlow
+    if gpus and (replicas is None or replicas <= gpus):
+        return tf.distribute.MirroredStrategy([f"/gpu:{number}" for number in range(replicas or gpus)])
     if replicas is None or replicas == 1:
         return tf.distribute.get_strategy()
     return tf.distribute.MirroredStrategy(_logical_cpus(replicas))
@@ -112,7 +112,11 @@ def train(
 
     target = Path(model_path)
     target.mkdir(parents=True, exist_ok=True)
-    for name in ("training.json", "model.keras"):  # until this run is through, the folder holds no finished model
+    for name in (
+        "training.json",
+        "model.keras",
+        "history.csv",
+    ):  # until this run is through, the folder holds no finished model
         (target / name).unlink(missing_ok=True)
     write_atomically(target / "split.csv", table[SPLIT_COLUMNS].to_csv(index=False))
     sequence.save(target / "sequence.json")
@@ -138,7 +142,6 @@ def is_trained(table: pd.DataFrame, save_path: str | Path, model_path: str | Pat
     """Whether `model_path` holds a finished model of just these videos, splits and sequences. Taught in notebook 05."""
     try:
         settings = json.loads((Path(model_path) / "training.json").read_text(encoding="utf-8"))
-        load_model(model_path)
     except (OSError, ValueError):
         return False
     sequence = SequenceConfig.load(Path(save_path) / "sequence.json")

@@ -657,3 +657,12 @@ def test_whole_numbers_and_fractions_are_one_setting(tmp_path: Path) -> None:
     SequenceConfig(capture_sec=5, margin=2).save(tmp_path / "a.json")
     SequenceConfig(capture_sec=5.0, margin=2.0).save(tmp_path / "b.json")
     assert (tmp_path / "a.json").read_text() == (tmp_path / "b.json").read_text()
+
+
+def test_overwriting_with_auto_takes_the_best_detector_there_is_now(
+    squares: SquareDetector, pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(pair, tmp_path / "faces", detector="haar")
+    monkeypatch.setattr(module, "load_detector", lambda name="auto": type("Found", (), {"name": "yunet"})())
+    assert run(pair, tmp_path / "faces", detector="auto", overwrite=True)["seconds"].notna().all()
+    assert SequenceConfig.load(tmp_path / "faces" / "sequence.json").detector == "yunet"

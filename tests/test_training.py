@@ -133,3 +133,10 @@ def test_choose_strategy_says_what_is_wrong() -> None:
     keras.ops.zeros(1)  # TensorFlow has started
     with pytest.raises(RuntimeError, match="first thing"):
         choose_strategy(7)
+
+
+@pytest.mark.parametrize(("asked", "chosen"), [(None, 2), (1, 1), (2, 2)])
+def test_gpus_are_taken_before_logical_cpus(asked: int | None, chosen: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda kind: ["one", "two"])
+    monkeypatch.setattr("tensorflow.distribute.MirroredStrategy", lambda devices: devices)
+    assert choose_strategy(asked) == ["/gpu:0", "/gpu:1"][:chosen]
