@@ -19,7 +19,7 @@ _HOME = {
     "sample_frames": "video",
     "load_detector": "faces",
     "read_manifest": "processing",
-    "SequenceConfig": "processing",
+    "SequenceConfig": "config",
     "load_sequence": "sequences",
     "make_dataset": "sequences",
     "build_cnn_lstm": "models",
@@ -29,8 +29,8 @@ _HOME = {
     "summarise": "results",
 }
 _MODULES = (
-    *("catalog", "errors", "faces", "models", "plots", "processing", "results", "sample", "sequences"),
-    *("storage", "tracks", "training", "video", "widgets"),
+    *("catalog", "config", "errors", "extraction", "faces", "models", "plots", "pool", "processing", "results"),
+    *("sample", "sequences", "storage", "tracks", "training", "video", "widgets"),
 )
 
 __all__ = sorted([*_HOME, *_MODULES])

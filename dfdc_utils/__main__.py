@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError, RuntimeError) as error:
         print(f"dfdc_utils {options.command}: {error}", file=sys.stderr)
         return 2
     return 0
@@ -60,6 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     process.add_argument("--max-tracks", type=int, default=2, help="people saved a video")
     process.add_argument("--workers", type=int, help="processes; one a core by default")
+    process.add_argument("--cluster", help="address of a Dask scheduler, whose workers then do the work: tcp://…")
+    process.add_argument("--time-limit", type=float, default=60.0, help="seconds a video may take")
     process.add_argument("--overwrite", action="store_true", help="make faces again that other settings made")
     process.add_argument("--seed", type=int, default=0, help="which videos are chosen")
 
@@ -88,8 +90,9 @@ def _sample(options: argparse.Namespace) -> None:
 def _process(options: argparse.Namespace) -> None:
     from dfdc_utils.processing import processing
 
-    names = ("save_path", "capture_sec", "frame_count", "face_size", "margin", "detector", "fill_policy", "max_tracks")
-    settings = {name: getattr(options, name) for name in (*names, "workers", "overwrite", "seed")}
+    names = ["save_path", "capture_sec", "frame_count", "face_size", "margin", "detector", "fill_policy", "max_tracks"]
+    names += ["workers", "cluster", "time_limit", "overwrite", "seed"]
+    settings = {name: getattr(options, name) for name in names}
     manifest = processing(options.location, num_vids=options.num_vids or None, **settings)
     print(manifest["status"].value_counts().to_string())
     print(options.save_path / "manifest.csv")

@@ -8,6 +8,10 @@ class UnreadableVideo(ValueError):
     """No frame can be decoded from the file: it is missing, empty, cut off, or not a video."""
 
 
+class TookTooLong(UnreadableVideo):
+    """The video went over its time limit; on a machine that is less busy it may not."""
+
+
 class NoFaceFound(ValueError):
     """The video decodes, but no detector hit in it lasts long enough to be a person."""
 

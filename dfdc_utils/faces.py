@@ -43,8 +43,11 @@ class Detector(Protocol):
 
     name: str
 
-    def detect(self, image: Image) -> list[Face]:
-        """Faces in a uint8 RGB image (H, W, 3), the most certain first."""
+    def detect(self, image: Image, *, smallest: float | None = None) -> list[Face]:
+        """Faces in a uint8 RGB image (H, W, 3), the most certain first.
+
+        Faces of fewer than `smallest` pixels need not be found, which may save time.
+        """
 
 
 class YuNetDetector:
@@ -61,7 +64,8 @@ class YuNetDetector:
         # 0.6 keeps turned faces; what is then too much lasts a frame or two, and tracks drop it.
         self._net = cv2.FaceDetectorYN.create(str(path), "", (320, 320), score_threshold=min_score)
 
-    def detect(self, image: Image) -> list[Face]:
+    def detect(self, image: Image, *, smallest: float | None = None) -> list[Face]:
+        """As `Detector.detect`; all sizes cost the same here."""
         height, width = image.shape[:2]
         if min(height, width) <= 32:  # one cell of the network's grid: OpenCV then gives what its memory held before
             return []
@@ -86,9 +90,11 @@ class HaarDetector:
         self._cascade = cv2.CascadeClassifier(f"{cv2.data.haarcascades}haarcascade_frontalface_alt2.xml")
         self._smallest = smallest
 
-    def detect(self, image: Image) -> list[Face]:
+    def detect(self, image: Image, *, smallest: float | None = None) -> list[Face]:
+        """As `Detector.detect`."""
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        side = max(20, round(min(grey.shape) * self._smallest))  # the cascade was trained on 20 x 20 pixels
+        least = min(grey.shape) * self._smallest if smallest is None else smallest
+        side = max(20, round(least))  # the cascade was trained on 20 x 20 pixels
         # A scale step of 1.1 and three neighbours are OpenCV's own defaults.
         boxes, _, weights = self._cascade.detectMultiScale3(grey, 1.1, 3, minSize=(side, side), outputRejectLevels=True)
         # A weight is the last stage's margin, any number; the logistic function brings it between 0 and 1.

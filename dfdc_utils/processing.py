@@ -12,76 +12,44 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import functools
-import json
 import logging
-import time
-from dataclasses import asdict, dataclass, replace
+import random
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import joblib
 import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
 from dfdc_utils.catalog import balance_classes, read_catalog
-from dfdc_utils.errors import ConfigMismatch, NoFaceFound, UnreadableVideo
-from dfdc_utils.faces import DETECTOR_NAMES, Detector, load_detector
-from dfdc_utils.storage import Person, prepare_target, read_faces, write_atomically, write_faces
-from dfdc_utils.tracks import FILL_POLICIES, Track, crop_face, fill_missing_boxes, follow_faces, smooth_boxes
-from dfdc_utils.video import Clip, sample_frames
+from dfdc_utils.config import SequenceConfig
+from dfdc_utils.extraction import Job, Outcome, blank_record, work_on
+from dfdc_utils.faces import find_yunet, load_detector
+from dfdc_utils.pool import WorkerDied, each
+from dfdc_utils.storage import (
+    clear_leftovers,
+    died_working,
+    is_same_work,
+    prepare_target,
+    read_faces,
+    write_atomically,
+    write_faces,
+)
+
+__all__ = ["STATUSES", "SequenceConfig", "processing", "read_manifest"]
 
 log = logging.getLogger(__name__)
 
-DETECTION_SIDE = (
-    640  # pixels, longer side: faces of a tenth of the frame are still 36 px high, enough for either detector
-)
 STATUSES = ("ok", "no_face", "unreadable")
-
-
-@dataclass(frozen=True)
-class SequenceConfig:
-    """How a video becomes a sequence. It travels with the faces and with the model, and the two must agree.
-
-    `capture_sec` in seconds, `face_size` in pixels (crops are square), `margin` in multiples of the box's longer side.
-    """
-
-    capture_sec: float = 5.0
-    frame_count: int = 16
-    face_size: int = 96
-    margin: float = 1.3
-    detector: str = "auto"
-    fill_policy: str = "past_mean"
-
-    def __post_init__(self) -> None:
-        # 5 and 5.0 are one setting, and must be one in JSON too.
-        object.__setattr__(self, "capture_sec", float(self.capture_sec))
-        object.__setattr__(self, "margin", float(self.margin))
-        if not (self.frame_count >= 1 and self.capture_sec > 0 and self.face_size >= 16 and self.margin >= 1):
-            raise ValueError(f"{self}: frame_count and capture_sec must be positive, face_size ≥ 16, margin ≥ 1")
-        if self.detector not in DETECTOR_NAMES or self.fill_policy not in FILL_POLICIES:
-            raise ValueError(f"{self}: detector is one of {DETECTOR_NAMES}, fill_policy one of {FILL_POLICIES}")
-
-    def save(self, path: str | Path) -> None:
-        """Write it as JSON."""
-        write_atomically(Path(path), json.dumps(asdict(self), indent=1))
-
-    @classmethod
-    def load(cls, path: str | Path) -> SequenceConfig:
-        """Read it from JSON. Raises `ConfigMismatch` if the file is not one."""
-        try:
-            return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
-        except (OSError, TypeError, ValueError) as error:
-            raise ConfigMismatch(f"{path} is not a sequence configuration ({error}). Run processing again.") from error
-
-    def require(self, other: SequenceConfig, *, what: str, remedy: str) -> None:
-        """Raise `ConfigMismatch`, naming each field that differs, unless `other` equals this one."""
-        mine, others = asdict(self), asdict(other)
-        differ = [f"{key} {others[key]!r} instead of {mine[key]!r}" for key in mine if mine[key] != others[key]]
-        if differ:
-            raise ConfigMismatch(f"{what} with {', '.join(differ)}. {remedy}")
+TIME_LIMIT = 60.0  # seconds a video: a hundred times what one of DFDC's takes
+# Time limits in which nothing at all is done, after which a pool is taken for dead: joblib does not hear of it when a
+# worker of Dask dies for good.
+PATIENCE = 3
+# A video that was begun this often by processes that died of it is given up.
+FATAL_ATTEMPTS = 2
 
 
 def processing(
@@ -97,6 +65,8 @@ def processing(
     fill_policy: str = "past_mean",
     max_tracks: int = 2,
     workers: int | None = None,
+    cluster: str | Any | None = None,
+    time_limit: float = TIME_LIMIT,
     overwrite: bool = False,
     seed: int = 0,
     show_progress: bool = True,
@@ -104,21 +74,25 @@ def processing(
     """Extract the faces of up to `num_vids` videos below `location` into `save_path`; return the manifest.
 
     A folder with more videos gives `num_vids` of them, half REAL and half FAKE (`balance_classes` with `seed`); `None`
-    takes all. Videos are worked on side by side in `workers` processes, one a core by default. What an earlier run has
-    finished is kept, so a broken run is continued by calling it again, with `detector="auto"` by the same detector.
-    `max_tracks` people a video are saved.
+    takes all. Videos are worked on side by side in `workers` processes, one a core by default (1 works in this process,
+    for debugging), or by the workers of a Dask `cluster`, given as its scheduler's address or a client; these must see
+    both folders under the same paths. What an earlier run has finished is kept, so a broken run is continued by calling
+    it again, with `detector="auto"` by the same detector, and several runs may share one folder. `max_tracks` people a
+    video are saved.
 
     The manifest holds a row for each video: the catalog's columns, `status` (`ok`, `no_face`, `unreadable`), `error`,
-    `frames` sampled, `faces_detected` and `faces_filled` of the main person, `tracks`, `width`, `height` (pixels),
-    `fps`, `face_height` (median, pixels), `sharpness` (median variance of the Laplacian over the crops), and `seconds`
-    spent (empty where the faces were there already).
+    `frames` sampled, `faces_detected` and `faces_filled` of the main person, `share_detected` of the frames, `tracks`,
+    `width`, `height` (pixels), `fps`, `face_height` (median, pixels), `sharpness` (median variance of the Laplacian
+    over the crops), and `seconds` spent (empty where the faces were there already). A video that takes more than
+    `time_limit` seconds, or brings its process down, is `unreadable`; the next run tries it again.
 
     Raises `BrokenCatalog` for a folder without videos, `ConfigMismatch` if `save_path` holds faces of these videos made
-    with other settings (unless `overwrite`), `OSError` if it cannot be written. Taught in notebook 02.
+    with other settings (unless `overwrite`), `OSError` if it cannot be written, `WorkerDied` if processes end that have
+    not even begun a video. Taught in notebook 02.
     """
-    config = SequenceConfig(capture_sec, frame_count, face_size, margin, detector, fill_policy)
-    if max_tracks < 1:
-        raise ValueError(f"max_tracks={max_tracks}: at least the main person is saved")
+    config = SequenceConfig(capture_sec, frame_count, face_size, margin, detector, fill_policy, max_tracks)
+    if not time_limit > 0:  # put so that NaN fails too
+        raise ValueError(f"time_limit={time_limit} must be positive")
     catalog = read_catalog(location)
     if num_vids is not None and num_vids < len(catalog):
         catalog = balance_classes(catalog, num_vids, seed=seed)
@@ -127,23 +101,28 @@ def processing(
         # A run goes on with the detector it was begun with, whether or not the other can be had by now.
         so_far = None if overwrite else _detector_so_far(catalog, target)
         config = replace(config, detector=so_far or load_detector().name)
-    finished = _find_finished(catalog, target, config, overwrite=overwrite)
+    rows, todo = _find_work(catalog, target, config, overwrite=overwrite)
+    weights = find_yunet() if todo and config.detector == "yunet" else None
+    jobs = {video: Job(video, path, target, config, weights, time_limit) for video, path in todo.items()}
     config.save(target / "sequence.json")
 
-    todo = [row for row in catalog.to_dict("records") if row["video"] not in finished and row["path"]]
-    jobs = (joblib.delayed(_process_row)(row, target, config, max_tracks) for row in todo)
-    pool = joblib.Parallel(
-        n_jobs=min(workers or joblib.cpu_count(), max(1, len(todo))), return_as="generator_unordered"
-    )
-    seconds: dict[str, float] = {}
     progress = tqdm(total=len(catalog), desc="extracting faces", unit="video", disable=not show_progress)
     with progress:
-        progress.update(len(catalog) - len(todo))
-        for video, spent in pool(jobs):
-            seconds[video] = spent
+        progress.update(len(catalog) - len(jobs))
+        seconds: dict[str, float] = {}
+        for outcome in _work_through(jobs, workers, cluster):
+            seconds[outcome.video] = outcome.seconds
             progress.update()
 
-    manifest = pd.DataFrame([_manifest_row(row, target, seconds) for row in catalog.to_dict("records")])
+    for row in catalog.to_dict("records"):
+        if row["video"] not in rows:
+            record = read_faces(target, row["video"])
+            # Another run may have made it since.
+            _require(config, SequenceConfig(**record["config"]), row["video"], target)
+            rows[row["video"]] = _manifest_row(row, record, seconds[row["video"]])
+    manifest = pd.DataFrame([rows[video] for video in catalog["video"]])
+    clear_leftovers(target)
+    config.save(target / "sequence.json")
     write_atomically(target / "manifest.csv", manifest.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC))
     counts = manifest["status"].value_counts()
     log.info("%d videos: %s", len(manifest), ", ".join(f"{counts.get(status, 0)} {status}" for status in STATUSES))
@@ -165,73 +144,6 @@ def read_manifest(save_path: str | Path) -> pd.DataFrame:
     )
 
 
-def extract_tracks(clip: Clip, detector: Detector, config: SequenceConfig, *, max_tracks: int = 2) -> list[Track]:
-    """The people in a clip, the main one first, their missing boxes filled by the policy of `config`.
-
-    Raises `NoFaceFound` if no face lasts. Taught in notebook 02.
-    """
-    detections = []
-    for index in range(len(clip)):
-        small = clip.small_frame(index, DETECTION_SIDE)
-        scale = clip.info.width / small.shape[1]
-        detections.append([replace(face, box=face.box * scale) for face in detector.detect(small)])
-    tracks = follow_faces(detections)
-    if not tracks:
-        hits = sum(map(bool, detections))
-        raise NoFaceFound(
-            f"{clip.info.path.name}: no lasting face ({detector.name} found one in {hits} of {len(clip)} frames). If "
-            "you see one, try the other detector or a longer capture_sec."
-        )
-    return [fill_missing_boxes(track, config.fill_policy) for track in tracks[:max_tracks]]
-
-
-def crop_track(clip: Clip, track: Track, config: SequenceConfig) -> Person:
-    """Cut one person's face out of the clip, along smoothed boxes."""
-    kept = np.flatnonzero(track.detected | track.filled).tolist()
-    boxes = smooth_boxes(track.boxes[kept])
-    crops = [
-        crop_face(clip.frame(index), box, config.face_size, margin=config.margin)
-        for index, box in zip(kept, boxes, strict=True)
-    ]
-    return Person(track, kept, crops)
-
-
-def _process_row(row: dict[str, Any], target: Path, config: SequenceConfig, max_tracks: int) -> tuple[str, float]:
-    """Work on one video in a worker process. Whatever is wrong with the video is recorded, not raised."""
-    cv2.setNumThreads(1)  # videos run side by side, one core each
-    started = time.perf_counter()
-    path = Path(row["path"])
-    record: dict[str, Any] = {
-        "video": row["video"],
-        "config": asdict(config),
-        "source_bytes": _size(path),
-        "status": "ok",
-        "error": "",
-    }
-    people: list[Person] = []
-    times = np.empty(0)
-    try:
-        clip = sample_frames(path, config.frame_count, capture_sec=config.capture_sec)
-        times, info = clip.times, clip.info
-        record |= {"frames": len(clip), "width": info.width, "height": info.height, "fps": round(info.fps, 3)}
-        tracks = extract_tracks(clip, _worker_detector(config.detector), config, max_tracks=max_tracks)
-        people = [crop_track(clip, track, config) for track in tracks]
-    except UnreadableVideo as error:
-        record |= {"status": "unreadable", "error": str(error)}
-    except NoFaceFound as error:
-        record |= {"status": "no_face", "error": str(error)}
-    except Exception as error:  # a batch of thousands must not end at one video's surprise
-        log.exception("%s: unexpected", row["video"])
-        record |= {"status": "unreadable", "error": f"{path.name}: unexpected {type(error).__name__}: {error}"}
-    write_faces(target, record, people, times)
-    return row["video"], time.perf_counter() - started
-
-
-@functools.cache
-def _worker_detector(name: str) -> Detector:
-    return load_detector(name)
-
-
 def _detector_so_far(catalog: pd.DataFrame, target: Path) -> str | None:
     """The detector that has found faces of these videos in `target` already, if any has."""
     for video in catalog["video"]:
@@ -240,51 +152,105 @@ def _detector_so_far(catalog: pd.DataFrame, target: Path) -> str | None:
     return None
 
 
-def _find_finished(catalog: pd.DataFrame, target: Path, config: SequenceConfig, *, overwrite: bool) -> set[str]:
-    """Videos whose faces are there, made with `config` from the file as it is now."""
-    finished = set()
-    for row in catalog.itertuples():
-        try:
-            record = read_faces(target, row.video)
-            made_with, size = SequenceConfig(**record["config"]), record["source_bytes"]
-        except (OSError, ValueError, KeyError, TypeError):
-            continue  # not there, or not what we wrote: done again
-        if size != _size(Path(row.path)):
+def _find_work(
+    catalog: pd.DataFrame, target: Path, config: SequenceConfig, *, overwrite: bool
+) -> tuple[dict[str, dict[str, Any]], dict[str, Path]]:
+    """The manifest's rows of what is finished already or has no file, and the paths of what is to be done."""
+    rows: dict[str, dict[str, Any]] = {}
+    todo: dict[str, Path] = {}
+    for row in catalog.to_dict("records"):
+        video = row["video"]
+        if not row["path"]:
+            rows[video] = _manifest_row(row, {"status": "unreadable", "error": row["problem"], "tracks": []})
             continue
-        if made_with == config:
-            finished.add(row.video)
-        elif not overwrite:
-            config.require(
-                made_with,
-                what=f"{row.video} in {target} was made",
-                remedy="Use the same settings, another save_path, or overwrite=True to make the faces again.",
-            )
-    return finished
+        path = Path(row["path"])
+        now = blank_record(video, path, config)
+        try:
+            record = read_faces(target, video)
+            made_with, there = SequenceConfig(**record["config"]), _manifest_row(row, record)
+            changed = record["source_bytes"] != now["source_bytes"]
+        except (OSError, ValueError, KeyError, TypeError):
+            todo[video] = path  # not there, or not what we wrote
+            continue
+        if not changed and not overwrite:
+            _require(config, made_with, video, target)
+        if is_same_work(record, now):
+            rows[video] = there
+        else:
+            todo[video] = path
+    return rows, todo
 
 
-def _manifest_row(row: dict[str, Any], target: Path, seconds: dict[str, float]) -> dict[str, Any]:
-    if row["path"]:
-        record = read_faces(target, row["video"])
-    else:
-        record = {"status": "unreadable", "error": row["problem"], "tracks": []}
+def _require(config: SequenceConfig, made_with: SequenceConfig, video: str, target: Path) -> None:
+    remedy = "Use the same settings, another save_path, or overwrite=True to make the faces again."
+    config.require(made_with, what=f"{video} in {target} was made", remedy=remedy)
+
+
+def _work_through(jobs: dict[str, Job], workers: int | None, cluster: str | Any | None) -> Iterator[Outcome]:
+    """Do all jobs, whichever processes die on the way; raise what keeps any video from being worked on."""
+    waiting = dict(jobs)
+    # One process even for one video, unless this one is asked for: a decoder that crashes takes its process along.
+    workers = 1 if workers == 1 else max(2, min(workers or joblib.cpu_count(), len(waiting)))
+    while waiting:
+        failure: Exception | None = None
+        order = list(waiting.values())
+        start = random.randrange(len(order))  # so that runs that share a folder meet late
+        left, patience = len(waiting), PATIENCE * order[0].time_limit
+        try:
+            todo = (job for job in order[start:] + order[:start] if failure is None)
+            for outcome in each(work_on, todo, workers=workers, cluster=cluster, patience=patience):
+                failure = failure or outcome.error
+                if outcome.error is None:
+                    del waiting[outcome.video]
+                    yield outcome
+        except WorkerDied as death:
+            log.warning("a worker died (%s); going on with %d videos", death, len(waiting))
+            for outcome in _settle_deaths(waiting, workers, cluster):
+                del waiting[outcome.video]
+                yield outcome
+            if len(waiting) == left:
+                raise
+        if failure is not None:
+            raise failure
+
+
+def _settle_deaths(waiting: dict[str, Job], workers: int, cluster: str | Any | None) -> Iterator[Outcome]:
+    """After a death: try what was being worked on again, each video alone, and give up those that kill once more."""
+    target = next(iter(waiting.values())).target
+    attempts = died_working(target)
+    for video in [video for video in attempts if video in waiting]:
+        job = waiting[video]
+        try:
+            if attempts[video] >= FATAL_ATTEMPTS:
+                raise WorkerDied
+            yield from each(work_on, [job], workers=workers, cluster=cluster, patience=PATIENCE * job.time_limit)
+        except WorkerDied:
+            what = f"the process that worked on it ended, or hung for more than {2 * job.time_limit:g} s"
+            remedy = "The next run tries again, perhaps with fewer workers and more memory for each; or leave it out."
+            record = blank_record(job.video, job.path, job.config) | {"status": "unreadable", "retry": True}
+            record["error"] = f"{job.path.name}: {what}. {remedy}"
+            write_faces(target, record, [], np.empty(0))
+            clear_leftovers(target)
+            yield Outcome(video, float("nan"))
+
+
+def _manifest_row(row: dict[str, Any], record: dict[str, Any], seconds: float = np.nan) -> dict[str, Any]:
     missing = bool(row["problem"]) and record["status"] == "unreadable"
     main: dict[str, Any] = record["tracks"][0] if record["tracks"] else {"frames": [], "sharpness": np.nan}
     detected = [frame for frame in main["frames"] if frame["origin"] == "detected"]
+    frames = record.get("frames", 0)
     return row | {
         "status": record["status"],
         "error": row["problem"] if missing else record["error"],
-        "frames": record.get("frames", 0),
+        "frames": frames,
         "faces_detected": len(detected),
         "faces_filled": len(main["frames"]) - len(detected),
+        "share_detected": round(len(detected) / frames, 3) if frames else 0.0,
         "tracks": len(record["tracks"]),
         "width": record.get("width", 0),
         "height": record.get("height", 0),
         "fps": record.get("fps", 0.0),
         "face_height": round(float(np.median([frame["box"][3] for frame in detected])), 1) if detected else 0.0,
         "sharpness": main["sharpness"],
-        "seconds": round(seconds[row["video"]], 3) if row["video"] in seconds else np.nan,
+        "seconds": round(seconds, 3),
     }
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else -1

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from sklearn import metrics
 
+from dfdc_utils.config import SequenceConfig
 from dfdc_utils.models import load_model
-from dfdc_utils.processing import SequenceConfig
 from dfdc_utils.sequences import make_dataset
 
 THRESHOLD = 0.5  # a score above it counts as fake

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from dfdc_utils.config import SequenceConfig
 from dfdc_utils.errors import ConfigMismatch
-from dfdc_utils.processing import SequenceConfig
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.storage import read_faces
 from dfdc_utils.video import Image

@@ -1,11 +1,21 @@
-"""The faces of one video on disk: written whole or not at all, by any number of processes at once."""
+"""The faces of one video on disk: written whole or not at all, by any number of processes and machines at once.
+
+What is being written is named `.<what>.<machine>.<process>.partial` and lies beside its place. A video's folder of that
+name is made before work on it begins: after a crash it tells on which video.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import functools
+import hashlib
 import json
 import os
+import platform
 import shutil
+import time
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +28,10 @@ from dfdc_utils.video import Image
 
 # Compression destroys the traces that a fake leaves, and halving the colour planes blurs its edges.
 JPEG_OPTIONS = (cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
+
+
+# A video takes seconds: what another machine has left unfinished for a day, a process that died there has left.
+STALE_SEC = 86_400
 
 
 class Person(NamedTuple):
@@ -39,19 +53,37 @@ def read_faces(save_path: str | Path, video: str) -> dict[str, Any]:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file so that a reader sees the old content or the new, never half of it."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial = _partial(path)
     # Paths that are not UTF-8 hold lone surrogates, which pass through unchanged.
     partial.write_text(text, encoding="utf-8", errors="surrogatepass")
     partial.replace(path)
 
 
-def write_faces(target: Path, record: dict[str, Any], people: list[Person], times: NDArray[np.float64]) -> None:
-    """Write one video's folder beside its place, `faces.json` last, and rename it into place."""
-    final = target / record["video"]
-    partial = target / f".{record['video']}.{os.getpid()}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
+def begin_video(target: Path, video: str) -> Path:
+    """Make the folder that a video's faces are written to, and that says that this process works on it."""
+    partial = _partial(target / video)
     try:
+        shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
+    except OSError as error:
+        raise _cannot_write(target, error) from error
+    return partial
+
+
+def died_working(target: Path) -> Counter[str]:
+    """How many processes that are gone have begun each video and not finished it. Other machines' count as gone."""
+    left = (path.name.rsplit(".", 3)[0] for path in target.glob(".*.partial") if _owner_of(path) is not True)
+    return Counter(name.removeprefix(".") for name in left)
+
+
+def write_faces(target: Path, record: dict[str, Any], people: list[Person], times: NDArray[np.float64]) -> None:
+    """Write one video's folder beside its place, `faces.json` last, and rename it into place.
+
+    Of two runs that finish a video at once with the same settings, the first counts. Raises `OSError` if it cannot be
+    written; what was there before is then still there.
+    """
+    partial = begin_video(target, record["video"])
+    try:
         record["tracks"] = []
         for number, (track, kept, crops) in enumerate(people):
             (partial / str(number)).mkdir()
@@ -71,13 +103,35 @@ def write_faces(target: Path, record: dict[str, Any], people: list[Person], time
             sharpness = [cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var() for crop in crops]
             record["tracks"].append({"sharpness": round(float(np.median(sharpness)), 1), "frames": frames})
         (partial / "faces.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
-        if final.exists():
-            (final / "faces.json").unlink(missing_ok=True)  # uncommit before taking it apart
-            shutil.rmtree(final)
-        partial.rename(final)
+        _put_in_place(partial, target / record["video"], record)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise _cannot_write(target, error) from error
+
+
+def is_same_work(record: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two records are of the same file, prepared alike, and the first need not be tried again."""
+    same = all(record[key] == other[key] for key in ("config", "source_bytes"))
+    return same and not record.get("retry", False)
+
+
+def _put_in_place(partial: Path, final: Path, record: dict[str, Any]) -> None:
+    while True:
+        try:
+            partial.rename(final)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        else:
+            return
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            if is_same_work(json.loads((final / "faces.json").read_text(encoding="utf-8")), record):
+                shutil.rmtree(partial, ignore_errors=True)  # another run was quicker
+                return
+        old = _partial(final.with_name(f"{final.name}.old"))
+        with contextlib.suppress(FileNotFoundError):  # another run has just done so
+            final.rename(old)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_jpeg(path: Path, image: Image) -> None:
@@ -87,15 +141,20 @@ def _write_jpeg(path: Path, image: Image) -> None:
     path.write_bytes(data.tobytes())
 
 
+def clear_leftovers(target: Path) -> None:
+    """Remove what processes that are gone have left unfinished."""
+    for leftover in target.glob(".*.partial"):
+        owner = _owner_of(leftover)
+        with contextlib.suppress(OSError):  # another run has just done so
+            if owner is False or (owner is None and leftover.stat().st_mtime < time.time() - STALE_SEC):
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
+
 def prepare_target(target: Path) -> Path:
     """Make the folder, clear what killed runs left in it, and check that it can be written. Raises `OSError` if not."""
     try:
         target.mkdir(parents=True, exist_ok=True)
-        for leftover in target.glob(".*.partial"):  # of runs that were killed
-            owner = leftover.suffixes[-2].lstrip(".") if len(leftover.suffixes) > 1 else ""
-            if owner.isdigit() and not _is_running(int(owner)):
-                shutil.rmtree(leftover, ignore_errors=True)
-                leftover.unlink(missing_ok=True)
+        clear_leftovers(target)
         write_atomically(target / ".writable", "")
         (target / ".writable").unlink(missing_ok=True)
     except OSError as error:
@@ -103,9 +162,22 @@ def prepare_target(target: Path) -> Path:
     return target
 
 
-def _is_running(process: int) -> bool:
+@functools.cache
+def _machine() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{_machine()}.{os.getpid()}.partial")
+
+
+def _owner_of(partial: Path) -> bool | None:
+    """Whether the process that is writing `partial` runs; None if it is another machine's."""
+    *_, machine, process, _ = ("", "", *partial.name.rsplit(".", 3))
+    if machine != _machine() or not process.isdigit():
+        return None
     try:
-        os.kill(process, 0)
+        os.kill(int(process), 0)
     except ProcessLookupError:
         return False
     except OSError:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfdc_utils.faces import Face
-from dfdc_utils.video import Image
+from dfdc_utils.video import FrameView, Image
 
 Boxes = NDArray[np.float64]
 
@@ -119,7 +119,7 @@ def smooth_boxes(boxes: Boxes, *, strength: float = 1.0) -> Boxes:
     return np.hstack([_gaussian(corner + size / 2, strength) - size_smooth / 2, size_smooth])
 
 
-def crop_face(image: Image, box: Boxes, face_size: int = 96, *, margin: float = 1.3) -> Image:
+def crop_face(image: Image | FrameView, box: Boxes, face_size: int = 96, *, margin: float = 1.3) -> Image:
     """Cut a square around `box` out of uint8 RGB `image` and scale it to (face_size, face_size, 3).
 
     The square's side is `margin` times the longer side of the box. Where it reaches beyond the frame, the frame is
@@ -133,10 +133,10 @@ def crop_face(image: Image, box: Boxes, face_size: int = 96, *, margin: float = 
         raise ValueError(f"box {box!r} holds nothing of a frame of {image_width} x {image_height} pixels")
     side = max(2, round(margin * max(width, height)))
     left, top = round(x + width / 2 - side / 2), round(y + height / 2 - side / 2)
-    if min(left, top) >= 0 and left + side <= image_width and top + side <= image_height:
-        square = image[top : top + side, left : left + side]
-    else:
-        square = image[_reflected(top, side, image_height)[:, None], _reflected(left, side, image_width)]
+    rows, columns = _reflected(top, side, image_height), _reflected(left, side, image_width)
+    square = image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    if min(left, top) < 0 or left + side > image_width or top + side > image_height:
+        square = square[(rows - rows.min())[:, None], columns - columns.min()]
     method = cv2.INTER_AREA if side > face_size else cv2.INTER_CUBIC
     crop: Image = cv2.resize(square, (face_size, face_size), interpolation=method)
     return crop

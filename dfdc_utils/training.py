@@ -19,8 +19,8 @@ import pandas as pd
 from sklearn.metrics import log_loss
 
 from dfdc_utils.catalog import report_leaks
+from dfdc_utils.config import SequenceConfig
 from dfdc_utils.models import build_cnn_lstm
-from dfdc_utils.processing import SequenceConfig
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.sequences import make_dataset
 from dfdc_utils.storage import write_atomically

@@ -7,16 +7,19 @@ and evenly spaced samples are still found within two frame times.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
 import av
 import numpy as np
+from av.filter import Graph
 from numpy.typing import NDArray
 
-from dfdc_utils.errors import UnreadableVideo
+from dfdc_utils.errors import TookTooLong, UnreadableVideo
 
 Image = NDArray[np.uint8]
 Skip = Literal["NONREF", "DEFAULT"]  # frames that no other refers to, or none
@@ -25,6 +28,10 @@ Skip = Literal["NONREF", "DEFAULT"]  # frames that no other refers to, or none
 # Packets are collected for one window before they are decoded. 64 MiB is over 100 Mbit/s for five seconds, ten times
 # what DFDC's best clips need; a file that exceeds it is hostile or no camera's.
 MAX_WINDOW_BYTES = 64 * 2**20
+# What a packet takes besides its content, so that a million empty ones count too.
+PACKET_BYTES = 500
+# 8K, in any shape. A few bytes of a header can ask for more memory than any machine has.
+MAX_PIXELS = 8192 * 4352
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,10 @@ class Clip:
         """Frame `index` as uint8 RGB, (H, W, 3)."""
         return _turn(self._decoded[index], self.info.rotation)
 
+    def view(self, index: int) -> FrameView:
+        """Frame `index`, of which only the parts asked for are converted."""
+        return FrameView(self._decoded[index], self.info.rotation)
+
     def small_frame(self, index: int, longest_side: int) -> Image:
         """Frame `index` as uint8 RGB with no side over `longest_side` pixels; never enlarged."""
         decoded = self._decoded[index]
@@ -76,6 +87,42 @@ class Clip:
     def frames(self) -> Image:
         """All frames as uint8 RGB, (T, H, W, 3)."""
         return np.stack([self.frame(index) for index in range(len(self))])
+
+
+@dataclass(frozen=True)
+class FrameView:
+    """A frame as the decoder left it: `view[top:bottom, left:right]` is that part alone as uint8 RGB, (H, W, 3).
+
+    Of a 1080p frame a face takes a tenth, and converting the rest costs more than cutting out the face.
+    """
+
+    _decoded: av.VideoFrame = field(repr=False)
+    rotation: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of the whole frame as it is displayed."""
+        height, width = self._decoded.height, self._decoded.width
+        return (width, height, 3) if self.rotation % 180 else (height, width, 3)
+
+    def __getitem__(self, part: tuple[slice, slice]) -> Image:
+        (top, bottom, _), (left, right, _) = (
+            where.indices(side) for where, side in zip(part, self.shape[:2], strict=True)
+        )
+        height, width = self._decoded.height, self._decoded.width
+        # Where the part lies before the frame is turned.
+        rows, columns = {
+            0: ((top, bottom), (left, right)),
+            90: ((height - right, height - left), (top, bottom)),
+            180: ((height - bottom, height - top), (width - right, width - left)),
+            270: ((left, right), (width - bottom, width - top)),
+        }[self.rotation]
+        # Colour planes are halved: cut along even pixels, or every colour shifts by half of one.
+        y, x = rows[0] // 2 * 2, columns[0] // 2 * 2
+        y_end, x_end = min(height, rows[1] + rows[1] % 2), min(width, columns[1] + columns[1] % 2)
+        cut = _cut(self._decoded, x, y, x_end - x, y_end - y).to_ndarray(format="rgb24")
+        inner = cut[rows[0] - y : rows[1] - y, columns[0] - x : columns[1] - x]
+        return np.ascontiguousarray(np.rot90(inner, k=-self.rotation // 90), dtype=np.uint8)
 
 
 def probe_video(path: str | Path) -> VideoInfo:
@@ -94,20 +141,28 @@ def probe_video(path: str | Path) -> VideoInfo:
         return _describe(path, container, stream, first)
 
 
-def sample_frames(path: str | Path, frame_count: int = 16, *, capture_sec: float = 5.0) -> Clip:
+def sample_frames(
+    path: str | Path, frame_count: int = 16, *, capture_sec: float = 5.0, time_limit: float | None = None
+) -> Clip:
     """Decode `frame_count` frames, evenly spaced over the first `capture_sec` seconds of a video.
 
     Returns a `Clip` of at most `frame_count` distinct frames: a video that holds fewer gives all that it holds, and no
     frame is given twice. The window is cut into equal parts and the frame nearest the middle of each is taken, by the
     stream's own clock (variable frame rate and an odd start time included), within two frame times.
 
-    Raises `UnreadableVideo` if no frame decodes, `ValueError` for a count or a window that is not positive.
-    Taught in notebook 01.
+    Raises `UnreadableVideo` if no frame decodes, `TookTooLong` if that is not done in `time_limit` seconds,
+    `ValueError` for a count or a window that is not positive. Taught in notebook 01.
     """
     if not (frame_count >= 1 and capture_sec > 0):  # put so that NaN fails too
         raise ValueError(f"frame_count={frame_count} and capture_sec={capture_sec} must both be positive")
+    started = time.monotonic()
+
+    def check_time() -> None:
+        if time_limit is not None and time.monotonic() - started > time_limit:
+            raise TookTooLong(f"{Path(path).name}: its frames are not decoded in {time_limit:g} s. Allow more time.")
+
     with _open(path) as (container, stream):
-        packets = _read_packets(path, container, stream, capture_sec)
+        packets = _read_packets(path, container, stream, capture_sec, check_time)
         spans = [
             (packet.pts, packet.pts + (packet.duration or 1))
             for packet in packets
@@ -121,10 +176,11 @@ def sample_frames(path: str | Path, frame_count: int = 16, *, capture_sec: float
         middles = (np.arange(frame_count) + 0.5) * window / frame_count
         held = (np.sort([begin for begin, _ in spans]) - start) * clock
 
-        chosen = _nearest(_decode(stream, packets, start, clock, skip="NONREF"), middles)
+        chosen = _nearest(_decode(stream, packets, start, clock, check_time, skip="NONREF"), middles)
         if not _as_promised(np.array([time for time, _ in chosen]), held[held < window], middles):
             # Too few of the others: decode all. Damage may cost this pass more frames, so keep the better.
-            chosen = max(_nearest(_decode(stream, packets, start, clock, skip="DEFAULT"), middles), chosen, key=len)
+            again = _nearest(_decode(stream, packets, start, clock, check_time, skip="DEFAULT"), middles)
+            chosen = max(again, chosen, key=len)
         if not chosen:
             raise _unreadable(path, "none of its frames can be decoded")
         info = _describe(path, container, stream, chosen[0][1])
@@ -167,7 +223,13 @@ def _as_promised(times: NDArray[np.float64], held: NDArray[np.float64], targets:
 
 
 def _decode(
-    stream: av.VideoStream, packets: list[av.Packet[av.VideoStream]], start: int, clock: float, *, skip: Skip
+    stream: av.VideoStream,
+    packets: list[av.Packet[av.VideoStream]],
+    start: int,
+    clock: float,
+    check_time: Callable[[], None],
+    *,
+    skip: Skip,
 ) -> Iterator[tuple[float, av.VideoFrame]]:
     """Decode packets to (seconds since tick `start`, frame), leaving out frames that are broken or patched up.
 
@@ -179,10 +241,11 @@ def _decode(
     else:
         stream.codec_context.thread_count = 1  # videos run side by side in processes, so one thread each
         # A damaged frame is an error, not a guess patched together from its neighbours.
-        stream.codec_context.options = {"err_detect": "explode"}
+        stream.codec_context.options = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS)}
     stream.codec_context.skip_frame = skip
     intact = True
     for packet in [*packets, None]:
+        check_time()
         try:
             decoded = stream.codec_context.decode(packet)
         except av.error.FFmpegError:
@@ -195,7 +258,11 @@ def _decode(
 
 
 def _read_packets(
-    path: str | Path, container: av.container.InputContainer, stream: av.VideoStream, capture_sec: float
+    path: str | Path,
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    capture_sec: float,
+    check_time: Callable[[], None],
 ) -> list[av.Packet[av.VideoStream]]:
     """The compressed packets of the window. Reading stops at the window's end, or where the file breaks off."""
     packets: list[av.Packet[av.VideoStream]] = []
@@ -205,7 +272,8 @@ def _read_packets(
         for packet in container.demux(stream):
             if packet.size == 0:  # the end
                 continue
-            size += packet.size
+            check_time()
+            size += packet.size + PACKET_BYTES
             if size > MAX_WINDOW_BYTES:
                 raise _unreadable(path, f"its first {capture_sec:g} s take more than {MAX_WINDOW_BYTES >> 20} MiB")
             packets.append(packet)
@@ -229,7 +297,7 @@ def _open(path: str | Path) -> Iterator[tuple[av.container.InputContainer, av.Vi
         raise _unreadable(file, "it is empty (0 bytes)")
     try:
         # As an address, so that a colon in a name does not make one of it.
-        container = av.open(f"file:{file}", metadata_errors="replace")
+        container = av.open(f"file:{file}", metadata_errors="replace", options={"max_pixels": str(MAX_PIXELS)})
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise _unreadable(file, f"it cannot be opened as a video ({_reason(error)})") from error
     with container:
@@ -260,6 +328,21 @@ def _describe(
         rotation=rotation,
         has_audio=bool(container.streams.audio),
     )
+
+
+def _cut(frame: av.VideoFrame, left: int, top: int, width: int, height: int) -> av.VideoFrame:
+    """A part of a frame, still in the decoder's format: FFmpeg's crop filter moves pointers and copies nothing."""
+    graph = Graph()
+    # Some frames have no clock; the filter wants one and makes no use of it.
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1))
+    crop, sink = graph.add("crop", f"{width}:{height}:{left}:{top}:exact=1"), graph.add("buffersink")
+    source.link_to(crop)
+    crop.link_to(sink)
+    graph.configure()
+    graph.push(frame)
+    part = graph.pull()
+    assert isinstance(part, av.VideoFrame)  # a graph of pictures gives pictures
+    return part
 
 
 def _turn(frame: av.VideoFrame, clockwise: int) -> Image:

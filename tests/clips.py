@@ -78,7 +78,7 @@ class SquareDetector:
 
     name = "haar"  # what a SequenceConfig may hold
 
-    def detect(self, image: Image) -> list[Face]:
+    def detect(self, image: Image, *, smallest: float | None = None) -> list[Face]:
         red, green, blue = (image[..., channel].astype(int) for channel in range(3))
         faces = []
         for mask in ((red > 150) & (blue > 150) & (green < 110), (green > 150) & (blue > 150) & (red < 110)):

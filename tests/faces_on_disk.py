@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dfdc_utils.processing import SequenceConfig
+from dfdc_utils.config import SequenceConfig
 from dfdc_utils.storage import Person, write_atomically, write_faces
 from dfdc_utils.tracks import Track
 

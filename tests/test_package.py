@@ -50,8 +50,8 @@ def test_importing_tensorflow_through_the_package_is_silent() -> None:
     assert done.stdout == done.stderr == ""
 
 
-ROWS = ("errors quiet", "video", "catalog", "sample", "faces", "tracks", "storage", "processing", "sequences", "models")
-ROWS += ("training", "results", "plots", "widgets", "__main__")
+ROWS = ("errors quiet", "video", "catalog", "sample", "faces", "tracks", "storage", "config", "extraction pool")
+ROWS += ("processing", "sequences", "models", "training", "results", "plots", "widgets", "__main__")
 
 
 def test_modules_import_only_from_those_above() -> None:

@@ -14,12 +14,14 @@ import pandas as pd
 import pytest
 from clips import CYAN, MAGENTA, SquareDetector
 
+from dfdc_utils import extraction, storage
 from dfdc_utils import processing as module
-from dfdc_utils import storage
 from dfdc_utils.catalog import COLUMNS, read_catalog
+from dfdc_utils.config import SequenceConfig
 from dfdc_utils.errors import BrokenCatalog, ConfigMismatch, NoFaceFound
+from dfdc_utils.extraction import extract_tracks
 from dfdc_utils.faces import Face
-from dfdc_utils.processing import STATUSES, SequenceConfig, extract_tracks, processing, read_manifest
+from dfdc_utils.processing import STATUSES, processing, read_manifest
 from dfdc_utils.video import sample_frames
 
 Snapshot = dict[str, tuple[int, int]]
@@ -29,7 +31,7 @@ Snapshot = dict[str, tuple[int, int]]
 def squares(monkeypatch: pytest.MonkeyPatch) -> SquareDetector:
     """Coloured squares count as faces, so that boxes are known exactly. Holds in this process only: workers=1."""
     detector = SquareDetector()
-    monkeypatch.setattr(module, "_worker_detector", lambda name: detector)
+    monkeypatch.setattr(extraction, "_detector", lambda name, weights: detector)
     return detector
 
 
@@ -301,14 +303,14 @@ def test_a_surprise_in_one_video_is_a_row_and_a_log_line(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    crop = module.crop_track
+    crop = extraction.crop_track
 
     def stumble(clip, track, config):  # type: ignore[no-untyped-def]
         if clip.info.path.name == "aaa.mp4":
             raise ZeroDivisionError("nobody expected this")
         return crop(clip, track, config)
 
-    monkeypatch.setattr(module, "crop_track", stumble)
+    monkeypatch.setattr(extraction, "crop_track", stumble)
     with caplog.at_level(logging.ERROR):
         manifest = run(pair, tmp_path / "faces").set_index("video")
     assert manifest["status"].to_dict() == {"aaa": "unreadable", "bbb": "ok"}
@@ -513,7 +515,7 @@ def test_a_full_disk_ends_the_run_clearly_and_the_next_run_completes_it(
 def test_leftovers_of_a_killed_run_are_cleared(squares: SquareDetector, pair: Path, tmp_path: Path) -> None:
     target = tmp_path / "faces"
     # Process ids end at 4,194,304 on Linux, so that this one runs nowhere.
-    (target / ".aaa.4194999.partial" / "0").mkdir(parents=True)
+    (target / f".aaa.{storage._machine()}.4194999.partial" / "0").mkdir(parents=True)
     manifest = run(pair, target)
     check_accounts(pair, target, manifest)
 

@@ -1,0 +1,60 @@
+"""How a video becomes a sequence: the settings that travel with the faces and with the model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from dfdc_utils.errors import ConfigMismatch
+from dfdc_utils.faces import DETECTOR_NAMES
+from dfdc_utils.storage import write_atomically
+from dfdc_utils.tracks import FILL_POLICIES
+
+
+@dataclass(frozen=True)
+class SequenceConfig:
+    """How a video becomes a sequence. It travels with the faces and with the model, and the two must agree.
+
+    `capture_sec` in seconds, `face_size` in pixels (crops are square), `margin` in multiples of the box's longer side,
+    `max_tracks` people a video.
+    """
+
+    capture_sec: float = 5.0
+    frame_count: int = 16
+    face_size: int = 96
+    margin: float = 1.3
+    detector: str = "auto"
+    fill_policy: str = "past_mean"
+    max_tracks: int = 2
+
+    def __post_init__(self) -> None:
+        # 5 and 5.0 are one setting, and must be one in JSON too.
+        object.__setattr__(self, "capture_sec", float(self.capture_sec))
+        object.__setattr__(self, "margin", float(self.margin))
+        counts = self.frame_count >= 1 and self.max_tracks >= 1
+        if not (counts and self.capture_sec > 0 and self.face_size >= 16 and self.margin >= 1):
+            raise ValueError(
+                f"{self}: frame_count, max_tracks and capture_sec must be positive, face_size ≥ 16, margin ≥ 1"
+            )
+        if self.detector not in DETECTOR_NAMES or self.fill_policy not in FILL_POLICIES:
+            raise ValueError(f"{self}: detector is one of {DETECTOR_NAMES}, fill_policy one of {FILL_POLICIES}")
+
+    def save(self, path: str | Path) -> None:
+        """Write it as JSON."""
+        write_atomically(Path(path), json.dumps(asdict(self), indent=1))
+
+    @classmethod
+    def load(cls, path: str | Path) -> SequenceConfig:
+        """Read it from JSON. Raises `ConfigMismatch` if the file is not one."""
+        try:
+            return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
+        except (OSError, TypeError, ValueError) as error:
+            raise ConfigMismatch(f"{path} is not a sequence configuration ({error}). Run processing again.") from error
+
+    def require(self, other: SequenceConfig, *, what: str, remedy: str) -> None:
+        """Raise `ConfigMismatch`, naming each field that differs, unless `other` equals this one."""
+        mine, others = asdict(self), asdict(other)
+        differ = [f"{key} {others[key]!r} instead of {mine[key]!r}" for key in mine if mine[key] != others[key]]
+        if differ:
+            raise ConfigMismatch(f"{what} with {', '.join(differ)}. {remedy}")

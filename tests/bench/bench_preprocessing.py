@@ -1,0 +1,263 @@
+"""How fast preprocessing is, in ratios of one run: against the obvious way, against merely decoding, by workers.
+
+On clips drawn for it, 1080p and encoded as DFDC's are (H.264, 30 frames a second, a key frame every 250, B-frames), and
+on real clips where there are any. Run by `make bench`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import cv2
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from joblib.externals.loky import get_reusable_executor
+
+from dfdc_utils.catalog import read_catalog
+from dfdc_utils.pool import each
+from dfdc_utils.processing import processing
+from dfdc_utils.storage import read_faces
+from dfdc_utils.tracks import box_overlap
+
+CORES = 2  # that all figures are given for
+WINDOW = 5.0  # seconds
+ROUNDS = 5
+COPIES = 8  # of each drawn clip, as hard links: 32 videos a round
+FRAMES = 180  # of a drawn clip
+SCALE = 2  # of the sample's clips in it
+# Sensor noise, grey levels: gives 2.3 to 2.8 Mbit/s at x264's default quality, as DFDC's two clips at hand have.
+GRAIN = 1.5
+
+
+@pytest.fixture(scope="module")
+def hd_clips(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four of the sample's originals drawn out to 1080p, six seconds long, with fine texture and sensor noise."""
+    folder = tmp_path_factory.mktemp("hd")
+    catalog = read_catalog(sample)
+    truth = json.loads((sample / "truth.json").read_text())
+    originals = [Path(path) for path in catalog.loc[catalog["label"] == "REAL", "path"]]
+    chosen = [path for path in originals if truth[path.name]["kind"] == "real"][:4]
+    jobs = [joblib.delayed(draw_hd_clip)(path, folder / path.name, seed) for seed, path in enumerate(chosen)]
+    drawn = joblib.Parallel(n_jobs=CORES)(jobs)
+    boxes = {}
+    for path, (length, corner) in zip(chosen, drawn, strict=True):
+        there = np.array(truth[path.name]["boxes"], float) * SCALE + [*corner, 0, 0]
+        boxes[path.stem] = [there[index].tolist() for index in sweep(length, FRAMES)]
+    (folder / "boxes.json").write_text(json.dumps(boxes))
+    return folder
+
+
+def sweep(length: int, count: int) -> list[int]:
+    """`count` indices forth and back through `length` frames."""
+    forth = list(range(length))
+    return [(forth + forth[-2:0:-1])[index % (2 * length - 2)] for index in range(count)]
+
+
+def draw_hd_clip(source: Path, target: Path, seed: int) -> tuple[int, list[int]]:
+    """The clip at twice its size in a frame of three times its size: faces are then as large as DFDC's, about 250 px.
+
+    Returns how many frames it had and where its corner lies.
+    """
+    cv2.setNumThreads(1)
+    with av.open(str(source)) as container:
+        small = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    height, width = small[0].shape[:2]
+    x, y = width // 2, height // 2
+    size = (3 * width, 3 * height)
+    rng = np.random.default_rng(seed)
+    texture = cv2.GaussianBlur(rng.normal(0, 1, size[::-1]).astype(np.float32), (0, 0), 1.0)
+    grain = [texture * (6 / texture.std()) + rng.normal(0, GRAIN, size[::-1]) for _ in range(7)]
+    with av.open(str(target), "w") as container:
+        options = {"preset": "medium", "crf": "23", "g": "250", "bf": "3", "threads": "1"}
+        stream = container.add_stream("libx264", rate=30, options=options)
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
+        for number, index in enumerate(sweep(len(small), FRAMES)):
+            double = cv2.resize(small[index], None, fx=SCALE, fy=SCALE, interpolation=cv2.INTER_CUBIC)
+            large = cv2.copyMakeBorder(double, y, height - y, x, width - x, cv2.BORDER_REFLECT_101)
+            image = np.clip(large + grain[number % 7][..., None], 0, 255).astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    return len(small), [x, y]
+
+
+# What is compared
+
+
+def decode_and_forget(path: Path) -> int:
+    """The floor: every frame of the window decoded on one thread, and thrown away."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        for count, frame in enumerate(container.decode(stream)):
+            if frame.time >= WINDOW:
+                return count
+    return count
+
+
+def the_obvious_way(path: Path, target: Path) -> list[list[list[float]]]:
+    """Every frame of the window to a JPEG, a Haar cascade over each, what it finds cropped. Returns boxes a frame."""
+    cv2.setNumThreads(1)
+    folder = target / path.stem
+    folder.mkdir(parents=True)
+    video = cv2.VideoCapture(str(path))
+    count = 0
+    while count < WINDOW * 30:
+        there, image = video.read()
+        if not there:
+            break
+        cv2.imwrite(str(folder / f"frame_{count:03d}.jpg"), image)
+        count += 1
+    cascade = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
+    found = []
+    for number in range(count):
+        image = cv2.imread(str(folder / f"frame_{number:03d}.jpg"))
+        boxes = cascade.detectMultiScale(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), 1.3, 5)
+        for order, (x, y, w, h) in enumerate(boxes):
+            cv2.imwrite(
+                str(folder / f"face_{number:03d}_{order}.jpg"), cv2.resize(image[y : y + h, x : x + w], (96, 96))
+            )
+        found.append([list(map(float, box)) for box in boxes])
+    return found
+
+
+def peak_memory(_: int) -> tuple[int, int]:
+    """This worker's process, and the most memory it has held, in bytes."""
+    time.sleep(0.2)  # so that the other worker takes the next
+    return os.getpid(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def timed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def copies(folder: Path, target: Path) -> Path:
+    target.mkdir()
+    for path in folder.glob("*.mp4"):
+        for number in range(COPIES):
+            os.link(path, target / f"{path.stem}_{number}.mp4")
+    return target
+
+
+def true_share(found: dict[str, list[tuple[int, list[list[float]]]]], boxes: dict[str, list[list[float]]]) -> float:
+    """Share of the frames looked at in which a box has an IoU of at least a half with where the face is."""
+    hits = [
+        any(box_overlap(np.array(box), np.array(boxes[video][number])) >= 0.5 for box in there)
+        for video, frames in found.items()
+        for number, there in frames
+    ]
+    return float(np.mean(hits))
+
+
+def ours_found(faces: Path, videos: list[str]) -> dict[str, list[tuple[int, list[list[float]]]]]:
+    return {
+        video: [(round(f["time"] * 30), [f["box"]]) for f in read_faces(faces, f"{video}_0")["tracks"][0]["frames"]]
+        for video in videos
+    }
+
+
+def compare(
+    videos: Path, ways: dict[str, Callable[[Path], object]], tmp_path: Path, rounds: int = ROUNDS
+) -> dict[str, list[float]]:
+    """Seconds a video of each way, the ways in turn, round after round."""
+    count = len(list(videos.rglob("*.mp4")))
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds):
+        for name, way in ways.items():
+            folder = tmp_path / f"{videos.name}_{name.replace(' ', '_')}_{number}"
+            seconds[name].append(timed(lambda way=way, folder=folder: way(folder)) / count)  # type: ignore[misc]
+    return seconds
+
+
+def our_ways(videos: Path, yunet: bool) -> dict[str, Callable[[Path], object]]:
+    def ours(detector: str, workers: int) -> Callable[[Path], object]:
+        return lambda folder: processing(
+            videos, folder, num_vids=None, detector=detector, workers=workers, show_progress=False
+        )
+
+    paths = sorted(videos.rglob("*.mp4"))
+    ways: dict[str, Callable[[Path], object]] = {
+        "decode": lambda folder: list(each(decode_and_forget, paths, workers=CORES))
+    }
+    for detector in ("yunet", "haar") if yunet else ("haar",):
+        ways[f"{detector} 2 workers"] = ours(detector, CORES)
+    ways[f"{'yunet' if yunet else 'haar'} 1 worker"] = ours("yunet" if yunet else "haar", 1)
+    return ways
+
+
+def ratio(seconds: dict[str, list[float]], name: str, base: str) -> str:
+    """Median of the rounds' ratios, and their range."""
+    ratios = np.array(seconds[name]) / np.array(seconds[base])
+    return f"{np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f})"
+
+
+def test_preprocessing(
+    hd_clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    try:
+        monkeypatch.setenv("DFDC_YUNET", str(request.getfixturevalue("yunet_path")))
+        yunet = True
+    except pytest.skip.Exception as skip:
+        print(f"\n{skip}: Haar alone")
+        yunet = False
+    best = "yunet" if yunet else "haar"
+    videos = copies(hd_clips, tmp_path / "videos")
+    boxes = json.loads((hd_clips / "boxes.json").read_text())
+
+    # First, in new workers, which are warm from here on.
+    get_reusable_executor().shutdown(wait=True)
+    processing(videos, tmp_path / "first", num_vids=None, detector=best, workers=CORES, show_progress=False)
+    memory = dict(each(peak_memory, range(4 * CORES), workers=CORES))
+    assert len(memory) == CORES
+
+    pair = sorted(hd_clips.glob("*.mp4"))[:CORES]
+    obvious: list[float] = []
+    for number in range(2):
+        started = time.perf_counter()
+        jobs = [joblib.delayed(the_obvious_way)(path, tmp_path / f"obvious_{number}") for path in pair]
+        found = joblib.Parallel(n_jobs=CORES)(jobs)
+        obvious.append((time.perf_counter() - started) / CORES)
+    theirs = true_share({p.stem: list(enumerate(f)) for p, f in zip(pair, found, strict=True)}, boxes)
+    ours = true_share(ours_found(tmp_path / "first", [path.stem for path in pair]), boxes)
+
+    seconds = compare(videos, our_ways(videos, yunet), tmp_path)
+    median = {name: float(np.median(values)) for name, values in seconds.items()} | {
+        "obvious": float(np.median(obvious))
+    }
+    times_faster = median["obvious"] / median[f"{best} 2 workers"]
+    gain = median[f"{best} 1 worker"] / median[f"{best} 2 workers"]
+    floor = float(np.median(np.array(seconds[f"{best} 2 workers"]) / np.array(seconds["decode"])))
+    rows = [
+        (f"obvious way / ours ({best})", f"{times_faster:.0f}", "≥ 40"),
+        ("true faces, share of frames: ours, obvious way", f"{ours:.3f}, {theirs:.3f}", "ours ≥ obvious"),
+        *((f"{name} / decoding alone", ratio(seconds, name, "decode"), "≤ 1.0, aim 0.75" if best in name else "")
+          for name in seconds if name.endswith("2 workers")),
+        ("1 worker / 2 workers", ratio(seconds, f"{best} 1 worker", f"{best} 2 workers"), "≥ 1.8"),
+        ("most memory a worker, MB", f"{max(memory.values()) / 1e6:.0f}", "≤ 400"),
+    ]  # fmt: skip
+    if (real := Path(__file__).parents[3] / "shared" / "clips").is_dir():
+        seconds_real = compare(real, our_ways(real, yunet), tmp_path, rounds=3)
+        rows += [
+            (f"real clips: {name} / decoding alone", ratio(seconds_real, name, "decode"), "")
+            for name in seconds_real
+            if name.endswith("2 workers")
+        ]
+    table = pd.DataFrame(rows, columns=["what", "measured", "bar"])
+    each_way = ", ".join(f"{name} {value:.2f}" for name, value in median.items())
+    print(f"\nPreprocessing, 1080p, 5 s, 16 frames, {CORES} cores; ratios are medians of {ROUNDS} rounds (and range)")
+    print(table.to_string(index=False))
+    print(f"seconds a video on this machine: {each_way}")
+    assert times_faster >= 40
+    assert ours >= theirs
+    assert floor <= 1.0 or not yunet
+    assert gain >= 1.8
+    assert max(memory.values()) <= 400e6
