@@ -49,7 +49,10 @@ GRID = 32
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker needs to work on one video. `time_limit` in seconds; `weights` are YuNet's, None for Haar."""
+    """What a worker needs to work on one video. `time_limit` in seconds; `weights` are YuNet's, None for Haar.
+
+    `overwrite` replaces what other settings have made meanwhile.
+    """
 
     video: str
     path: Path
@@ -57,6 +60,7 @@ class Job:
     config: SequenceConfig
     weights: Path | None
     time_limit: float
+    overwrite: bool = False
 
 
 @dataclass(frozen=True)
@@ -163,7 +167,7 @@ def _commit_faces(job: Job) -> None:
         log.exception("%s: unexpected", job.video)
         what = f"{job.path.name}: unexpected {type(error).__name__}: {error}"
         record |= {"status": "unreadable", "error": what, "retry": True}
-    write_faces(job.target, record, people, times)
+    write_faces(job.target, record, people, times, overwrite=job.overwrite)
 
 
 def _find_all_again(detector: Detector, image: Image, faces: list[Face]) -> list[Face] | None:

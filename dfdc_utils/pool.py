@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
@@ -38,7 +39,7 @@ def each(
         pool = joblib.Parallel(n_jobs=count, return_as="generator_unordered", batch_size=1, timeout=limit)
         try:
             yield from pool(joblib.delayed(work)(item) for item in items)
-        except (BrokenProcessPool, TimeoutError) as error:
+        except (BrokenProcessPool, multiprocessing.TimeoutError) as error:
             raise WorkerDied(str(error).split("\n", 1)[0] or f"nothing was done for {patience} s") from error
 
 

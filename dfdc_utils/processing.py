@@ -103,7 +103,7 @@ def processing(
         config = replace(config, detector=so_far or load_detector().name)
     rows, todo = _find_work(catalog, target, config, overwrite=overwrite)
     weights = find_yunet() if todo and config.detector == "yunet" else None
-    jobs = {video: Job(video, path, target, config, weights, time_limit) for video, path in todo.items()}
+    jobs = {video: Job(video, path, target, config, weights, time_limit, overwrite) for video, path in todo.items()}
     config.save(target / "sequence.json")
 
     progress = tqdm(total=len(catalog), desc="extracting faces", unit="video", disable=not show_progress)

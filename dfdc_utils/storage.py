@@ -23,6 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.tracks import Track
 from dfdc_utils.video import Image
 
@@ -76,11 +77,19 @@ def died_working(target: Path) -> Counter[str]:
     return Counter(name.removeprefix(".") for name in left)
 
 
-def write_faces(target: Path, record: dict[str, Any], people: list[Person], times: NDArray[np.float64]) -> None:
+def write_faces(
+    target: Path,
+    record: dict[str, Any],
+    people: list[Person],
+    times: NDArray[np.float64],
+    *,
+    overwrite: bool = False,
+) -> None:
     """Write one video's folder beside its place, `faces.json` last, and rename it into place.
 
-    Of two runs that finish a video at once with the same settings, the first counts. Raises `OSError` if it cannot be
-    written; what was there before is then still there.
+    Of two runs that finish a video at once with the same settings, the first counts. Raises `ConfigMismatch` if it was
+    made with other settings meanwhile (unless `overwrite`), `OSError` if it cannot be written; what was there before is
+    then still there.
     """
     partial = begin_video(target, record["video"])
     try:
@@ -103,10 +112,11 @@ def write_faces(target: Path, record: dict[str, Any], people: list[Person], time
             sharpness = [cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var() for crop in crops]
             record["tracks"].append({"sharpness": round(float(np.median(sharpness)), 1), "frames": frames})
         (partial / "faces.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
-        _put_in_place(partial, target / record["video"], record)
+        _put_in_place(partial, target / record["video"], record, overwrite=overwrite)
     except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
         raise _cannot_write(target, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def is_same_work(record: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -115,23 +125,50 @@ def is_same_work(record: dict[str, Any], other: dict[str, Any]) -> bool:
     return same and not record.get("retry", False)
 
 
-def _put_in_place(partial: Path, final: Path, record: dict[str, Any]) -> None:
+def _put_in_place(partial: Path, final: Path, record: dict[str, Any], *, overwrite: bool) -> None:
     while True:
         try:
             partial.rename(final)
         except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
         else:
             return
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            if is_same_work(json.loads((final / "faces.json").read_text(encoding="utf-8")), record):
-                shutil.rmtree(partial, ignore_errors=True)  # another run was quicker
-                return
+        there = _committed(final)
+        if there is not None and is_same_work(there, record):
+            return  # another run was quicker
+        if there is not None and there["source_bytes"] == record["source_bytes"] and not overwrite:
+            # Settings that an older version of this package did not have are no other settings.
+            differ = any(there["config"].get(key, value) != value for key, value in record["config"].items())
+        else:
+            differ = False
+        if differ:
+            raise ConfigMismatch(
+                f"{final.name} in {final.parent} has just been made with other settings by another run. Use another "
+                "save_path, or the same settings."
+            )
         old = _partial(final.with_name(f"{final.name}.old"))
         with contextlib.suppress(FileNotFoundError):  # another run has just done so
             final.rename(old)
-        shutil.rmtree(old, ignore_errors=True)
+            _remove(old)
+
+
+def _committed(folder: Path) -> dict[str, Any] | None:
+    """The record in a video's folder, if it is one of ours."""
+    try:
+        record: dict[str, Any] = json.loads((folder / "faces.json").read_text(encoding="utf-8"))
+        ours = isinstance(record["config"], dict) and isinstance(record["source_bytes"], int)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return record if ours else None
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder, or a file, or a link without what it leads to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _write_jpeg(path: Path, image: Image) -> None:
@@ -147,7 +184,7 @@ def clear_leftovers(target: Path) -> None:
         owner = _owner_of(leftover)
         with contextlib.suppress(OSError):  # another run has just done so
             if owner is False or (owner is None and leftover.stat().st_mtime < time.time() - STALE_SEC):
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+                _remove(leftover)
 
 
 def prepare_target(target: Path) -> Path:

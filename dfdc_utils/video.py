@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import av
 import numpy as np
@@ -69,7 +69,7 @@ class Clip:
 
     def frame(self, index: int) -> Image:
         """Frame `index` as uint8 RGB, (H, W, 3)."""
-        return _turn(self._decoded[index], self.info.rotation)
+        return _turn(_to_rgb(self._decoded[index]), self.info.rotation)
 
     def view(self, index: int) -> FrameView:
         """Frame `index`, of which only the parts asked for are converted."""
@@ -80,8 +80,7 @@ class Clip:
         decoded = self._decoded[index]
         scale = min(1.0, longest_side / max(decoded.width, decoded.height))
         width, height = max(1, round(decoded.width * scale)), max(1, round(decoded.height * scale))
-        small = decoded.reformat(width=width, height=height, format="rgb24", interpolation="AREA")
-        return _turn(small, self.info.rotation)
+        return _turn(_to_rgb(decoded, width=width, height=height, interpolation="AREA"), self.info.rotation)
 
     @property
     def frames(self) -> Image:
@@ -120,9 +119,9 @@ class FrameView:
         # Colour planes are halved: cut along even pixels, or every colour shifts by half of one.
         y, x = rows[0] // 2 * 2, columns[0] // 2 * 2
         y_end, x_end = min(height, rows[1] + rows[1] % 2), min(width, columns[1] + columns[1] % 2)
-        cut = _cut(self._decoded, x, y, x_end - x, y_end - y).to_ndarray(format="rgb24")
+        cut = _to_rgb(_cut(self._decoded, x, y, x_end - x, y_end - y))
         inner = cut[rows[0] - y : rows[1] - y, columns[0] - x : columns[1] - x]
-        return np.ascontiguousarray(np.rot90(inner, k=-self.rotation // 90), dtype=np.uint8)
+        return np.ascontiguousarray(np.rot90(inner, k=-self.rotation // 90))
 
 
 def probe_video(path: str | Path) -> VideoInfo:
@@ -305,7 +304,10 @@ def _open(path: str | Path) -> Iterator[tuple[av.container.InputContainer, av.Vi
             raise _unreadable(file, "nothing in it can be read as a video")
         if not container.streams.video:
             raise UnreadableVideo(f"{file.name}: it has no video stream, only sound or data. Leave it out.")
-        yield container, container.streams.video[0]
+        stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise _unreadable(file, "its codec is not known here")
+        yield container, stream
 
 
 def _describe(
@@ -345,8 +347,12 @@ def _cut(frame: av.VideoFrame, left: int, top: int, width: int, height: int) -> 
     return part
 
 
-def _turn(frame: av.VideoFrame, clockwise: int) -> Image:
-    image = np.asarray(frame.to_ndarray(format="rgb24"), dtype=np.uint8)
+def _to_rgb(frame: av.VideoFrame, **size: Any) -> Image:
+    """Convert, and scale if asked to, on one thread: by default each conversion starts a pool of its own."""
+    return np.asarray(frame.reformat(format="rgb24", threads=1, **size).to_ndarray(), dtype=np.uint8)
+
+
+def _turn(image: Image, clockwise: int) -> Image:
     return np.ascontiguousarray(np.rot90(image, k=-clockwise // 90)) if clockwise else image
 
 

@@ -11,6 +11,15 @@ ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"  # real clips and YuNet's weights, on machines that have them; never part of the project
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fuzz", type=int, default=200, help="how many damaged files the fuzz test makes")
+
+
+@pytest.fixture
+def fuzz_count(request: pytest.FixtureRequest) -> int:
+    return int(request.config.getoption("--fuzz"))
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DFDC_DATA", "DFDC_YUNET"):

@@ -242,6 +242,7 @@ def make_bad_folder(store: Path, folder: Path) -> Path:
             "NA.mp4": "one.mp4",
             "001.mp4": "one.mp4",
             'two words, "quoted" ü\r.mp4': "one.mp4",
+            "two\nlines.mp4": "one.mp4",
             "label.mp4": "one.mp4",
             "unlisted.mp4": "one.mp4",
         },
@@ -266,7 +267,7 @@ def test_all_kinds_of_bad_input_end_as_rows(squares: SquareDetector, clip_store:
     location = make_bad_folder(clip_store, tmp_path / "videos")
     manifest = run(location, tmp_path / "faces", num_vids=None)
     check_accounts(location, tmp_path / "faces", manifest)
-    assert len(manifest) == 15 + 4 + 2 + 1
+    assert len(manifest) == 16 + 4 + 2 + 1
     status = {Path(row.path).name: row.status for row in manifest.itertuples() if "part_0" in row.path}
     bad = {"empty.mp4", "text.mp4", "cut.mp4", "sound.mp4", "gone.mp4"}
     assert {name for name, state in status.items() if state == "unreadable"} == bad
@@ -405,6 +406,7 @@ def test_a_file_that_was_missing_is_done_once_it_is_there(
         ({"face_size": 32}, "face_size 48 instead of 32"),
         ({"margin": 1.5}, "margin 1.3 instead of 1.5"),
         ({"fill_policy": "hold"}, "fill_policy 'past_mean' instead of 'hold'"),
+        ({"max_tracks": 1}, "max_tracks 2 instead of 1"),
     ],
 )
 def test_other_settings_are_refused_by_name_or_redone_on_request(
@@ -496,6 +498,7 @@ def test_a_full_disk_ends_the_run_clearly_and_the_next_run_completes_it(
         write(path, image)
 
     with monkeypatch.context() as patched:
+        patched.setattr("random.randrange", lambda count: 0)  # where a run begins
         patched.setattr(storage, "_write_jpeg", fill_up)
         with pytest.raises(OSError, match=r"No space left on device.*Free some space and run it again: what is") as e:
             run(pair, target)
@@ -596,6 +599,7 @@ def test_manifests_come_back_exactly_whatever_the_names(tmp_path: Path) -> None:
         {"margin": float("nan")},
         {"detector": "mtcnn"},
         {"fill_policy": "mean"},
+        {"max_tracks": 0},
     ],
 )
 def test_settings_that_make_no_sense_are_refused_at_once(wrong: dict, tmp_path: Path) -> None:
@@ -606,9 +610,10 @@ def test_settings_that_make_no_sense_are_refused_at_once(wrong: dict, tmp_path: 
         run(tmp_path, tmp_path / "faces", **wrong)
 
 
-def test_no_tracks_at_all_is_refused(pair: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="max_tracks=0"):
-        run(pair, tmp_path / "faces", max_tracks=0)
+@pytest.mark.parametrize("wrong", [0.0, -1.0, float("nan")])
+def test_a_time_limit_that_makes_no_sense_is_refused(pair: Path, tmp_path: Path, wrong: float) -> None:
+    with pytest.raises(ValueError, match="time_limit="):
+        run(pair, tmp_path / "faces", time_limit=wrong)
 
 
 def test_a_configuration_survives_its_file(tmp_path: Path) -> None:
@@ -666,5 +671,6 @@ def test_overwriting_with_auto_takes_the_best_detector_there_is_now(
 ) -> None:
     run(pair, tmp_path / "faces", detector="haar")
     monkeypatch.setattr(module, "load_detector", lambda name="auto": type("Found", (), {"name": "yunet"})())
+    monkeypatch.setattr(module, "find_yunet", lambda: tmp_path / "weights.onnx")
     assert run(pair, tmp_path / "faces", detector="auto", overwrite=True)["seconds"].notna().all()
     assert SequenceConfig.load(tmp_path / "faces" / "sequence.json").detector == "yunet"

@@ -24,6 +24,10 @@ def make_person(count: int = 3) -> Person:
     return Person(track, list(range(count)), crops)
 
 
+def record_of(video: str, **more: object) -> dict:
+    return {"video": video, "config": {"frame_count": 3}, "source_bytes": 1, "status": "ok"} | more
+
+
 def dead_process() -> int:
     finished = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
     return int(finished.stdout)
@@ -31,7 +35,7 @@ def dead_process() -> int:
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     person = make_person()
-    write_faces(tmp_path, {"video": "a b.c", "status": "ok"}, [person, person], np.array([0.1, 0.2, 0.33333]))
+    write_faces(tmp_path, record_of("a b.c"), [person, person], np.array([0.1, 0.2, 0.33333]))
     record = read_faces(tmp_path, "a b.c")
     assert record["status"] == "ok"
     assert [len(track["frames"]) for track in record["tracks"]] == [3, 3]
@@ -50,7 +54,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 def test_crops_keep_their_colours_and_fine_texture(tmp_path: Path) -> None:
     person = make_person()
-    write_faces(tmp_path, {"video": "v"}, [person], np.arange(3.0))
+    write_faces(tmp_path, record_of("v"), [person], np.arange(3.0))
     stored = cv2.cvtColor(cv2.imread(str(tmp_path / "v" / "0" / "000.jpg")), cv2.COLOR_BGR2RGB)
     assert np.abs(stored.astype(int) - person.crops[0]).mean() < 3
     # No halved colour planes: single columns of red and blue stay apart.
@@ -62,8 +66,8 @@ def test_crops_keep_their_colours_and_fine_texture(tmp_path: Path) -> None:
 
 
 def test_a_second_writing_replaces_the_first_whole(tmp_path: Path) -> None:
-    write_faces(tmp_path, {"video": "v", "run": 1}, [make_person(5), make_person(5)], np.arange(5.0))
-    write_faces(tmp_path, {"video": "v", "run": 2}, [make_person(2)], np.arange(2.0))
+    write_faces(tmp_path, record_of("v", run=1, source_bytes=2), [make_person(5), make_person(5)], np.arange(5.0))
+    write_faces(tmp_path, record_of("v", run=2), [make_person(2)], np.arange(2.0))
     assert read_faces(tmp_path, "v")["run"] == 2
     assert len(list(tmp_path.rglob("*.jpg"))) == 2
     assert [path.name for path in tmp_path.iterdir()] == ["v"]
@@ -72,14 +76,14 @@ def test_a_second_writing_replaces_the_first_whole(tmp_path: Path) -> None:
 def test_a_failure_half_way_leaves_nothing_and_keeps_what_was_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_faces(tmp_path, {"video": "v", "run": 1}, [make_person()], np.arange(3.0))
+    write_faces(tmp_path, record_of("v", run=1, source_bytes=2), [make_person()], np.arange(3.0))
 
     def fail(path: Path, image: np.ndarray) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(storage, "_write_jpeg", fail)
     with pytest.raises(OSError, match=r"No space left on device.*Free some space and run it again"):
-        write_faces(tmp_path, {"video": "v", "run": 2}, [make_person()], np.arange(3.0))
+        write_faces(tmp_path, record_of("v", run=2), [make_person()], np.arange(3.0))
     assert read_faces(tmp_path, "v")["run"] == 1
     assert [path.name for path in tmp_path.iterdir()] == ["v"]
 
@@ -134,6 +138,6 @@ def test_json_is_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", spy)
-    write_faces(tmp_path, {"video": "v"}, [make_person()], np.arange(3.0))
+    write_faces(tmp_path, record_of("v"), [make_person()], np.arange(3.0))
     assert seen == [{"000.jpg", "001.jpg", "002.jpg", "faces.json"}]
     assert json.loads((tmp_path / "v" / "faces.json").read_text())["video"] == "v"

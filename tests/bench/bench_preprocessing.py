@@ -29,8 +29,8 @@ from dfdc_utils.tracks import box_overlap
 
 CORES = 2  # that all figures are given for
 WINDOW = 5.0  # seconds
-ROUNDS = 5
-COPIES = 8  # of each drawn clip, as hard links: 32 videos a round
+ROUNDS = 9
+COPIES = 4  # of each drawn clip, as hard links: 16 videos a round
 FRAMES = 180  # of a drawn clip
 SCALE = 2  # of the sample's clips in it
 # Sensor noise, grey levels: gives 2.3 to 2.8 Mbit/s at x264's default quality, as DFDC's two clips at hand have.

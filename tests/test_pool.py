@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import builtins
+import os
+from collections.abc import Iterator
+
+import pytest
+import workers
+
+from dfdc_utils.pool import WorkerDied, each
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """The address of a Dask scheduler with two workers, each a process of this machine."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, silence_logs=50
+    ) as local:
+        yield local.scheduler_address
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_every_item_comes_back_once(count: int) -> None:
+    assert sorted(each(workers.double, range(20), workers=count)) == list(range(0, 40, 2))
+
+
+def test_no_items() -> None:
+    assert list(each(workers.double, [], workers=2)) == []
+
+
+def test_one_worker_is_this_process() -> None:
+    assert list(each(lambda _: os.getpid(), [0], workers=1)) == [os.getpid()]
+    assert list(each(lambda _: os.getpid(), [0], workers=2)) != [os.getpid()]
+
+
+def test_a_worker_that_is_killed_is_said_and_the_next_call_works() -> None:
+    with pytest.raises(WorkerDied, match="terminated"):
+        list(each(workers.kill_this, range(4), workers=2))
+    assert sorted(each(workers.double, range(4), workers=2)) == [0, 2, 4, 6]
+
+
+def test_a_worker_that_hangs_is_said_after_the_patience() -> None:
+    got = []
+    with pytest.raises(WorkerDied, match=r"nothing was done for 1\.5 s"):
+        got.extend(each(workers.sleep_on_seven, range(10), workers=2, patience=1.5))
+    assert sorted(each(workers.double, range(4), workers=2)) == [0, 2, 4, 6]
+
+
+def test_errors_of_the_work_come_through() -> None:
+    with pytest.raises(ZeroDivisionError):
+        list(each(lambda number: 1 / number, [1, 0], workers=1))
+
+
+def test_a_cluster_does_the_same(cluster: str) -> None:
+    assert sorted(each(workers.double, range(20), cluster=cluster)) == list(range(0, 40, 2))
+    assert os.getpid() not in set(each(lambda _: os.getpid(), range(4), cluster=cluster))
+
+
+def test_a_cluster_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    distributed = pytest.importorskip("distributed")
+    import dask
+
+    with dask.config.set({"distributed.comm.timeouts.connect": "1s"}), pytest.raises(OSError, match="Timed out"):
+        list(each(workers.double, [1], cluster="tcp://127.0.0.1:1"))
+    assert distributed
+
+
+def test_without_dask_the_remedy_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def no_dask(name: str, *rest: object) -> object:
+        if name == "distributed":
+            raise ImportError(name)
+        return real(name, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(builtins, "__import__", no_dask)
+    with pytest.raises(ImportError, match=r'pip install "dfdc_utils\[cluster\]"'):
+        list(each(workers.double, [1], cluster="tcp://127.0.0.1:1"))

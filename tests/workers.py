@@ -1,0 +1,75 @@
+"""What workers do in tests, in place of `work_on`: importable, since workers are other processes."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dfdc_utils.config import SequenceConfig
+from dfdc_utils.errors import ConfigMismatch
+from dfdc_utils.extraction import Job, Outcome, _ended_if_hung, blank_record, work_on
+from dfdc_utils.processing import processing
+from dfdc_utils.storage import begin_video, write_faces
+
+
+def die_on_poison(job: Job) -> Outcome:
+    """As a decoder that crashes, or the system that kills what takes too much memory."""
+    if "poison" in job.video:
+        begin_video(job.target, job.video)
+        time.sleep(0.2)  # so that the other worker has begun a video, too
+        os.kill(os.getpid(), signal.SIGKILL)
+    return work_on(job)
+
+
+def hang_on_poison(job: Job) -> Outcome:
+    """As a library that never comes back."""
+    with _ended_if_hung(job.time_limit):
+        if "poison" in job.video:
+            begin_video(job.target, job.video)
+            time.sleep(600)
+    return work_on(job)
+
+
+def find_nobody(job: Job) -> Outcome:
+    """As for a video without a face, in no time."""
+    record = blank_record(job.video, job.path, job.config)
+    write_faces(job.target, record | {"status": "no_face", "error": "nobody"}, [], np.empty(0))
+    return Outcome(job.video, 0.001)
+
+
+def kill_this(_: Any) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def double(number: int) -> int:
+    return 2 * number
+
+
+def sleep_on_seven(number: int) -> int:
+    time.sleep(600 if number == 7 else 0)
+    return number
+
+
+def peak_memory(_: int) -> int:
+    """The most memory this process has held, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def process_folder(location: Path, target: Path, started: Any, results: Any, settings: dict[str, Any]) -> None:
+    """A run in a process of its own, which tests kill. Puts "done" or the error's text into `results`."""
+    started.set()
+    try:
+        processing(location, target, show_progress=False, **settings)
+        results.put("done")
+    except ConfigMismatch as error:
+        results.put(str(error))
+
+
+def small_config(**more: Any) -> SequenceConfig:
+    return SequenceConfig(**{"frame_count": 4, "face_size": 32, "detector": "haar"} | more)
