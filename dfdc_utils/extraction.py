@@ -192,9 +192,10 @@ def _find_again(detector: Detector, image: Image, box: Boxes) -> Face | None:
     best = max(faces, key=lambda face: box_overlap(face.box, box), default=None)
     if best is None or box_overlap(best.box, box) == 0:
         return None
-    # At the region's edge a face may be cut; at the frame's own edge it is.
-    near, far = best.box[:2], best.box[:2] + best.box[2:]
-    cut = (near[0] < left > 0) or (near[1] < top > 0) or (far[0] > right < width) or (far[1] > bottom < height)
+    # What reaches the region's edge may go on beyond it, unless that is the frame's own edge.
+    x, y, x_end, y_end = *best.box[:2], *(best.box[:2] + best.box[2:])
+    cut = (x <= left + 1 and left > 0) or (y <= top + 1 and top > 0)
+    cut |= (x_end >= right - 1 and right < width) or (y_end >= bottom - 1 and bottom < height)
     return None if cut else best
 
 
@@ -236,6 +237,6 @@ def _detector(name: str, weights: Path | None) -> Detector:
     detectors: dict[str, Detector] = _own.__dict__.setdefault("detectors", {})
     if name not in detectors:
         # A worker's environment is not that of who sent the job; another machine may keep the weights elsewhere.
-        there = weights is not None and weights.is_file()
+        there = name == "yunet" and weights is not None and weights.is_file()
         detectors[name] = YuNetDetector(weights) if there else load_detector(name)
     return detectors[name]

@@ -331,6 +331,42 @@ def test_damaged_files_are_rows_whatever_the_damage(
     assert max(each(workers.peak_memory, range(4), workers=2)) < 1e9
 
 
+def write_with_header(path: Path, mark: bytes, offset: int, value: bytes, **encoding: Any) -> None:
+    """A clip in whose every header that begins with `mark` the bytes at `offset` are `value`."""
+    content = bytearray(clips.write_clip(path, clips.squares(30), **encoding).read_bytes())
+    place = content.find(mark)
+    assert place >= 0
+    while place >= 0:
+        content[place + offset : place + offset + len(value)] = value
+        place = content.find(mark, place + offset + len(value))
+    path.write_bytes(content)
+
+
+def test_absurd_sizes_and_durations_in_headers_take_no_memory(tmp_path: Path) -> None:
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    huge, endless = b"\xff\xdc\xff\xdc", b"\xff\xff\xff\xff"  # 65,500 by 65,500 pixels; 2^32 - 1 ticks
+    write_with_header(folder / "mjpeg.avi", b"\xff\xc0\x00\x11\x08", 5, huge, codec="mjpeg", pix_fmt="yuvj420p")
+    write_with_header(folder / "png.avi", b"IHDR", 4, b"\0\0\xea\x60\0\0\xea\x60", codec="png", pix_fmt="rgb24")
+    write_with_header(folder / "vp8.webm", b"\x9d\x01\x2a", 3, b"\xff\x3f\xff\x3f", codec="libvpx")
+    write_with_header(folder / "avc.mp4", b"avc1\0\0", 28, huge)
+    write_with_header(folder / "duration.mp4", b"mvhd", 20, endless)
+    write_with_header(folder / "media.mp4", b"mdhd", 20, endless)
+    write_with_header(folder / "ticks.mp4", b"stts", 12, endless + b"\0\0\0\1")
+    write_with_header(folder / "sizes.mp4", b"stsz", 8, b"\0\0\0\1" + endless)
+    results = CONTEXT.SimpleQueue()
+    arguments = (folder, tmp_path / "faces", results, SETTINGS)
+    process = CONTEXT.Process(target=workers.measure_folder, args=arguments)
+    process.start()
+    peak = results.get()
+    process.join()
+    assert peak < 400e6
+    manifest = read_manifest(tmp_path / "faces").set_index("video")
+    assert (manifest.loc[["mjpeg", "png", "vp8", "sizes"], "status"] == "unreadable").all()
+    assert (manifest.loc[["avc", "duration", "media"], "frames"] == 4).all()
+    assert not manifest["error"].str.contains("unexpected").any()
+
+
 # Scale
 
 

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import av
 import clips
+import cv2
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dfdc_utils import video
-from dfdc_utils.errors import UnreadableVideo
+from dfdc_utils.errors import TookTooLong, UnreadableVideo
 from dfdc_utils.video import Clip, probe_video, sample_frames
 
 EVERY_FRAME = {"preset": "ultrafast", "x264-params": "bframes=0:keyint=250:scenecut=0"}
@@ -414,3 +415,54 @@ def test_real_clips_give_sixteen_frames_without_decoding_everything(
         assert len(clip) == 16
         assert clip.small_frame(0, 640).std() > 5
     assert passes == ["NONREF"] * len(paths)
+
+
+# Limits
+
+
+def test_frames_of_more_pixels_than_allowed_are_not_decoded(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    aligned = 192 * 96  # FFmpeg counts rows with their padding
+    monkeypatch.setattr(video, "MAX_PIXELS", aligned - 1)
+    with pytest.raises(UnreadableVideo, match="none of its frames can be decoded"):
+        sample_frames(plain)
+    monkeypatch.setattr(video, "MAX_PIXELS", aligned)
+    assert len(sample_frames(plain, 4)) == 4
+
+
+def test_many_small_packets_count_as_large(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "PACKET_BYTES", video.MAX_WINDOW_BYTES)
+    with pytest.raises(UnreadableVideo, match="take more than 64 MiB"):
+        sample_frames(plain)
+
+
+def test_a_time_limit_is_kept_and_names_the_video(plain: Path) -> None:
+    with pytest.raises(TookTooLong, match=r"^plain\.mp4: its frames are not decoded in 1e-09 s"):
+        sample_frames(plain, time_limit=1e-9)
+    assert len(sample_frames(plain, 4, time_limit=60)) == 4
+
+
+# Parts of frames
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+@pytest.mark.parametrize(
+    ("size", "pix_fmt"), [((160, 96), "yuv420p"), ((161, 97), "yuv444p"), ((160, 96), "yuv422p"), ((160, 96), "gray")]
+)
+def test_a_part_of_a_frame_is_the_same_as_in_the_whole(
+    tmp_path: Path, rotation: int, size: tuple[int, int], pix_fmt: str
+) -> None:
+    rng = np.random.default_rng(0)
+    noise = [cv2.resize(rng.integers(0, 255, (12, 20, 3), np.uint8), size) for _ in range(3)]
+    options = {"preset": "ultrafast", "qp": "0"} if pix_fmt != "gray" else {}
+    path = clips.write_clip(tmp_path / "a.mp4", noise, pix_fmt=pix_fmt, options=options, rotation=rotation)
+    clip = sample_frames(path, 2)
+    whole, view = clip.frame(1), clip.view(1)
+    assert view.shape == whole.shape
+    height, width = whole.shape[:2]
+    assert np.array_equal(view[0:height, 0:width], whole)
+    for _ in range(20):
+        top, left = int(rng.integers(0, height - 1)), int(rng.integers(0, width - 1))
+        bottom, right = int(rng.integers(top + 1, height + 1)), int(rng.integers(left + 1, width + 1))
+        part = view[top:bottom, left:right]
+        assert part.shape == (bottom - top, right - left, 3)
+        assert np.abs(part.astype(int) - whole[top:bottom, left:right]).max() <= 1

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from dfdc_utils.config import SequenceConfig
 from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.extraction import Job, Outcome, _ended_if_hung, blank_record, work_on
 from dfdc_utils.processing import processing
@@ -61,6 +60,12 @@ def peak_memory(_: int) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
+def measure_folder(location: Path, target: Path, results: Any, settings: dict[str, Any]) -> None:
+    """A run in a process of its own. Puts the most memory it has held into `results`, in bytes."""
+    processing(location, target, show_progress=False, workers=1, **settings)
+    results.put(peak_memory(0))
+
+
 def process_folder(location: Path, target: Path, started: Any, results: Any, settings: dict[str, Any]) -> None:
     """A run in a process of its own, which tests kill. Puts "done" or the error's text into `results`."""
     started.set()
@@ -69,7 +74,3 @@ def process_folder(location: Path, target: Path, started: Any, results: Any, set
         results.put("done")
     except ConfigMismatch as error:
         results.put(str(error))
-
-
-def small_config(**more: Any) -> SequenceConfig:
-    return SequenceConfig(**{"frame_count": 4, "face_size": 32, "detector": "haar"} | more)

@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import clips
+import cv2
+import numpy as np
+import pytest
+from clips import CYAN, MAGENTA, SquareDetector
+
+from dfdc_utils import extraction
+from dfdc_utils.config import SequenceConfig
+from dfdc_utils.errors import NoFaceFound
+from dfdc_utils.extraction import Job, crop_track, detect_faces, extract_tracks, work_on
+from dfdc_utils.faces import Detector, Face, HaarDetector, YuNetDetector
+from dfdc_utils.storage import read_faces
+from dfdc_utils.tracks import box_overlap, crop_face, fill_missing_boxes, follow_faces, smooth_boxes
+from dfdc_utils.video import Clip, Image, sample_frames
+
+
+class Counting(SquareDetector):
+    """Notes what it was shown: the shape of each image."""
+
+    def __init__(self) -> None:
+        self.shown: list[tuple[int, int]] = []
+
+    def detect(self, image: Image, *, smallest: float | None = None) -> list[Face]:
+        self.shown.append(image.shape[:2])
+        return super().detect(image, smallest=smallest)
+
+
+def make_clip(path: Path, **more: object) -> Clip:
+    """Five seconds in 640 x 360, in which a square moves."""
+    settings = {"size": (640, 360), "people": [(MAGENTA, {"start": (60, 100), "step": (1, 0), "side": 80})]} | more
+    return sample_frames(clips.write_clip(path, clips.squares(150, **settings)), 16)  # type: ignore[arg-type]
+
+
+def everywhere(clip: Clip, detector: Detector) -> list[list[Face]]:
+    """A whole look at every frame."""
+    found = []
+    for index in range(len(clip)):
+        small = clip.small_frame(index, extraction.DETECTION_SIDE)
+        scale = clip.info.width / small.shape[1]
+        found.append([replace(face, box=face.box * scale) for face in detector.detect(small)])
+    return found
+
+
+# Where faces are looked for
+
+
+def test_between_whole_looks_only_the_surroundings_are_searched(tmp_path: Path) -> None:
+    clip, detector = make_clip(tmp_path / "a.mp4"), Counting()
+    found = detect_faces(clip, detector)
+    whole = [shape for shape in detector.shown if shape == (360, 640)]
+    assert len(detector.shown) == 16
+    assert len(whole) == 2, "one at the start, one after 2.5 s"
+    assert max(height * width for height, width in detector.shown if (height, width) != (360, 640)) < 360 * 640 / 4
+    for moment, faces in zip(clip.times, found, strict=True):
+        assert [face.box.tolist() for face in faces] == [pytest.approx([60 + round(moment * 30), 100, 80, 80], abs=2)]
+
+
+def test_a_face_that_is_lost_is_looked_for_everywhere(tmp_path: Path) -> None:
+    clip, detector = make_clip(tmp_path / "a.mp4", hidden=range(60, 75)), Counting()
+    found = detect_faces(clip, detector)
+    seen = [bool(faces) for faces in found]
+    assert seen == [not 60 <= round(moment * 30) < 75 for moment in clip.times]
+    assert sum(shape == (360, 640) for shape in detector.shown) >= 4
+
+
+def test_a_face_that_jumps_is_found_again_at_once(tmp_path: Path) -> None:
+    fast = [(MAGENTA, {"start": (0, 100), "step": (3, 0), "side": 60})]
+    clip = make_clip(tmp_path / "a.mp4", people=fast, size=(640, 360))
+    for moment, faces in zip(clip.times, detect_faces(clip, Counting()), strict=True):
+        x = 3 * round(moment * 30)
+        if x + 60 <= 640:
+            assert faces[0].box == pytest.approx([x, 100, 60, 60], abs=3)
+
+
+def test_two_people_who_meet_are_not_taken_for_one(tmp_path: Path) -> None:
+    people = [
+        (MAGENTA, {"start": (20, 100), "step": (2, 0), "side": 80}),
+        (CYAN, {"start": (500, 110), "step": (-2, 0), "side": 60}),
+    ]
+    clip = make_clip(tmp_path / "a.mp4", people=people)
+    for moment, faces in zip(clip.times, detect_faces(clip, Counting()), strict=True):
+        apart = abs((20 + 2 * moment * 30) - (500 - 2 * moment * 30)) > 100
+        assert len(faces) == 2 or not apart
+
+
+def test_who_comes_in_later_is_seen_at_the_next_whole_look(tmp_path: Path) -> None:
+    frames = list(clips.squares(150, size=(640, 360), people=[(MAGENTA, {"start": (60, 100), "step": (0, 0)})]))
+    for index in range(60, 150):
+        frames[index][200:280, 400:480] = CYAN
+    clip = sample_frames(clips.write_clip(tmp_path / "a.mp4", frames), 16)
+    tracks = extract_tracks(clip, Counting(), SequenceConfig())
+    assert len(tracks) == 2
+    first = clip.times[min(np.flatnonzero(track.detected)[0] for track in tracks if not track.detected[0])]
+    assert 2.0 <= first <= 2.0 + extraction.LOOK_AROUND_EVERY
+
+
+def test_landmarks_are_in_pixels_of_the_full_frame(tmp_path: Path) -> None:
+    class WithLandmarks(SquareDetector):
+        def detect(self, image: Image, *, smallest: float | None = None) -> list[Face]:
+            corners = np.array([[0, 0], [1, 0], [0.5, 0.5], [0, 1], [1, 1]])
+            return [replace(face, landmarks=face.box[:2] + corners * face.box[2:]) for face in super().detect(image)]
+
+    people = [(MAGENTA, {"start": (300, 200), "step": (2, 0), "side": 240})]
+    clip = make_clip(tmp_path / "a.mp4", people=people, size=(1280, 720))
+    for faces in detect_faces(clip, WithLandmarks()):
+        for face in faces:
+            assert face.landmarks is not None
+            assert face.landmarks[0] == pytest.approx(face.box[:2])
+            assert face.landmarks[4] == pytest.approx(face.box[:2] + face.box[2:])
+
+
+@pytest.mark.parametrize("name", ["yunet", "haar"])
+def test_real_faces_are_found_where_whole_looks_find_them(
+    real_clips: Path, request: pytest.FixtureRequest, name: str
+) -> None:
+    """No frame is lost, and the boxes that crops follow agree."""
+    detector: Detector = YuNetDetector(request.getfixturevalue("yunet_path")) if name == "yunet" else HaarDetector()
+    overlaps, smooth, lost, frames = [], [], 0, 0
+    for path in sorted(real_clips.rglob("*.mp4")):
+        clip = sample_frames(path)
+        ours, all_of_them = (
+            follow_faces(found)[0] for found in (detect_faces(clip, detector), everywhere(clip, detector))
+        )
+        frames += len(clip)
+        lost += int((all_of_them.detected & ~ours.detected).sum())
+        a, b = fill_missing_boxes(ours).boxes, fill_missing_boxes(all_of_them).boxes
+        overlaps += [box_overlap(one, other) for one, other in zip(a, b, strict=True)]
+        smooth += [box_overlap(one, other) for one, other in zip(smooth_boxes(a), smooth_boxes(b), strict=True)]
+    assert lost == 0
+    assert np.mean(np.array(overlaps) >= 0.9) >= 0.95
+    assert min(smooth) >= 0.9
+    if name == "yunet":
+        assert len(overlaps) == frames
+
+
+def test_yunet_finds_every_real_face_and_haar_with_filling_comes_near(real_clips: Path, yunet_path: Path) -> None:
+    """Bar of the project: IoU of at least 0.5 in at least 95 % of frames."""
+    overlaps = []
+    yunet, haar = YuNetDetector(yunet_path), HaarDetector()
+    for path in sorted(real_clips.rglob("*.mp4")):
+        clip = sample_frames(path)
+        found = everywhere(clip, yunet)
+        assert all(found), f"{path.name}: YuNet finds a face in every sampled frame"
+        config = SequenceConfig()
+        true, filled = (extract_tracks(clip, detector, config)[0] for detector in (yunet, haar))
+        assert true.detected.all()
+        overlaps += [box_overlap(one, other) for one, other in zip(filled.boxes, true.boxes, strict=True)]
+    assert np.mean(np.array(overlaps) >= 0.5) >= 0.95
+
+
+# Crops
+
+
+def test_crops_are_those_of_whole_frames(tmp_path: Path) -> None:
+    """Though only a part of each frame is converted, also where the crop reaches beyond it."""
+    people = [(MAGENTA, {"start": (2, 1), "step": (1, 0), "side": 101})]
+    clip = make_clip(tmp_path / "a.mp4", people=people)
+    track = extract_tracks(clip, SquareDetector(), SequenceConfig())[0]
+    person = crop_track(clip, track, SequenceConfig())
+    boxes = smooth_boxes(track.boxes)
+    for index, crop in zip(person.kept, person.crops, strict=True):
+        assert np.array_equal(crop, crop_face(clip.frame(index), boxes[index]))
+
+
+def test_nobody_is_said(tmp_path: Path) -> None:
+    clip = sample_frames(clips.write_clip(tmp_path / "a.mp4", clips.numbered(30)), 4)
+    with pytest.raises(NoFaceFound, match=r"a\.mp4: no lasting face"):
+        extract_tracks(clip, SquareDetector(), SequenceConfig())
+
+
+# One job
+
+
+def make_job(folder: Path, name: str = "a", **more: object) -> Job:
+    settings = {"weights": None, "time_limit": 60.0} | more
+    config = SequenceConfig(frame_count=4, face_size=32, detector="haar")
+    return Job(name, folder / f"{name}.mp4", folder, config, **settings)  # type: ignore[arg-type]
+
+
+def test_a_job_is_done_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extraction, "_detector", lambda name, weights: SquareDetector())
+    clips.write_clip(tmp_path / "a.mp4", clips.squares(30))
+    job = make_job(tmp_path)
+    assert work_on(job).error is None
+    before = (tmp_path / "a" / "faces.json").stat().st_mtime_ns
+    assert work_on(job).error is None
+    assert (tmp_path / "a" / "faces.json").stat().st_mtime_ns == before
+
+
+def test_what_is_no_fault_of_the_video_is_returned_and_not_recorded(tmp_path: Path) -> None:
+    """Else 100,000 videos would be called unreadable because a file of weights is missing."""
+    clips.write_clip(tmp_path / "a.mp4", clips.squares(30))
+    broken = tmp_path / "other.onnx"
+    broken.write_bytes(b"not weights")
+    job = make_job(tmp_path, weights=broken)
+    outcome = work_on(replace(job, config=replace(job.config, detector="yunet")))
+    assert isinstance(outcome.error, ValueError)
+    assert "other.onnx is not face_detection_yunet" in str(outcome.error)
+    assert not (tmp_path / "a").exists()
+    gone = work_on(replace(job, target=tmp_path / "nowhere"))
+    assert isinstance(gone.error, OSError)
+
+
+def test_a_file_that_may_not_be_read_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network drive that is away, or missing rights, say nothing about the video."""
+    clips.write_clip(tmp_path / "a.mp4", clips.squares(30))
+    monkeypatch.setattr(extraction, "_detector", lambda name, weights: SquareDetector())
+    with monkeypatch.context() as patched:
+        patched.setattr("av.open", lambda *_, **__: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+        work_on(make_job(tmp_path))
+    record = read_faces(tmp_path, "a")
+    assert (record["status"], record["retry"]) == ("unreadable", True)
+    assert "Permission denied" in record["error"]
+    work_on(make_job(tmp_path))
+    assert read_faces(tmp_path, "a")["status"] == "ok"
+
+
+def test_threads_of_opencv_are_given_back(tmp_path: Path) -> None:
+    before = cv2.getNumThreads()
+    work_on(make_job(tmp_path))
+    assert cv2.getNumThreads() == before
+
+
+def test_detectors_are_kept_a_thread_each(yunet_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    here = extraction._detector("haar", None)
+    assert extraction._detector("haar", None) is here
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(extraction._detector, "haar", None).result() is not here
+    assert extraction._detector("yunet", yunet_path).name == "yunet"
+    assert "DFDC_YUNET" not in os.environ
