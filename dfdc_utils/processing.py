@@ -223,7 +223,10 @@ def _settle_deaths(waiting: dict[str, Job], workers: int, cluster: str | Any | N
         try:
             if attempts[video] >= FATAL_ATTEMPTS:
                 raise WorkerDied
-            yield from each(work_on, [job], workers=workers, cluster=cluster, patience=PATIENCE * job.time_limit)
+            for outcome in each(work_on, [job], workers=workers, cluster=cluster, patience=PATIENCE * job.time_limit):
+                if outcome.error is not None:
+                    raise outcome.error
+                yield outcome
         except WorkerDied:
             what = f"the process that worked on it ended, or hung for more than {2 * job.time_limit:g} s"
             remedy = "The next run tries again, perhaps with fewer workers and more memory for each; or leave it out."

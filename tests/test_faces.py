@@ -1,7 +1,12 @@
 from __future__ import annotations
 
+import hashlib
 import logging
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pooch
@@ -154,14 +159,47 @@ def test_other_weights_are_refused(name: str, monkeypatch: pytest.MonkeyPatch, t
         load_detector(name)
 
 
-def test_a_download_that_is_something_else_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def give_a_login_page(url: str, known_hash: str, fname: str, path: Path, downloader: object) -> str:
-        assert known_hash == f"sha256:{faces.YUNET_SHA256}"
-        raise ValueError("SHA256 hash of downloaded file does not match the known hash")
+WEIGHTS = b"in place of the weights"
 
-    monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path)
-    monkeypatch.setattr(pooch, "retrieve", give_a_login_page)
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[list[str]]:
+    """A server on loopback in place of OpenCV's model zoo, and an empty cache. Gives the paths that are asked for."""
+    (tmp_path / "zoo").mkdir()
+    asked: list[str] = []
+
+    class Zoo(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            asked.append(self.path)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Zoo, directory=str(tmp_path / "zoo"))) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setattr(faces, "YUNET_URL", f"http://127.0.0.1:{server.server_port}/{faces.YUNET_NAME}")
+        monkeypatch.setattr(faces, "YUNET_SHA256", hashlib.sha256(WEIGHTS).hexdigest())
+        monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / "cache")
+        yield asked
+        server.shutdown()
+
+
+def test_weights_are_fetched_once(served: list[str], tmp_path: Path) -> None:
+    (tmp_path / "zoo" / faces.YUNET_NAME).write_bytes(WEIGHTS)
+    for _ in range(2):
+        assert find_yunet() == tmp_path / "cache" / faces.YUNET_NAME
+    assert find_yunet().read_bytes() == WEIGHTS
+    assert served == [f"/{faces.YUNET_NAME}"]
+
+
+def test_a_download_that_is_something_else_is_refused_and_not_kept(served: list[str], tmp_path: Path) -> None:
+    (tmp_path / "zoo" / faces.YUNET_NAME).write_bytes(b"<html>Please log in</html>")
     with pytest.raises(ValueError, match=r"is not YuNet's weights .* set DFDC_YUNET to its path"):
+        find_yunet()
+    assert list((tmp_path / "cache").iterdir()) == []
+    (tmp_path / "zoo" / faces.YUNET_NAME).write_bytes(WEIGHTS)
+    assert find_yunet().read_bytes() == WEIGHTS
+
+
+def test_a_zoo_without_the_file(served: list[str]) -> None:
+    with pytest.raises(FileNotFoundError, match=r"cannot be fetched \(HTTPError\)\. Go online once, or set DFDC_YUNET"):
         find_yunet()
 
 

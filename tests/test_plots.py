@@ -120,6 +120,14 @@ def test_confusion_counts_are_where_they_belong(scores: pd.DataFrame) -> None:
     assert texts == ["2", "1", "0", "1"]  # REAL called REAL, REAL called FAKE, FAKE called REAL, FAKE called FAKE
 
 
+def test_fill_policies_say_which_comes_closest_and_which_makes_none() -> None:
+    overlap = pd.DataFrame({"hold": [0.8, 0.7], "interpolate": [0.9, 0.85], "drop": [0.0, 0.0]}, [0.1, 0.5])
+    (axis,) = plots.plot_fill_policies(overlap).axes
+    assert axis.get_title("left") == "interpolate comes closest: IoU 0.90 to 0.85"
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["hold", "interpolate", "drop: makes none"]
+    assert axis.get_ylim()[0] > 0.5, "the differences are to be seen"
+
+
 def test_show_frames_keeps_every_image() -> None:
     images = [np.full((20, 30, 3), value, np.uint8) for value in (0, 100, 200)]
     figure = plots.show_frames(images, ["a", "b", "c"], columns=2)

@@ -14,6 +14,7 @@ from dfdc_utils.tracks import (
     crop_face,
     fill_missing_boxes,
     follow_faces,
+    hide_and_fill,
     smooth_boxes,
 )
 
@@ -140,6 +141,19 @@ def test_drop_fills_nothing() -> None:
     dropped = fill_missing_boxes(track_of(SEEN), "drop")
     assert not dropped.filled.any()
     assert np.isnan(dropped.boxes[[0, 3, 4, 6]]).all()
+
+
+def test_hidden_boxes_are_compared_with_what_each_policy_makes_of_them() -> None:
+    still = track_of([[0, 0, 10, 10]] * 10)
+    moving = track_of([[4 * index, 0, 40, 40] for index in range(10)])
+    for policy in ("past_mean", "interpolate", "hold"):
+        assert hide_and_fill(still, 0.3, policy).tolist() == [1.0] * 3
+    means = {policy: hide_and_fill(moving, 0.3, policy).mean() for policy in ("past_mean", "interpolate", "hold")}
+    assert means["interpolate"] > means["hold"] > means["past_mean"]
+    assert hide_and_fill(moving, 0.3, "drop").tolist() == [0.0] * 3
+    assert len(hide_and_fill(moving, 1.0)) == 9, "never all: there would be nothing to fill from"
+    assert len(hide_and_fill(moving, 0.0)) == 0
+    assert hide_and_fill(moving, 0.5, seed=1).tolist() != hide_and_fill(moving, 0.5, seed=2).tolist()
 
 
 def test_past_mean_averages_what_was_seen_and_not_what_was_filled() -> None:
