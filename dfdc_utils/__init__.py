@@ -29,8 +29,8 @@ _HOME = {
     "summarise": "results",
 }
 _MODULES = (
-    *("catalog", "config", "errors", "extraction", "faces", "models", "plots", "pool", "processing", "results"),
-    *("sample", "sequences", "storage", "tracks", "training", "video", "widgets"),
+    *("catalog", "config", "errors", "extraction", "faces", "frames", "models", "plots", "pool", "processing"),
+    *("results", "sample", "sequences", "storage", "tracks", "training", "video", "widgets"),
 )
 
 __all__ = sorted([*_HOME, *_MODULES])

@@ -20,6 +20,7 @@ import numpy as np
 from dfdc_utils.config import SequenceConfig
 from dfdc_utils.errors import NoFaceFound, TookTooLong, UnreadableVideo
 from dfdc_utils.faces import Detector, Face, YuNetDetector, load_detector
+from dfdc_utils.frames import Image
 from dfdc_utils.storage import Person, begin_video, is_same_work, read_faces, write_faces
 from dfdc_utils.tracks import (
     MAX_GROWTH,
@@ -31,7 +32,7 @@ from dfdc_utils.tracks import (
     follow_faces,
     smooth_boxes,
 )
-from dfdc_utils.video import Clip, Image, sample_frames
+from dfdc_utils.video import Clip, sample_frames
 
 log = logging.getLogger(__name__)
 

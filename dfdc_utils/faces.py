@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfdc_utils.video import Image
+from dfdc_utils.frames import Image
 
 log = logging.getLogger(__name__)
 

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from sklearn import metrics
 
+from dfdc_utils.frames import Image
 from dfdc_utils.storage import read_faces
 from dfdc_utils.tracks import Track
-from dfdc_utils.video import Image
 
 # Blue, orange and vermilion of seaborn's colour-blind palette. REAL is always blue, FAKE always orange.
 REAL, FAKE, FILLED = "#0173b2", "#de8f05", "#d55e00"

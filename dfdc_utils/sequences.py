@@ -9,9 +9,9 @@ import pandas as pd
 
 from dfdc_utils.config import SequenceConfig
 from dfdc_utils.errors import ConfigMismatch
+from dfdc_utils.frames import Image
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.storage import read_faces
-from dfdc_utils.video import Image
 
 with quiet_import():
     import tensorflow as tf

@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfdc_utils.errors import ConfigMismatch
+from dfdc_utils.frames import Image
 from dfdc_utils.tracks import Track
-from dfdc_utils.video import Image
 
 # Compression destroys the traces that a fake leaves, and halving the colour planes blurs its edges.
 JPEG_OPTIONS = (cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)

@@ -10,20 +10,17 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import av
 import numpy as np
-from av.filter import Graph
 from numpy.typing import NDArray
 
 from dfdc_utils.errors import TookTooLong, UnreadableVideo
+from dfdc_utils.frames import FrameView, Image, to_rgb, turn
 
-Image = NDArray[np.uint8]
 Skip = Literal["NONREF", "DEFAULT"]  # frames that no other refers to, or none
-
 
 # Packets are collected for one window before they are decoded. 64 MiB is over 100 Mbit/s for five seconds, ten times
 # what DFDC's best clips need; a file that exceeds it is hostile or no camera's.
@@ -69,7 +66,7 @@ class Clip:
 
     def frame(self, index: int) -> Image:
         """Frame `index` as uint8 RGB, (H, W, 3)."""
-        return _turn(_to_rgb(self._decoded[index]), self.info.rotation)
+        return turn(to_rgb(self._decoded[index]), self.info.rotation)
 
     def view(self, index: int) -> FrameView:
         """Frame `index`, of which only the parts asked for are converted."""
@@ -80,48 +77,12 @@ class Clip:
         decoded = self._decoded[index]
         scale = min(1.0, longest_side / max(decoded.width, decoded.height))
         width, height = max(1, round(decoded.width * scale)), max(1, round(decoded.height * scale))
-        return _turn(_to_rgb(decoded, width=width, height=height, interpolation="AREA"), self.info.rotation)
+        return turn(to_rgb(decoded, width=width, height=height, interpolation="AREA"), self.info.rotation)
 
     @property
     def frames(self) -> Image:
         """All frames as uint8 RGB, (T, H, W, 3)."""
         return np.stack([self.frame(index) for index in range(len(self))])
-
-
-@dataclass(frozen=True)
-class FrameView:
-    """A frame as the decoder left it: `view[top:bottom, left:right]` is that part alone as uint8 RGB, (H, W, 3).
-
-    Of a 1080p frame a face takes a tenth, and converting the rest costs more than cutting out the face.
-    """
-
-    _decoded: av.VideoFrame = field(repr=False)
-    rotation: int
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Of the whole frame as it is displayed."""
-        height, width = self._decoded.height, self._decoded.width
-        return (width, height, 3) if self.rotation % 180 else (height, width, 3)
-
-    def __getitem__(self, part: tuple[slice, slice]) -> Image:
-        (top, bottom, _), (left, right, _) = (
-            where.indices(side) for where, side in zip(part, self.shape[:2], strict=True)
-        )
-        height, width = self._decoded.height, self._decoded.width
-        # Where the part lies before the frame is turned.
-        rows, columns = {
-            0: ((top, bottom), (left, right)),
-            90: ((height - right, height - left), (top, bottom)),
-            180: ((height - bottom, height - top), (width - right, width - left)),
-            270: ((left, right), (width - bottom, width - top)),
-        }[self.rotation]
-        # Colour planes are halved: cut along even pixels, or every colour shifts by half of one.
-        y, x = rows[0] // 2 * 2, columns[0] // 2 * 2
-        y_end, x_end = min(height, rows[1] + rows[1] % 2), min(width, columns[1] + columns[1] % 2)
-        cut = _to_rgb(_cut(self._decoded, x, y, x_end - x, y_end - y))
-        inner = cut[rows[0] - y : rows[1] - y, columns[0] - x : columns[1] - x]
-        return np.ascontiguousarray(np.rot90(inner, k=-self.rotation // 90))
 
 
 def probe_video(path: str | Path) -> VideoInfo:
@@ -330,30 +291,6 @@ def _describe(
         rotation=rotation,
         has_audio=bool(container.streams.audio),
     )
-
-
-def _cut(frame: av.VideoFrame, left: int, top: int, width: int, height: int) -> av.VideoFrame:
-    """A part of a frame, still in the decoder's format: FFmpeg's crop filter moves pointers and copies nothing."""
-    graph = Graph()
-    # Some frames have no clock; the filter wants one and makes no use of it.
-    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1))
-    crop, sink = graph.add("crop", f"{width}:{height}:{left}:{top}:exact=1"), graph.add("buffersink")
-    source.link_to(crop)
-    crop.link_to(sink)
-    graph.configure()
-    graph.push(frame)
-    part = graph.pull()
-    assert isinstance(part, av.VideoFrame)  # a graph of pictures gives pictures
-    return part
-
-
-def _to_rgb(frame: av.VideoFrame, **size: Any) -> Image:
-    """Convert, and scale if asked to, on one thread: by default each conversion starts a pool of its own."""
-    return np.asarray(frame.reformat(format="rgb24", threads=1, **size).to_ndarray(), dtype=np.uint8)
-
-
-def _turn(image: Image, clockwise: int) -> Image:
-    return np.ascontiguousarray(np.rot90(image, k=-clockwise // 90)) if clockwise else image
 
 
 def _unreadable(path: str | Path, what: str) -> UnreadableVideo:

@@ -9,8 +9,8 @@ import cv2
 import ipywidgets as ui
 import pandas as pd
 
+from dfdc_utils.frames import Image
 from dfdc_utils.plots import COLOURS, face_strip
-from dfdc_utils.video import Image
 
 ORDERS = {"by name": ["original", "video"], "worst first": ["mistake"], "fewest faces detected": ["faces_detected"]}
 

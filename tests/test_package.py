@@ -50,7 +50,7 @@ def test_importing_tensorflow_through_the_package_is_silent() -> None:
     assert done.stdout == done.stderr == ""
 
 
-ROWS = ("errors quiet", "video", "catalog", "sample", "faces", "tracks", "storage", "config", "extraction pool")
+ROWS = ("errors quiet frames", "video", "catalog", "sample", "faces", "tracks", "storage", "config", "extraction pool")
 ROWS += ("processing", "sequences", "models", "training", "results", "plots", "widgets", "__main__")
 
 
