@@ -122,9 +122,8 @@ def test_confusion_counts_are_where_they_belong(scores: pd.DataFrame) -> None:
 
 def test_fill_policies_say_which_comes_closest_and_which_makes_none() -> None:
     overlap = pd.DataFrame({"hold": [0.8, 0.7], "interpolate": [0.9, 0.85], "drop": [0.0, 0.0]}, [0.1, 0.5])
-    plots.use_theme()
     (axis,) = plots.plot_fill_policies(overlap).axes
-    assert axis.get_title("left") == "interpolate comes closest: IoU 0.90 to 0.85"
+    assert axis.get_title() == "interpolate comes closest: IoU 0.90 to 0.85"
     assert [text.get_text() for text in axis.get_legend().get_texts()] == ["hold", "interpolate", "drop: makes none"]
     assert axis.get_ylim()[0] > 0.5, "the differences are to be seen"
 
