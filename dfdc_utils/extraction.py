@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import faulthandler
+import functools
 import logging
 import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from dfdc_utils.config import SequenceConfig
 from dfdc_utils.errors import NoFaceFound, TookTooLong, UnreadableVideo
 from dfdc_utils.faces import Detector, Face, YuNetDetector, load_detector
 from dfdc_utils.frames import Image
-from dfdc_utils.storage import Person, begin_video, is_same_work, read_faces, write_faces
+from dfdc_utils.storage import Person, is_same_work, read_faces, working_on, write_faces
 from dfdc_utils.tracks import (
     MAX_GROWTH,
     Boxes,
@@ -32,7 +34,7 @@ from dfdc_utils.tracks import (
     follow_faces,
     smooth_boxes,
 )
-from dfdc_utils.video import Clip, sample_frames
+from dfdc_utils.video import Clip, sample_frames, time_check
 
 log = logging.getLogger(__name__)
 
@@ -73,32 +75,43 @@ class Outcome:
     error: Exception | None = None
 
 
-def detect_faces(clip: Clip, detector: Detector) -> list[list[Face]]:
+def detect_faces(clip: Clip, detector: Detector, *, check_time: Callable[[], None] = lambda: None) -> list[list[Face]]:
     """Faces in each frame of a clip, boxes and landmarks in pixels of the full frame.
 
-    The whole frame is searched every `LOOK_AROUND_EVERY` seconds and wherever a face was lost; between, each face is
-    searched for around the place where it was last. Taught in notebook 02.
+    The whole frame is searched every `LOOK_AROUND_EVERY` seconds and, for so long, wherever a face is missing; between,
+    each face is searched for around the place where it was last. `check_time` is called at every frame, and may raise.
+    Taught in notebook 02.
     """
     found: list[list[Face]] = []
-    last_look = -np.inf
+    expected: list[tuple[Face, float]] = []  # in pixels of the small frame, and when it was last seen
+    last_look, last_shape = -np.inf, (0, 0)
     for index, moment in enumerate(clip.times):
+        check_time()
         small = clip.small_frame(index, DETECTION_SIDE)
-        again = None
-        if moment - last_look < LOOK_AROUND_EVERY:
-            again = _find_all_again(detector, small, found[-1])
-        if again is None:
-            again, last_look = detector.detect(small), moment
-        found.append(again)
-    scale = clip.info.width / small.shape[1]
-    return [[_moved(face, scale=scale) for face in faces] for faces in found]
+        faces = None
+        if moment - last_look < LOOK_AROUND_EVERY and small.shape[:2] == last_shape:
+            faces = _find_all_again(detector, small, [face for face, _ in expected])
+        if faces is None:
+            faces, last_look, last_shape = detector.detect(small), moment, small.shape[:2]
+        missing = [
+            (face, seen)
+            for face, seen in expected
+            if moment - seen < LOOK_AROUND_EVERY and not any(box_overlap(face.box, other.box) > 0 for other in faces)
+        ]
+        expected = [(face, moment) for face in faces] + missing
+        scale = clip.view(index).shape[1] / small.shape[1]  # a stream may change its size
+        found.append([_moved(face, scale=scale) for face in faces])
+    return found
 
 
-def extract_tracks(clip: Clip, detector: Detector, config: SequenceConfig) -> list[Track]:
+def extract_tracks(
+    clip: Clip, detector: Detector, config: SequenceConfig, *, check_time: Callable[[], None] = lambda: None
+) -> list[Track]:
     """The people in a clip, the main one first, their missing boxes filled by the policy of `config`.
 
     Raises `NoFaceFound` if no face lasts. Taught in notebook 02.
     """
-    detections = detect_faces(clip, detector)
+    detections = detect_faces(clip, detector, check_time=check_time)
     tracks = follow_faces(detections)
     if not tracks:
         hits = sum(map(bool, detections))
@@ -149,16 +162,27 @@ def _commit_faces(job: Job) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         pass  # not there, or not what we wrote
     detector = _detector(job.config.detector, job.weights)
-    begin_video(job.target, job.video)
+    with working_on(job.target, job.video):
+        record, people, times = _extract(job, detector, record)
+        write_faces(job.target, record, people, times, overwrite=job.overwrite)
+
+
+def _extract(
+    job: Job, detector: Detector, record: dict[str, Any]
+) -> tuple[dict[str, Any], list[Person], NDArray[np.float64]]:
+    """The record of a video, the people in it and the times of its frames; what is wrong is in the record."""
     people: list[Person] = []
     times = np.empty(0)
+    check_time = time_check(job.path, job.time_limit)
     try:
         clip = sample_frames(
-            job.path, job.config.frame_count, capture_sec=job.config.capture_sec, time_limit=job.time_limit
+            job.path, job.config.frame_count, capture_sec=job.config.capture_sec, check_time=check_time
         )
         times, info = clip.times, clip.info
         record |= {"frames": len(clip), "width": info.width, "height": info.height, "fps": round(info.fps, 3)}
-        people = [crop_track(clip, track, job.config) for track in extract_tracks(clip, detector, job.config)]
+        tracks = extract_tracks(clip, detector, job.config, check_time=check_time)
+        people = [crop_track(clip, track, job.config) for track in tracks]
+        check_time()
     except UnreadableVideo as error:
         circumstance = isinstance(error, TookTooLong) or isinstance(error.__cause__, OSError)
         record |= {"status": "unreadable", "error": str(error)} | ({"retry": True} if circumstance else {})
@@ -168,7 +192,7 @@ def _commit_faces(job: Job) -> None:
         log.exception("%s: unexpected", job.video)
         what = f"{job.path.name}: unexpected {type(error).__name__}: {error}"
         record |= {"status": "unreadable", "error": what, "retry": True}
-    write_faces(job.target, record, people, times, overwrite=job.overwrite)
+    return record, [] if record["status"] != "ok" else people, times
 
 
 def _find_all_again(detector: Detector, image: Image, faces: list[Face]) -> list[Face] | None:
@@ -216,18 +240,38 @@ def _one_thread() -> Iterator[None]:
         cv2.setNumThreads(before)
 
 
+_deadlines: dict[int, float] = {}  # of each thread that works, in seconds of time.monotonic
+_deadlines_lock = threading.Lock()
+
+
 @contextmanager
 def _ended_if_hung(time_limit: float) -> Iterator[None]:
     """End a worker process that is stuck in a library for twice the time; never the process that the user works in."""
     if multiprocessing.parent_process() is None:
         yield
         return
-    with Path(os.devnull).open("w") as nowhere:
-        faulthandler.dump_traceback_later(2 * time_limit, exit=True, file=nowhere)
-        try:
-            yield
-        finally:
-            faulthandler.cancel_dump_traceback_later()
+    _set_deadline(time.monotonic() + 2 * time_limit)
+    try:
+        yield
+    finally:
+        _set_deadline(None)
+
+
+def _set_deadline(deadline: float | None) -> None:
+    """Set this thread's. There is one alarm a process, which is set to the earliest of all threads'."""
+    with _deadlines_lock:
+        _deadlines.pop(threading.get_ident(), None)
+        if deadline is not None:
+            _deadlines[threading.get_ident()] = deadline
+        faulthandler.cancel_dump_traceback_later()
+        if _deadlines:
+            left = max(0.001, min(_deadlines.values()) - time.monotonic())
+            faulthandler.dump_traceback_later(left, exit=True, file=_nowhere())
+
+
+@functools.cache
+def _nowhere() -> IO[str]:
+    return Path(os.devnull).open("w")
 
 
 _own = threading.local()

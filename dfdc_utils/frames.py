@@ -42,10 +42,17 @@ class FrameView:
             180: ((height - bottom, height - top), (width - right, width - left)),
             270: ((left, right), (width - bottom, width - top)),
         }[self.rotation]
-        # Colour planes are halved, in some formats quartered: cut along their pixels, or every colour shifts.
-        y, x = rows[0] // 4 * 4, columns[0] // 4 * 4
-        y_end, x_end = min(height, rows[1] + rows[1] % 2), min(width, columns[1] + columns[1] % 2)
-        cut = to_rgb(_cut(self._decoded, x, y, x_end - x, y_end - y))
+        if self._decoded.format.chroma_width(4) < 2 or self._decoded.format.chroma_height(4) < 2:
+            y, x, cut = (
+                0,
+                0,
+                to_rgb(self._decoded),
+            )  # old camcorders' planes of a quarter: not worth a path of their own
+        else:
+            # Colour planes are halved: cut along their pixels, or every colour shifts.
+            y, x = rows[0] // 2 * 2, columns[0] // 2 * 2
+            y_end, x_end = min(height, rows[1] + rows[1] % 2), min(width, columns[1] + columns[1] % 2)
+            cut = to_rgb(_cut(self._decoded, x, y, x_end - x, y_end - y))
         inner = cut[rows[0] - y : rows[1] - y, columns[0] - x : columns[1] - x]
         return np.ascontiguousarray(turn(inner, self.rotation))
 

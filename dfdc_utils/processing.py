@@ -32,7 +32,6 @@ from dfdc_utils.pool import WorkerDied, each
 from dfdc_utils.storage import (
     clear_leftovers,
     died_working,
-    is_same_work,
     prepare_target,
     read_faces,
     write_atomically,
@@ -48,8 +47,6 @@ TIME_LIMIT = 60.0  # seconds a video: a hundred times what one of DFDC's takes
 # Time limits in which nothing at all is done, after which a pool is taken for dead: joblib does not hear of it when a
 # worker of Dask dies for good.
 PATIENCE = 3
-# A video that was begun this often by processes that died of it is given up.
-FATAL_ATTEMPTS = 2
 
 
 def processing(
@@ -103,7 +100,9 @@ def processing(
         config = replace(config, detector=so_far or load_detector().name)
     rows, todo = _find_work(catalog, target, config, overwrite=overwrite)
     weights = find_yunet() if todo and config.detector == "yunet" else None
-    jobs = {video: Job(video, path, target, config, weights, time_limit, overwrite) for video, path in todo.items()}
+    # Whole paths, since the workers of a cluster may have been started elsewhere.
+    settings = (target.absolute(), config, weights, time_limit, overwrite)
+    jobs = {video: Job(video, path.absolute(), *settings) for video, path in todo.items()}
     config.save(target / "sequence.json")
 
     progress = tqdm(total=len(catalog), desc="extracting faces", unit="video", disable=not show_progress)
@@ -174,7 +173,7 @@ def _find_work(
             continue
         if not changed and not overwrite:
             _require(config, made_with, video, target)
-        if is_same_work(record, now):
+        if made_with == config and not changed and not record.get("retry"):
             rows[video] = there
         else:
             todo[video] = path
@@ -217,12 +216,9 @@ def _work_through(jobs: dict[str, Job], workers: int | None, cluster: str | Any 
 def _settle_deaths(waiting: dict[str, Job], workers: int, cluster: str | Any | None) -> Iterator[Outcome]:
     """After a death: try what was being worked on again, each video alone, and give up those that kill once more."""
     target = next(iter(waiting.values())).target
-    attempts = died_working(target)
-    for video in [video for video in attempts if video in waiting]:
+    for video in sorted(died_working(target) & waiting.keys()):
         job = waiting[video]
         try:
-            if attempts[video] >= FATAL_ATTEMPTS:
-                raise WorkerDied
             for outcome in each(work_on, [job], workers=workers, cluster=cluster, patience=PATIENCE * job.time_limit):
                 if outcome.error is not None:
                     raise outcome.error
@@ -232,9 +228,9 @@ def _settle_deaths(waiting: dict[str, Job], workers: int, cluster: str | Any | N
             remedy = "The next run tries again, perhaps with fewer workers and more memory for each; or leave it out."
             record = blank_record(job.video, job.path, job.config) | {"status": "unreadable", "retry": True}
             record["error"] = f"{job.path.name}: {what}. {remedy}"
-            write_faces(target, record, [], np.empty(0))
-            clear_leftovers(target)
+            write_faces(target, record, [], np.empty(0), overwrite=job.overwrite)
             yield Outcome(video, float("nan"))
+    clear_leftovers(target)
 
 
 def _manifest_row(row: dict[str, Any], record: dict[str, Any], seconds: float = np.nan) -> dict[str, Any]:

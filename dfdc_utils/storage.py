@@ -1,7 +1,7 @@
 """The faces of one video on disk: written whole or not at all, by any number of processes and machines at once.
 
-What is being written is named `.<what>.<machine>.<process>.partial` and lies beside its place. A video's folder of that
-name is made before work on it begins: after a crash it tells on which video.
+What is being written is named `.<what>.<machine>.<process>.<attempt>.partial` and lies beside its place. A folder named
+so for a video is there while it is worked on: after a crash it tells on which.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import os
 import platform
 import shutil
 import time
-from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import cv2
 import numpy as np
@@ -33,6 +34,8 @@ JPEG_OPTIONS = (cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, 
 
 # A video takes seconds: what another machine has left unfinished for a day, a process that died there has left.
 STALE_SEC = 86_400
+# What a rename says when there is something already: a folder that is not empty, or a file.
+OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 
 
 class Person(NamedTuple):
@@ -53,28 +56,35 @@ def read_faces(save_path: str | Path, video: str) -> dict[str, Any]:
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old content or the new, never half of it."""
+    """Write a text file so that a reader sees the old content or the new, never half of it. Raises `OSError`."""
     partial = _partial(path)
-    # Paths that are not UTF-8 hold lone surrogates, which pass through unchanged.
-    partial.write_text(text, encoding="utf-8", errors="surrogatepass")
-    partial.replace(path)
+    try:
+        # Paths that are not UTF-8 hold lone surrogates, which pass through unchanged.
+        partial.write_text(text, encoding="utf-8", errors="surrogatepass")
+        partial.replace(path)
+    except OSError as error:
+        _remove(partial)
+        raise _cannot_write(path.parent, error, what=path.name) from error
 
 
-def begin_video(target: Path, video: str) -> Path:
-    """Make the folder that a video's faces are written to, and that says that this process works on it."""
+@contextlib.contextmanager
+def working_on(target: Path, video: str) -> Iterator[Path]:
+    """Make a folder for what becomes of a video, which says that this process works on it, and remove it at the end."""
     partial = _partial(target / video)
     try:
-        shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
     except OSError as error:
         raise _cannot_write(target, error) from error
-    return partial
+    try:
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
-def died_working(target: Path) -> Counter[str]:
-    """How many processes that are gone have begun each video and not finished it. Other machines' count as gone."""
-    left = (path.name.rsplit(".", 3)[0] for path in target.glob(".*.partial") if _owner_of(path) is not True)
-    return Counter(name.removeprefix(".") for name in left)
+def died_working(target: Path) -> set[str]:
+    """The videos that processes have begun that are gone. What other machines have begun counts, too."""
+    left = (path.name.rsplit(".", 4)[0] for path in target.glob(".*.partial") if _owner_of(path) is not True)
+    return {name.removeprefix(".") for name in left}
 
 
 def write_faces(
@@ -91,38 +101,44 @@ def write_faces(
     made with other settings meanwhile (unless `overwrite`), `OSError` if it cannot be written; what was there before is
     then still there.
     """
-    partial = begin_video(target, record["video"])
-    try:
-        record["tracks"] = []
-        for number, (track, kept, crops) in enumerate(people):
-            (partial / str(number)).mkdir()
-            frames = []
-            for index, crop in zip(kept, crops, strict=True):
-                file = f"{number}/{index:03d}.jpg"
-                _write_jpeg(partial / file, crop)
-                frames.append(
-                    {
-                        "file": file,
-                        "time": round(float(times[index]), 4),
-                        "box": [round(float(value), 1) for value in track.boxes[index]],
-                        "score": round(float(track.scores[index]), 4),
-                        "origin": "detected" if track.detected[index] else "filled",
-                    }
-                )
-            sharpness = [cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var() for crop in crops]
-            record["tracks"].append({"sharpness": round(float(np.median(sharpness)), 1), "frames": frames})
-        (partial / "faces.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
-        _put_in_place(partial, target / record["video"], record, overwrite=overwrite)
-    except OSError as error:
-        raise _cannot_write(target, error) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with working_on(target, record["video"]) as partial:
+        try:
+            record["tracks"] = [_write_track(partial, number, person, times) for number, person in enumerate(people)]
+            (partial / "faces.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+            _put_in_place(partial, target / record["video"], record, overwrite=overwrite)
+        except OSError as error:
+            raise _cannot_write(target, error) from error
+
+
+def _write_track(folder: Path, number: int, person: Person, times: NDArray[np.float64]) -> dict[str, Any]:
+    track, kept, crops = person
+    (folder / str(number)).mkdir()
+    frames = []
+    for index, crop in zip(kept, crops, strict=True):
+        file = f"{number}/{index:03d}.jpg"
+        _write_jpeg(folder / file, crop)
+        frames.append(
+            {
+                "file": file,
+                "time": round(float(times[index]), 4),
+                "box": [round(float(value), 1) for value in track.boxes[index]],
+                "score": round(float(track.scores[index]), 4),
+                "origin": "detected" if track.detected[index] else "filled",
+            }
+        )
+    sharpness = [cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var() for crop in crops]
+    return {"sharpness": round(float(np.median(sharpness)), 1), "frames": frames}
 
 
 def is_same_work(record: dict[str, Any], other: dict[str, Any]) -> bool:
     """Whether two records are of the same file, prepared alike, and the first need not be tried again."""
-    same = all(record[key] == other[key] for key in ("config", "source_bytes"))
+    same = record["source_bytes"] == other["source_bytes"] and _same_settings(record, other)
     return same and not record.get("retry", False)
+
+
+def _same_settings(record: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Settings that an older version of this package did not have are no other settings."""
+    return all(record["config"].get(key, value) == value for key, value in other["config"].items())
 
 
 def _put_in_place(partial: Path, final: Path, record: dict[str, Any], *, overwrite: bool) -> None:
@@ -130,27 +146,34 @@ def _put_in_place(partial: Path, final: Path, record: dict[str, Any], *, overwri
         try:
             partial.rename(final)
         except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+            if error.errno not in OCCUPIED:
                 raise
         else:
             return
         there = _committed(final)
         if there is not None and is_same_work(there, record):
             return  # another run was quicker
-        if there is not None and there["source_bytes"] == record["source_bytes"] and not overwrite:
-            # Settings that an older version of this package did not have are no other settings.
-            differ = any(there["config"].get(key, value) != value for key, value in record["config"].items())
-        else:
-            differ = False
-        if differ:
+        same_file = there is not None and there["source_bytes"] == record["source_bytes"]
+        if there is not None and same_file and not overwrite and not _same_settings(there, record):
             raise ConfigMismatch(
                 f"{final.name} in {final.parent} has just been made with other settings by another run. Use another "
                 "save_path, or the same settings."
             )
         old = _partial(final.with_name(f"{final.name}.old"))
-        with contextlib.suppress(FileNotFoundError):  # another run has just done so
+        try:
             final.rename(old)
+        except FileNotFoundError:  # another run has just done so
+            continue
+        try:
+            partial.rename(final)
+        except OSError as error:
+            if error.errno not in OCCUPIED:
+                old.rename(final)
+                raise
+        else:
             _remove(old)
+            return
+        _remove(old)
 
 
 def _committed(folder: Path) -> dict[str, Any] | None:
@@ -164,11 +187,12 @@ def _committed(folder: Path) -> dict[str, Any] | None:
 
 
 def _remove(path: Path) -> None:
-    """Remove a folder, or a file, or a link without what it leads to."""
+    """Remove a folder, or a file, or a link without what it leads to; what cannot be removed is left."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink()
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _write_jpeg(path: Path, image: Image) -> None:
@@ -192,7 +216,7 @@ def prepare_target(target: Path) -> Path:
     try:
         target.mkdir(parents=True, exist_ok=True)
         clear_leftovers(target)
-        write_atomically(target / ".writable", "")
+        write_atomically(target / ".writable", " " * 4096)  # a disk without a block left takes an empty file
         (target / ".writable").unlink(missing_ok=True)
     except OSError as error:
         raise _cannot_write(target, error) from error
@@ -205,12 +229,12 @@ def _machine() -> str:
 
 
 def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{_machine()}.{os.getpid()}.partial")
+    return path.with_name(f".{path.name}.{_machine()}.{os.getpid()}.{uuid4().hex[:8]}.partial")
 
 
 def _owner_of(partial: Path) -> bool | None:
     """Whether the process that is writing `partial` runs; None if it is another machine's."""
-    *_, machine, process, _ = ("", "", *partial.name.rsplit(".", 3))
+    *_, machine, process, _, _ = ("", "", *partial.name.rsplit(".", 4))
     if machine != _machine() or not process.isdigit():
         return None
     try:
@@ -222,10 +246,13 @@ def _owner_of(partial: Path) -> bool | None:
     return True
 
 
-def _cannot_write(target: Path, error: OSError) -> OSError:
+def _cannot_write(target: Path, error: OSError, *, what: str = "faces") -> OSError:
     remedy = "Free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Choose a save_path you may write to"
+    reason = error.strerror or str(error)
+    if "cannot be written" in reason:  # said already
+        return error
     return OSError(
         error.errno,
-        f"faces cannot be written ({error.strerror}). {remedy} and run it again: what is finished is kept",
+        f"{what} cannot be written ({reason}). {remedy} and run it again: what is finished is kept",
         str(target),
     )

@@ -29,6 +29,8 @@ MAX_WINDOW_BYTES = 64 * 2**20
 PACKET_BYTES = 500
 # 8K, in any shape. A few bytes of a header can ask for more memory than any machine has.
 MAX_PIXELS = 8192 * 4352
+# All frames of a clip are held until the faces in them are known: 16 of 8K, 300 of 1080p.
+MAX_CLIP_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,25 @@ def probe_video(path: str | Path) -> VideoInfo:
         return _describe(path, container, stream, first)
 
 
+def time_check(path: str | Path, time_limit: float) -> Callable[[], None]:
+    """A function to be called now and then, which raises `TookTooLong` once `time_limit` seconds are over."""
+    started = time.monotonic()
+
+    def check_time() -> None:
+        if time.monotonic() - started > time_limit:
+            raise TookTooLong(
+                f"{Path(path).name}: it is not done after {time_limit:g} s. Allow more time, or leave it out."
+            )
+
+    return check_time
+
+
 def sample_frames(
-    path: str | Path, frame_count: int = 16, *, capture_sec: float = 5.0, time_limit: float | None = None
+    path: str | Path,
+    frame_count: int = 16,
+    *,
+    capture_sec: float = 5.0,
+    check_time: Callable[[], None] = lambda: None,
 ) -> Clip:
     """Decode `frame_count` frames, evenly spaced over the first `capture_sec` seconds of a video.
 
@@ -110,16 +129,20 @@ def sample_frames(
     frame is given twice. The window is cut into equal parts and the frame nearest the middle of each is taken, by the
     stream's own clock (variable frame rate and an odd start time included), within two frame times.
 
-    Raises `UnreadableVideo` if no frame decodes, `TookTooLong` if that is not done in `time_limit` seconds,
-    `ValueError` for a count or a window that is not positive. Taught in notebook 01.
+    `check_time` is called at every packet, and may raise (`time_check`). Raises `UnreadableVideo` if no frame decodes
+    or those asked for take more than `MAX_CLIP_BYTES`, `ValueError` for a count or a window that is not positive.
+    Taught in notebook 01.
     """
     if not (frame_count >= 1 and capture_sec > 0):  # put so that NaN fails too
         raise ValueError(f"frame_count={frame_count} and capture_sec={capture_sec} must both be positive")
-    started = time.monotonic()
 
-    def check_time() -> None:
-        if time_limit is not None and time.monotonic() - started > time_limit:
-            raise TookTooLong(f"{Path(path).name}: its frames are not decoded in {time_limit:g} s. Allow more time.")
+    def check(frame: av.VideoFrame | None = None) -> None:
+        check_time()
+        if frame is not None and frame_count * sum(plane.buffer_size for plane in frame.planes) > MAX_CLIP_BYTES:
+            size = f"{frame_count} frames of {frame.width} x {frame.height} pixels"
+            raise UnreadableVideo(
+                f"{Path(path).name}: {size} take more than {MAX_CLIP_BYTES >> 20} MiB. Take fewer, or scale it down."
+            )
 
     with _open(path) as (container, stream):
         packets = _read_packets(path, container, stream, capture_sec, check_time)
@@ -136,10 +159,10 @@ def sample_frames(
         middles = (np.arange(frame_count) + 0.5) * window / frame_count
         held = (np.sort([begin for begin, _ in spans]) - start) * clock
 
-        chosen = _nearest(_decode(stream, packets, start, clock, check_time, skip="NONREF"), middles)
+        chosen = _nearest(_decode(stream, packets, start, clock, check, skip="NONREF"), middles)
         if not _as_promised(np.array([time for time, _ in chosen]), held[held < window], middles):
             # Too few of the others: decode all. Damage may cost this pass more frames, so keep the better.
-            again = _nearest(_decode(stream, packets, start, clock, check_time, skip="DEFAULT"), middles)
+            again = _nearest(_decode(stream, packets, start, clock, check, skip="DEFAULT"), middles)
             chosen = max(again, chosen, key=len)
         if not chosen:
             raise _unreadable(path, "none of its frames can be decoded")
@@ -187,7 +210,7 @@ def _decode(
     packets: list[av.Packet[av.VideoStream]],
     start: int,
     clock: float,
-    check_time: Callable[[], None],
+    check: Callable[[av.VideoFrame | None], None],
     *,
     skip: Skip,
 ) -> Iterator[tuple[float, av.VideoFrame]]:
@@ -205,13 +228,14 @@ def _decode(
     stream.codec_context.skip_frame = skip
     intact = True
     for packet in [*packets, None]:
-        check_time()
+        check(None)
         try:
             decoded = stream.codec_context.decode(packet)
         except av.error.FFmpegError:
             intact = False  # what follows is made from what is missing, up to the next key frame
             continue
         for frame in decoded:
+            check(frame)
             intact = (intact or bool(frame.key_frame)) and not frame.is_corrupt
             if intact and frame.pts is not None:
                 yield (frame.pts - start) * clock, frame
@@ -228,7 +252,7 @@ def _read_packets(
     packets: list[av.Packet[av.VideoStream]] = []
     size = 0
     start: float | None = None
-    with contextlib.suppress(av.error.FFmpegError):  # cut off further on: what came before is good
+    try:
         for packet in container.demux(stream):
             if packet.size == 0:  # the end
                 continue
@@ -245,6 +269,10 @@ def _read_packets(
             # Reordered frames are stored up to a few frames early, so read half a second further.
             if (tick - start) * stream.time_base > capture_sec + 0.5:
                 break
+    except av.error.FFmpegError as error:
+        if isinstance(error, OSError):  # the disk or the network failed, which says nothing about the file
+            raise _unreadable(path, f"reading it failed ({_reason(error)})") from error
+        # Cut off further on: what came before is good.
     return packets
 
 

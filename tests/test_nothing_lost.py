@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,7 @@ def test_a_video_that_takes_its_worker_down_costs_its_own_row_only(
     target = tmp_path / "faces"
     with monkeypatch.context() as patched:
         patched.setattr(module, "work_on", work)
+        patched.setattr(module, "PATIENCE", 1000)
         limit = 0.75 if work is workers.hang_on_poison else 60
         manifest = run(poisoned, target, workers=2, time_limit=limit).set_index("video")
     assert manifest.loc["poison", "status"] == "unreadable"
@@ -167,6 +169,24 @@ def test_a_video_that_takes_its_worker_down_costs_its_own_row_only(
     assert again.loc["poison", "status"] == "ok"
 
 
+def test_a_process_that_hangs_ends_itself_whatever_its_other_threads_do() -> None:
+    process = CONTEXT.Process(target=workers.hang, args=(0.25,))
+    process.start()
+    process.join(20)
+    assert process.exitcode == 1
+
+
+def test_a_death_while_overwriting_costs_one_row(
+    poisoned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(poisoned, tmp_path / "faces")
+    monkeypatch.setattr(module, "work_on", workers.die_on_poison)
+    manifest = run(poisoned, tmp_path / "faces", workers=2, frame_count=5, overwrite=True).set_index("video")
+    assert manifest["error"].str.contains("process that worked").to_dict() == {
+        video: video == "poison" for video in manifest.index
+    }
+
+
 def test_workers_that_die_before_any_video_end_the_run(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,7 +200,7 @@ def test_a_video_over_its_time_is_tried_again_with_more(
 ) -> None:
     manifest = run(videos, tmp_path / "faces", time_limit=1e-4).set_index("video")
     assert (manifest["status"] == "unreadable").all()
-    assert manifest["error"].str.contains(r"not decoded in 0\.0001 s\. Allow more time").sum() == len(manifest) - 1
+    assert manifest["error"].str.contains(r"not done after 0\.0001 s\. Allow more time").sum() == len(manifest) - 1
     check_complete(tmp_path / "faces", videos, undisturbed)
 
 
@@ -198,6 +218,28 @@ def test_two_runs_on_one_folder_at_once(
             process.join()
         pd.testing.assert_frame_equal(read_manifest(target).drop(columns="seconds"), undisturbed[1])
         assert contents(target) == undisturbed[0]
+
+
+def test_two_runs_in_threads_of_one_process(
+    videos: Path, undisturbed: tuple[dict[str, bytes], pd.DataFrame, float], tmp_path: Path
+) -> None:
+    """As two runs on one cluster, whose workers have several threads."""
+    for number in range(3):
+        with ThreadPoolExecutor(2) as pool:
+            runs = [pool.submit(run, videos, tmp_path / str(number)) for _ in range(2)]
+            for finished in runs:
+                pd.testing.assert_frame_equal(finished.result().drop(columns="seconds"), undisturbed[1])
+        assert contents(tmp_path / str(number)) == undisturbed[0]
+
+
+def test_workers_are_given_whole_paths(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a cluster may have been started in another folder."""
+    jobs = []
+    monkeypatch.chdir(videos.parent)
+    monkeypatch.setattr(module, "work_on", lambda job: jobs.append(job) or workers.find_nobody(job))
+    run(Path(videos.name), Path(os.path.relpath(tmp_path / "faces")))
+    assert jobs
+    assert all(job.path.is_absolute() and job.target.is_absolute() for job in jobs)
 
 
 def test_two_runs_with_other_settings_on_one_folder_are_never_mixed(videos: Path, tmp_path: Path) -> None:
@@ -242,6 +284,11 @@ def test_a_full_disk_ends_the_run_and_keeps_what_is_finished(
     finished = {path.parent.name for path in small_disk.glob("faces/[!.]*/faces.json")}
     assert 0 < len(finished) < 7
     assert not list(small_disk.glob("faces/.*.partial"))
+    used = sum(path.stat().st_blocks for path in small_disk.rglob("*")) * 512
+    (small_disk / "ballast").write_bytes(bytes(64 * 1024 - used))
+    with pytest.raises(OSError, match=r"No space left on device.*Free some space"):
+        run(videos, small_disk / "faces", workers=1)
+    assert not list(small_disk.glob("faces/.*"))
     shutil.copytree(small_disk / "faces", tmp_path / "larger")
     kept = {name: content for name, content in contents(tmp_path / "larger").items() if "/" in name}
     assert kept.items() <= undisturbed[0].items(), "what is there is whole"
@@ -421,7 +468,7 @@ def test_a_cluster_gives_the_same_manifest_and_outlives_a_death(
 ) -> None:
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, silence_logs=50
+        n_workers=2, threads_per_worker=2, host="127.0.0.1", dashboard_address=None, silence_logs=50
     ) as local:
         manifest = run(videos, tmp_path / "faces", cluster=local.scheduler_address)
         pd.testing.assert_frame_equal(manifest.drop(columns="seconds"), undisturbed[1])

@@ -518,7 +518,7 @@ def test_a_full_disk_ends_the_run_clearly_and_the_next_run_completes_it(
 def test_leftovers_of_a_killed_run_are_cleared(squares: SquareDetector, pair: Path, tmp_path: Path) -> None:
     target = tmp_path / "faces"
     # Process ids end at 4,194,304 on Linux, so that this one runs nowhere.
-    (target / f".aaa.{storage._machine()}.4194999.partial" / "0").mkdir(parents=True)
+    (target / f".aaa.{storage._machine()}.4194999.1a2b.partial" / "0").mkdir(parents=True)
     manifest = run(pair, target)
     check_accounts(pair, target, manifest)
 

@@ -111,11 +111,17 @@ def test_text_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
 def test_leftovers_of_dead_runs_are_removed_and_others_left(tmp_path: Path) -> None:
     dead, alive = dead_process(), os.getppid()
     here = storage._machine()
-    for name in (f".x.{here}.{dead}.partial", f".two.dots.{here}.{dead}.partial"):
+    for name in (f".x.{here}.{dead}.1a2b.partial", f".two.dots.{here}.{dead}.1a2b.partial"):
         (tmp_path / name / "0").mkdir(parents=True)
         (tmp_path / name / "0" / "000.jpg").write_bytes(b"x")
-    (tmp_path / f".manifest.csv.{here}.{dead}.partial").write_text("half")
-    keep = {f".y.{here}.{alive}.partial", f".y.elsewhere.{dead}.partial", ".mine.partial", "x.partial", ".hidden"}
+    (tmp_path / f".manifest.csv.{here}.{dead}.1a2b.partial").write_text("half")
+    keep = {
+        f".y.{here}.{alive}.1a2b.partial",
+        f".y.elsewhere.{dead}.1a2b.partial",
+        ".mine.partial",
+        "x.partial",
+        ".hidden",
+    }
     for name in keep:
         (tmp_path / name).mkdir()
     prepare_target(tmp_path)

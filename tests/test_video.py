@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from dfdc_utils import video
 from dfdc_utils.errors import TookTooLong, UnreadableVideo
-from dfdc_utils.video import Clip, probe_video, sample_frames
+from dfdc_utils.video import Clip, probe_video, sample_frames, time_check
 
 EVERY_FRAME = {"preset": "ultrafast", "x264-params": "bframes=0:keyint=250:scenecut=0"}
 
@@ -436,9 +437,29 @@ def test_many_small_packets_count_as_large(plain: Path, monkeypatch: pytest.Monk
 
 
 def test_a_time_limit_is_kept_and_names_the_video(plain: Path) -> None:
-    with pytest.raises(TookTooLong, match=r"^plain\.mp4: its frames are not decoded in 1e-09 s"):
-        sample_frames(plain, time_limit=1e-9)
-    assert len(sample_frames(plain, 4, time_limit=60)) == 4
+    with pytest.raises(TookTooLong, match=r"^plain\.mp4: it is not done after 1e-09 s"):
+        sample_frames(plain, check_time=time_check(plain, 1e-9))
+    assert len(sample_frames(plain, 4, check_time=time_check(plain, 60))) == 4
+
+
+def test_all_frames_together_are_bounded(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "MAX_CLIP_BYTES", 4 * 192 * 96 * 2)
+    assert len(sample_frames(plain, 4)) == 4
+    with pytest.raises(UnreadableVideo, match=r"^plain\.mp4: 16 frames of 160 x 96 pixels take more than .*Take fewer"):
+        sample_frames(plain, 16)
+
+
+def test_a_drive_that_fails_is_no_end_of_the_file(plain: Path) -> None:
+    """Else the first half of a video would be called all of it."""
+
+    class Drive:
+        def demux(self, stream: object) -> Iterator[object]:
+            raise av.error.OSError(5, "Input/output error")
+            yield
+
+    with av.open(str(plain)) as container, pytest.raises(UnreadableVideo, match="reading it failed") as caught:
+        video._read_packets(plain, Drive(), container.streams.video[0], 5.0, lambda: None)  # type: ignore[arg-type]
+    assert isinstance(caught.value.__cause__, OSError)
 
 
 # Parts of frames
@@ -446,15 +467,25 @@ def test_a_time_limit_is_kept_and_names_the_video(plain: Path) -> None:
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 @pytest.mark.parametrize(
-    ("size", "pix_fmt"), [((160, 96), "yuv420p"), ((161, 97), "yuv444p"), ((160, 96), "yuv422p"), ((160, 96), "gray")]
+    ("size", "pix_fmt"),
+    [
+        ((160, 96), "yuv420p"),
+        ((161, 97), "yuv444p"),
+        ((160, 96), "yuv422p"),
+        ((160, 96), "gray"),
+        ((162, 98), "yuv411p"),
+    ],
 )
 def test_a_part_of_a_frame_is_the_same_as_in_the_whole(
     tmp_path: Path, rotation: int, size: tuple[int, int], pix_fmt: str
 ) -> None:
     rng = np.random.default_rng(0)
     noise = [cv2.resize(rng.integers(0, 255, (12, 20, 3), np.uint8), size) for _ in range(3)]
-    options = {"preset": "ultrafast", "qp": "0"} if pix_fmt != "gray" else {}
-    path = clips.write_clip(tmp_path / "a.mp4", noise, pix_fmt=pix_fmt, options=options, rotation=rotation)
+    if pix_fmt == "yuv411p":
+        path = clips.write_clip(tmp_path / "a.avi", noise, pix_fmt=pix_fmt, codec="ffv1")
+    else:
+        options = {"preset": "ultrafast", "qp": "0"} if pix_fmt != "gray" else {}
+        path = clips.write_clip(tmp_path / "a.mp4", noise, pix_fmt=pix_fmt, options=options, rotation=rotation)
     clip = sample_frames(path, 2)
     whole, view = clip.frame(1), clip.view(1)
     assert view.shape == whole.shape

@@ -6,6 +6,7 @@ import os
 import resource
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,15 @@ import numpy as np
 from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.extraction import Job, Outcome, _ended_if_hung, blank_record, work_on
 from dfdc_utils.processing import processing
-from dfdc_utils.storage import begin_video, write_faces
+from dfdc_utils.storage import working_on, write_faces
 
 
 def die_on_poison(job: Job) -> Outcome:
     """As a decoder that crashes, or the system that kills what takes too much memory."""
     if "poison" in job.video:
-        begin_video(job.target, job.video)
-        time.sleep(0.2)  # so that the other worker has begun a video, too
-        os.kill(os.getpid(), signal.SIGKILL)
+        with working_on(job.target, job.video):
+            time.sleep(0.2)  # so that the other worker has begun a video, too
+            os.kill(os.getpid(), signal.SIGKILL)
     return work_on(job)
 
 
@@ -30,9 +31,21 @@ def hang_on_poison(job: Job) -> Outcome:
     """As a library that never comes back."""
     with _ended_if_hung(job.time_limit):
         if "poison" in job.video:
-            begin_video(job.target, job.video)
-            time.sleep(600)
+            with working_on(job.target, job.video):
+                time.sleep(600)
     return work_on(job)
+
+
+def hang(seconds: float) -> None:
+    """Two threads with a time limit, of which one ends in time and one does not."""
+    with ThreadPoolExecutor(1) as pool, _ended_if_hung(seconds):
+        pool.submit(_pass_quickly).result()
+        time.sleep(600)
+
+
+def _pass_quickly() -> None:
+    with _ended_if_hung(60):
+        pass
 
 
 def find_nobody(job: Job) -> Outcome:

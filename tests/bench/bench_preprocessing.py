@@ -159,10 +159,14 @@ def true_share(found: dict[str, list[tuple[int, list[list[float]]]]], boxes: dic
 
 
 def ours_found(faces: Path, videos: list[str]) -> dict[str, list[tuple[int, list[list[float]]]]]:
-    return {
-        video: [(round(f["time"] * 30), [f["box"]]) for f in read_faces(faces, f"{video}_0")["tracks"][0]["frames"]]
-        for video in videos
-    }
+    """The boxes that were detected; filled ones do not count."""
+    found = {}
+    for video in videos:
+        frames = read_faces(faces, f"{video}_0")["tracks"][0]["frames"]
+        found[video] = [
+            (round(frame["time"] * 30), [frame["box"]] if frame["origin"] == "detected" else []) for frame in frames
+        ]
+    return found
 
 
 def compare(
