@@ -70,6 +70,10 @@ def sleep_on_seven(number: int) -> int:
 
 def peak_memory(_: int) -> int:
     """The most memory this process has held, in bytes."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # what the system tells of a process includes what its parent held when it started it
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

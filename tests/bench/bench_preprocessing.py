@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from joblib.externals.loky import get_reusable_executor
+from workers import peak_memory
 
 from dfdc_utils.catalog import read_catalog
 from dfdc_utils.pool import each
@@ -128,10 +128,10 @@ def the_obvious_way(path: Path, target: Path) -> list[list[list[float]]]:
     return found
 
 
-def peak_memory(_: int) -> tuple[int, int]:
+def memory_of_worker(number: int) -> tuple[int, int]:
     """This worker's process, and the most memory it has held, in bytes."""
     time.sleep(0.2)  # so that the other worker takes the next
-    return os.getpid(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return os.getpid(), peak_memory(number)
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -220,7 +220,7 @@ def test_preprocessing(
     # First, in new workers, which are warm from here on.
     get_reusable_executor().shutdown(wait=True)
     processing(videos, tmp_path / "first", num_vids=None, detector=best, workers=CORES, show_progress=False)
-    memory = dict(each(peak_memory, range(4 * CORES), workers=CORES))
+    memory = dict(each(memory_of_worker, range(4 * CORES), workers=CORES))
     assert len(memory) == CORES
 
     pair = sorted(hd_clips.glob("*.mp4"))[:CORES]
