@@ -34,7 +34,7 @@ from dfdc_utils.tracks import (
     follow_faces,
     smooth_boxes,
 )
-from dfdc_utils.video import Clip, sample_frames, time_check
+from dfdc_utils.video import Clip, sample_frames
 
 log = logging.getLogger(__name__)
 
@@ -173,7 +173,7 @@ def _extract(
     """The record of a video, the people in it and the times of its frames; what is wrong is in the record."""
     people: list[Person] = []
     times = np.empty(0)
-    check_time = time_check(job.path, job.time_limit)
+    check_time = _time_check(job.path, job.time_limit)
     try:
         clip = sample_frames(
             job.path, job.config.frame_count, capture_sec=job.config.capture_sec, check_time=check_time
@@ -193,6 +193,19 @@ def _extract(
         what = f"{job.path.name}: unexpected {type(error).__name__}: {error}"
         record |= {"status": "unreadable", "error": what, "retry": True}
     return record, [] if record["status"] != "ok" else people, times
+
+
+def _time_check(path: Path, time_limit: float) -> Callable[[], None]:
+    """A function to be called now and then, which raises `TookTooLong` once `time_limit` seconds are over."""
+    started = time.monotonic()
+
+    def check_time() -> None:
+        if time.monotonic() - started > time_limit:
+            raise TookTooLong(
+                f"{Path(path).name}: it is not done after {time_limit:g} s. Allow more time, or leave it out."
+            )
+
+    return check_time
 
 
 def _find_all_again(detector: Detector, image: Image, faces: list[Face]) -> list[Face] | None:

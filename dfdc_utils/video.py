@@ -7,7 +7,6 @@ and evenly spaced samples are still found within two frame times.
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from dfdc_utils.errors import TookTooLong, UnreadableVideo
+from dfdc_utils.errors import UnreadableVideo
 from dfdc_utils.frames import FrameView, Image, to_rgb, turn
 
 Skip = Literal["NONREF", "DEFAULT"]  # frames that no other refers to, or none
@@ -103,19 +102,6 @@ def probe_video(path: str | Path) -> VideoInfo:
         return _describe(path, container, stream, first)
 
 
-def time_check(path: str | Path, time_limit: float) -> Callable[[], None]:
-    """A function to be called now and then, which raises `TookTooLong` once `time_limit` seconds are over."""
-    started = time.monotonic()
-
-    def check_time() -> None:
-        if time.monotonic() - started > time_limit:
-            raise TookTooLong(
-                f"{Path(path).name}: it is not done after {time_limit:g} s. Allow more time, or leave it out."
-            )
-
-    return check_time
-
-
 def sample_frames(
     path: str | Path,
     frame_count: int = 16,
@@ -129,7 +115,7 @@ def sample_frames(
     frame is given twice. The window is cut into equal parts and the frame nearest the middle of each is taken, by the
     stream's own clock (variable frame rate and an odd start time included), within two frame times.
 
-    `check_time` is called at every packet, and may raise (`time_check`). Raises `UnreadableVideo` if no frame decodes
+    `check_time` is called at every packet, and may raise. Raises `UnreadableVideo` if no frame decodes
     or those asked for take more than `MAX_CLIP_BYTES`, `ValueError` for a count or a window that is not positive.
     Taught in notebook 01.
     """

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -233,6 +234,20 @@ def test_a_file_that_may_not_be_read_is_tried_again(tmp_path: Path, monkeypatch:
     assert "Permission denied" in record["error"]
     work_on(make_job(tmp_path))
     assert read_faces(tmp_path, "a")["status"] == "ok"
+
+
+def test_a_time_limit_holds_for_the_whole_of_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(SquareDetector):
+        def detect(self, image: Image, *, smallest: float | None = None) -> list[Face]:
+            time.sleep(0.3)
+            return super().detect(image)
+
+    monkeypatch.setattr(extraction, "_detector", lambda name, weights: Slow())
+    clips.write_clip(tmp_path / "a.mp4", clips.squares(30))
+    work_on(make_job(tmp_path, time_limit=0.5))
+    record = read_faces(tmp_path, "a")
+    assert (record["status"], record["retry"], record["tracks"]) == ("unreadable", True, [])
+    assert record["error"].startswith("a.mp4: it is not done after 0.5 s")
 
 
 def test_threads_of_opencv_are_given_back(tmp_path: Path) -> None:
