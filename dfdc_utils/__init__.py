@@ -24,13 +24,16 @@ _HOME = {
     "make_dataset": "sequences",
     "build_cnn_lstm": "models",
     "load_model": "models",
+    "choose_strategy": "strategies",
     "train": "training",
+    "TrainingConfig": "config",
     "score_videos": "results",
     "summarise": "results",
 }
 _MODULES = (
-    *("catalog", "config", "errors", "extraction", "faces", "frames", "models", "plots", "pool", "processing"),
-    *("results", "sample", "sequences", "storage", "tracks", "training", "video", "widgets"),
+    *("augmentation", "blending", "calibration", "card", "catalog", "checkpoints", "config", "errors", "extraction"),
+    *("faces", "frames", "loop", "models", "plots", "pool", "processing", "results", "sample", "sequences"),
+    *("storage", "strategies", "tracks", "training", "video", "widgets"),
 )
 
 __all__ = sorted([*_HOME, *_MODULES])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 DATA = Path("data")
@@ -68,10 +70,19 @@ def _parser() -> argparse.ArgumentParser:
     train = add("train", _train, "split by original, train the CNN-LSTM, write the model and history.csv")
     train.add_argument("--save-path", type=Path, default=DATA / "faces", help="folder of the faces")
     train.add_argument("--model", type=Path, default=DATA / "model", help="folder for the model")
-    train.add_argument("--epochs", type=int, default=40)
+    train.add_argument("--epochs", type=int, default=40, help="at most so many passes over the training videos")
+    train.add_argument("--patience", type=int, default=15, help="epochs without a better one before it stops; 0: never")
     train.add_argument("--batch-size", type=int, default=8, help="sequences a step, over all replicas")
-    train.add_argument("--learning-rate", type=float, default=2e-3)
+    train.add_argument("--learning-rate", type=float, default=2e-3, help="at its highest")
+    train.add_argument("--backbone", default="small", help="the CNN: small, or a name in keras.applications")
+    train.add_argument("--weights", help="of that backbone to start from: imagenet, or a file; none by default")
+    train.add_argument("--head", choices=("lstm", "attention", "mean"), default="lstm", help="what sees the frames")
+    train.add_argument("--self-blend", action="store_true", help="make the fakes from the real videos themselves")
+    train.add_argument("--mixed-precision", action="store_true", help="compute the CNN in bfloat16")
     train.add_argument("--replicas", type=int, help="devices; all GPUs by default, else one")
+    train.add_argument("--no-baseline", action="store_true", help="leave out the mean over frames that it must beat")
+    train.add_argument("--afresh", action="store_true", help="do not go on with a training that was cut short")
+    train.add_argument("--restarts", type=int, default=3, help="with TF_CONFIG: how often to go on after a worker died")
     train.add_argument("--seed", type=int, default=0, help="of the split and of the weights")
 
     evaluate = add("evaluate", _evaluate, "score the model's own test split; print the figures, write scores.csv")
@@ -99,25 +110,51 @@ def _process(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from dfdc_utils import training
     from dfdc_utils.catalog import balance_classes, split_by_original
+    from dfdc_utils.config import TrainingConfig
+    from dfdc_utils.models import build_cnn_lstm
     from dfdc_utils.processing import read_manifest
+    from dfdc_utils.strategies import WorkerLost, choose_strategy
+    from dfdc_utils.training import MEAN_BASELINE, train
 
-    strategy = training.choose_strategy(options.replicas)
+    strategy = choose_strategy(options.replicas)
     manifest = read_manifest(options.save_path)
     usable = balance_classes(manifest[(manifest["status"] == "ok") & (manifest["label"] != "")])
-    names = ("epochs", "batch_size", "learning_rate", "seed")
-    config = training.TrainingConfig(**{name: getattr(options, name) for name in names})
+    names = ("epochs", "batch_size", "learning_rate", "self_blend", "mixed_precision", "seed")
+    chosen = {name: getattr(options, name) for name in names}
+    config = TrainingConfig(patience=options.patience or None, **chosen)
     table = split_by_original(usable, seed=options.seed)
-    training.train(table, options.save_path, options.model, config=config, strategy=strategy)
+    heads = {options.model: options.head}
+    if not options.no_baseline:
+        heads[options.model / MEAN_BASELINE] = "mean"
+    for path, head in heads.items():
+        print(f"{path}: {head} over frames")
+        build = partial(build_cnn_lstm, backbone=options.backbone, weights=options.weights, head=head)
+        try:
+            train(
+                table, options.save_path, path, config=config, strategy=strategy, build=build, resume=not options.afresh
+            )
+        except WorkerLost as error:
+            _restart(options.restarts, error)
     print(options.model / "model.keras")
+
+
+def _restart(restarts: int, error: Exception) -> None:
+    """Begin this command again in this process's place: TensorFlow cannot go on once a worker is gone."""
+    if not restarts:
+        raise error
+    print(f"{error}: waiting for it", flush=True)
+    again = [*sys.orig_argv[1:], "--restarts", str(restarts - 1)]  # of two, the last one counts
+    os.execv(sys.executable, [sys.executable, *again])
 
 
 def _evaluate(options: argparse.Namespace) -> None:
     import pandas as pd
 
+    from dfdc_utils.card import write_card
+    from dfdc_utils.catalog import report_leaks
     from dfdc_utils.processing import read_manifest
-    from dfdc_utils.results import score_videos, summarise
+    from dfdc_utils.results import compare, judge, score_baselines, score_videos, summarise
     from dfdc_utils.storage import write_atomically
 
     if not (options.model / "training.json").is_file():
@@ -128,11 +165,17 @@ def _evaluate(options: argparse.Namespace) -> None:
     if len(table) < len(chosen):
         raise ValueError(f"{len(chosen) - len(table)} of the model's test videos are not in {options.save_path}")
     scores = score_videos(table, options.save_path, options.model)
+    baselines = score_baselines(scores, options.save_path, options.model)
+    tables = {"scores": scores, "summary": summarise(scores), "baselines": compare(scores, baselines)}
     options.results.mkdir(parents=True, exist_ok=True)
-    write_atomically(options.results / "scores.csv", scores.to_csv(index=False))
-    summary = summarise(scores)
-    write_atomically(options.results / "summary.csv", summary.to_csv(index=False))
-    print(summary.round(3).to_string(index=False))
+    for name, rows in tables.items():
+        write_atomically(options.results / f"{name}.csv", rows.to_csv(index=False))
+    for name in ("summary", "baselines"):
+        print(tables[name].round(3).to_string(index=False, na_rep=""), end="\n\n")
+    if "mean over frames" in baselines:
+        print(judge(tables["baselines"]))
+    leaks = report_leaks(split)
+    print(write_card(options.model, summary=tables["summary"], comparison=tables["baselines"], leaks=leaks))
     print(options.results / "scores.csv")
 
 

@@ -1,7 +1,8 @@
-"""Architectures. All are plain Keras functional models: they load without this package."""
+"""Architectures. All are plain Keras functional models: they load without this package, on any backend of Keras."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from dfdc_utils.quiet import quiet_import
@@ -10,6 +11,7 @@ with quiet_import():
     import keras
     from keras import layers, ops
 
+HEADS = ("lstm", "attention", "mean")
 
 # An untrained CNN's features are some ten times larger than their change from frame to frame. Brought to like size, the
 # LSTM learns from both; left as they are, it learns 80 faces by heart and nothing from the change.
@@ -20,31 +22,83 @@ def build_cnn_lstm(
     frame_count: int = 16,
     face_size: int = 96,
     *,
+    backbone: str = "small",
+    weights: str | None = None,
+    head: str = "lstm",
     filters: tuple[int, ...] = (16, 32, 48, 64),
     feature_count: int = 24,
     lstm_units: int = 16,
-    dropout: float = 0.3,
+    dropout: float = 0.0,
 ) -> keras.Model:
     """Build the CNN-LSTM: a CNN on each frame, an LSTM over time, a dense head.
 
     Takes sequences (B, T, H, W, 3), uint8 or float in 0..255 RGB, with T = `frame_count` and H = W = `face_size`; gives
-    scores (B, 1), the probability that a video is fake. Each stage of the CNN halves the image and has as many channels
-    as `filters` says. Raises `ValueError` if the face is too small for that many halvings.
+    scores (B, 1), the probability that a video is fake.
 
     The same CNN sees every frame: time is folded into the batch, which is what `TimeDistributed` means, without a copy
-    of the CNN for each frame in the graph. There is no BatchNormalization, so one and two replicas compute the same,
-    and the light of a frame is not normalised away. The LSTM sees each frame's features and how much they changed since
-    the frame before.
+    of the CNN for each frame in the graph. `backbone` is `"small"`, whose stages each halve the image and have as many
+    channels as `filters` says, or any name in `keras.applications`, with `weights` from `"imagenet"`, a local file or
+    None. The small one has no BatchNormalization, so that one and two replicas compute the same and the light of a
+    frame is not normalised away; that of the others stays as it is, frozen. `dropout` draws its masks a replica, so
+    with it two replicas no longer equal one; on the sample it did no good.
+
+    `head` is `"lstm"` over each frame's features and how much they changed since the frame before; `"attention"`, a
+    weighted mean of the same, with weights that are learned; or `"mean"`, each frame scored by itself and averaged,
+    which cannot know time: the baseline that the others must beat.
+
+    Raises `ValueError` for an unknown name or a face too small for that many halvings, `FileNotFoundError` if weights
+    cannot be had.
 
         model = build_cnn_lstm(16, 96)
         scores = model(np.zeros((2, 16, 96, 96, 3), "uint8"))  # (2, 1)
 
     Taught in notebook 04.
     """
-    if face_size < 2 ** (len(filters) + 1):
-        raise ValueError(f"face_size={face_size} is too small to be halved {len(filters)} times: use fewer `filters`")
+    if head not in HEADS:
+        raise ValueError(f"head {head!r} is not one of {', '.join(HEADS)}")
     sequence = keras.Input((frame_count, face_size, face_size, 3), name="sequence")
     frames = ops.reshape(sequence, (-1, face_size, face_size, 3))  # (B·T, H, W, 3)
+    x = _small_cnn(frames, filters) if backbone == "small" else _application(frames, backbone, weights)
+    # In float32 from here on: half precision would lose the small changes from frame to frame.
+    x = layers.Dense(feature_count, dtype="float32", name="features")(x)  # (B·T, F)
+    features = ops.reshape(x, (-1, frame_count, feature_count))  # (B, T, F)
+    kept = layers.Dropout(dropout, dtype="float32", name="dropout_features")(features) if dropout else features
+    if head == "mean":
+        x = layers.Dense(lstm_units, activation="tanh", dtype="float32", name="seen")(kept * FEATURE_SCALE)
+        logits = layers.Dense(1, dtype="float32", name="frame_logits")(x)  # (B, T, 1)
+        score = layers.Activation("sigmoid", dtype="float32", name="score")(ops.mean(logits, axis=1))  # (B, 1)
+        return keras.Model(sequence, score, name="cnn_mean")
+    both = [kept * FEATURE_SCALE, _change(features) * CHANGE_SCALE]
+    x = layers.Concatenate(dtype="float32", name="features_and_change")(both)  # (B, T, 2·F)
+    if head == "lstm":
+        x = layers.LSTM(lstm_units, dtype="float32", name="lstm")(x)  # (B, units)
+    else:
+        x = layers.Dense(lstm_units, activation="tanh", dtype="float32", name="seen")(x)  # (B, T, units)
+        attention = layers.Dense(1, dtype="float32", name="attention_logits")(x)  # (B, T, 1)
+        x = ops.sum(x * ops.softmax(attention, axis=1), axis=1)  # (B, units)
+    x = layers.Dropout(dropout, dtype="float32", name="dropout_head")(x) if dropout else x
+    score = layers.Dense(1, activation="sigmoid", dtype="float32", name="score")(x)  # (B, 1)
+    return keras.Model(sequence, score, name=f"cnn_{head}")
+
+
+def load_model(path: str | Path) -> keras.Model:
+    """Load `model.keras` from a file, or from the folder that training left it in.
+
+    Keras' safe mode stays on: a model file that carries code is refused. Raises `FileNotFoundError` saying how to make
+    one. Taught in notebook 04.
+    """
+    file = Path(path)
+    file = file / "model.keras" if file.is_dir() else file
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}: there is no model. Train one: notebook 04, or python -m dfdc_utils train.")
+    return keras.saving.load_model(file, safe_mode=True)
+
+
+def _small_cnn(frames: keras.KerasTensor, filters: tuple[int, ...]) -> keras.KerasTensor:
+    """Averages of the maps at every scale, and of a grid of cells: (B·T, H, W, 3) to (B·T, all of them)."""
+    face_size = frames.shape[1]
+    if face_size < 2 ** (len(filters) + 1):
+        raise ValueError(f"face_size={face_size} is too small to be halved {len(filters)} times: use fewer `filters`")
     x = layers.Rescaling(1 / 64, offset=-2, name="to_minus_two_to_two")(frames)
     scales = []
     for stage, channels in enumerate(filters):
@@ -61,35 +115,38 @@ def build_cnn_lstm(
         if stage == min(1, len(filters) - 1):
             scales.append(_cells(x))
     # Every scale: a blending edge is fine, a face that drifts is coarse.
-    x = layers.Concatenate(name="all_scales")(scales)
-    x = layers.Dense(feature_count, name="features")(x)  # (B·T, F)
-    features = ops.reshape(x, (-1, frame_count, feature_count))  # (B, T, F)
-    change = _change(features)  # (B, T, F)
-    kept = layers.Dropout(dropout, name="dropout_features")(features)
-    x = layers.Concatenate(name="features_and_change")([kept * FEATURE_SCALE, change * CHANGE_SCALE])  # (B, T, 2·F)
-    x = layers.LSTM(lstm_units, name="lstm")(x)  # (B, units)
-    x = layers.Dropout(dropout, name="dropout_head")(x)
-    score = layers.Dense(1, activation="sigmoid", dtype="float32", name="score")(x)  # (B, 1)
-    return keras.Model(sequence, score, name="cnn_lstm")
-
-
-def load_model(path: str | Path) -> keras.Model:
-    """Load `model.keras` from a file, or from the folder that training left it in.
-
-    Keras' safe mode stays on: a model file that carries code is refused. Raises `FileNotFoundError` saying how to make
-    one. Taught in notebook 04.
-    """
-    file = Path(path)
-    file = file / "model.keras" if file.is_dir() else file
-    if not file.is_file():
-        raise FileNotFoundError(f"{file}: there is no model. Train one: notebook 04, or python -m dfdc_utils train.")
-    return keras.saving.load_model(file, safe_mode=True)
+    return layers.Concatenate(name="all_scales")(scales)
 
 
 def _cells(x: keras.KerasTensor) -> keras.KerasTensor:
     """Where on the face: eight maps of (B·T, H, W, C), averaged over 4 x 4 cells. An average over all hides a shift."""
     maps = layers.Conv2D(8, 1, activation="relu", name="maps")(x)
     return layers.Flatten(name="cells_flat")(layers.AveragePooling2D(x.shape[1] // 4, name="cells")(maps))
+
+
+def _application(frames: keras.KerasTensor, name: str, weights: str | None) -> keras.KerasTensor:
+    """The averaged last maps of a network of `keras.applications`: (B·T, H, W, 3) in 0..255 to (B·T, C)."""
+    networks = {key: value for key, value in vars(keras.applications).items() if key[0].isupper()}
+    if name not in networks:
+        raise ValueError(f"backbone {name!r} is neither 'small' nor in keras.applications: {', '.join(networks)}")
+    if weights not in (None, "imagenet") and not Path(weights).is_file():
+        raise FileNotFoundError(f"{weights}: no such file of weights for {name}. Name a file, 'imagenet', or None.")
+    shape = tuple(frames.shape[1:])
+    try:
+        network = networks[name](include_top=False, weights=weights, input_shape=shape, pooling="avg")
+    except Exception as error:  # Keras raises just that
+        if "URL fetch failure" not in str(error):
+            raise
+        raise FileNotFoundError(
+            f"{name}'s ImageNet weights are not on this machine and cannot be fetched ({error}). Fetch them where "
+            "there is a network and name the file in `weights`, or start from None."
+        ) from error
+    # Frames of one video are nothing like a batch of independent images: statistics of such batches would be wrong.
+    for layer in network.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.trainable = False
+    prepare = sys.modules[networks[name].__module__].preprocess_input
+    return network(prepare(ops.cast(frames, "float32")))
 
 
 def _change(features: keras.KerasTensor) -> keras.KerasTensor:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 import pandas as pd
+import psutil
+from numpy.typing import NDArray
 
+from dfdc_utils.augmentation import augment_sequence
+from dfdc_utils.blending import find_landmarks, self_blend
 from dfdc_utils.config import SequenceConfig
 from dfdc_utils.errors import ConfigMismatch
+from dfdc_utils.faces import load_detector
 from dfdc_utils.frames import Image
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.storage import read_faces
@@ -16,10 +24,9 @@ from dfdc_utils.storage import read_faces
 with quiet_import():
     import tensorflow as tf
 
-# Augmentation, for each sequence once. Small: it must not reach what a fake's own faults do between two frames.
-SHIFT = 5  # pixels either way, the size of a detector's error at 96 px
-GAIN = 0.15  # share by which a colour channel is raised or lowered
-CONTRAST = 0.25  # share by which contrast about mid grey is raised or lowered
+# Decoded sequences are kept in memory if they take no more than this share of what is free: while they are gathered,
+# they are there twice.
+MEMORY_SHARE = 0.4
 
 
 def load_sequence(save_path: str | Path, video: str, frame_count: int = 16, *, track: int = 0) -> Image:
@@ -31,6 +38,21 @@ def load_sequence(save_path: str | Path, video: str, frame_count: int = 16, *, t
     paths = tf.constant(sequence_paths(save_path, video, frame_count, track=track))
     sequence: Image = stack_faces(paths).numpy()
     return sequence
+
+
+def hash_faces(table: pd.DataFrame, save_path: str | Path, frame_count: int = 16) -> NDArray[np.uint64]:
+    """A perceptual hash of each video's face, uint64 (N, 4): pictures that look alike differ in few of its 255 bits.
+
+    The mean of the sequence at 32 x 32 pixels, its 16 x 16 lowest frequencies, each above the median or not.
+    Source: Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions". Taught in notebook 03.
+    """
+    hashes = np.zeros((len(table), 4), np.uint64)
+    for row, video in enumerate(table["video"]):
+        grey = load_sequence(save_path, video, frame_count).mean(axis=(0, 3)).astype(np.float32)
+        spectrum = cv2.dct(cv2.resize(grey, (32, 32), interpolation=cv2.INTER_AREA))[:16, :16].ravel()
+        spectrum[0] = np.median(spectrum[1:])  # the mean brightness tells nothing
+        hashes[row] = np.packbits(spectrum > spectrum[0]).view(np.uint64)
+    return hashes
 
 
 def sequence_paths(save_path: str | Path, video: str, frame_count: int, *, track: int = 0) -> list[str]:
@@ -60,78 +82,179 @@ def stack_faces(paths: tf.Tensor) -> tf.Tensor:
     return faces.stack()
 
 
+class SequenceStore:
+    """The sequences of a table by number: from memory where all fit, else from their files each time.
+
+    A row of `table` is one video whose status is `ok`; T, H and W come from the `sequence.json` beside the faces.
+    `labels` is float32 (N,), 1.0 for FAKE. `cache=None` decides by the memory that is free; `in_memory` tells what was
+    decided, `size` how many bytes all sequences take (0.4 MB a video by default).
+
+    With `self_blend` the table's fakes are left out, and each real sequence has a fake made from itself, another one
+    for each draw (see `blending`): number N + i is a blend of number i, and `labels` is (2N,).
+
+    Raises `ValueError` for an empty table or a video without a label or without faces, `ConfigMismatch` if the faces on
+    disk have another size. Taught in notebook 03.
+    """
+
+    def __init__(
+        self, table: pd.DataFrame, save_path: str | Path, *, cache: bool | None = None, self_blend: bool = False
+    ) -> None:
+        if self_blend:
+            table = table[table["label"] == "REAL"]
+        config = SequenceConfig.load(Path(save_path) / "sequence.json")
+        if table.empty:
+            raise ValueError("no video to make a dataset of: process some first")
+        unfit = table[(table["status"] != "ok") | ~table["label"].isin(["REAL", "FAKE"])]
+        if not unfit.empty:
+            raise ValueError(
+                f"{len(unfit)} videos have no faces or no label, {unfit['video'].iloc[0]} first: leave them out"
+            )
+        paths = [sequence_paths(save_path, video, config.frame_count) for video in table["video"]]
+        _check_size(paths[0][0], config)
+        self.labels = (table["label"] == "FAKE").to_numpy(np.float32)
+        self.shape = (config.frame_count, config.face_size, config.face_size, 3)
+        self.size = len(table) * math.prod(self.shape)
+        self.in_memory = self.size <= MEMORY_SHARE * psutil.virtual_memory().available if cache is None else cache
+        with tf.device("CPU:0"):
+            self._paths = tf.constant(paths)
+            if self.in_memory:
+                self._faces = tf.stack(list(_in_parallel(tf.data.Dataset.from_tensor_slices(paths), self._read)))
+            self._landmarks: Any = self._find_landmarks() if self_blend else None
+        if self_blend:
+            self.labels = np.repeat(np.array([0, 1], np.float32), len(table))
+
+    def __str__(self) -> str:
+        where = "kept in memory" if self.in_memory else "read from disk at every epoch"
+        blended = ", each also blended with itself" if self._landmarks is not None else ""
+        return f"{len(self._paths)} sequences{blended}, {self.size / 1e6:,.0f} MB decoded: {where}"
+
+    def load(self, number: tf.Tensor, draw: tf.Tensor | None = None) -> tf.Tensor:
+        """Sequence `number`, uint8 (T, H, W, 3), inside or outside of a graph; `draw` int64 (2,) seeds its blend."""
+        if self._landmarks is None:
+            return self._load(number)
+        count = len(self._landmarks)
+        sequence, landmarks = self._load(number % count), self._landmarks[number % count]
+
+        def blended() -> tf.Tensor:
+            fake = tf.numpy_function(_blend, (sequence, landmarks, draw), tf.uint8, stateful=False)
+            return tf.ensure_shape(fake, self.shape)
+
+        return tf.cond(number < count, lambda: sequence, blended)
+
+    def plan(self, batch_size: int, **settings: Any) -> Plan:
+        """`plan_batches` for these; with `self_blend` each is followed by its blend, both varied by the same draw."""
+        if self._landmarks is None:
+            return plan_batches(len(self.labels), batch_size, **settings)
+        count, pairs = len(self._landmarks), max(1, batch_size // 2)
+        plan = plan_batches(count, pairs, **settings)
+        numbers = np.stack([plan.numbers, plan.numbers + count], axis=-1).reshape(len(plan.numbers), -1)
+        return Plan(numbers, np.repeat(plan.weights / 2, 2, axis=1), np.repeat(plan.draws, 2, axis=1))
+
+    def _load(self, number: tf.Tensor) -> tf.Tensor:
+        return self._faces[number] if self.in_memory else self._read(self._paths[number])
+
+    def _find_landmarks(self) -> tf.Tensor:
+        detector = load_detector("auto")
+        return tf.constant(np.stack([find_landmarks(self._load(i).numpy(), detector) for i in range(len(self.labels))]))
+
+    def _read(self, paths: tf.Tensor) -> tf.Tensor:
+        return tf.ensure_shape(stack_faces(paths), self.shape)
+
+
+class Plan(NamedTuple):
+    """Which sequences make which batch, for all steps to come. All that is random in training follows from it.
+
+    `numbers` (S, B) int64 of the sequences of S steps; `weights` (S, B) float32 are equal within a step and sum to 1,
+    but 0 where a short last batch was padded; `draws` (S, B, 2) int64 seed each sequence's augmentation.
+    """
+
+    numbers: NDArray[np.int64]
+    weights: NDArray[np.float32]
+    draws: NDArray[np.int64]
+
+    def part(self, number: int, parts: int, *, start: int = 0) -> Plan:
+        """What one of `parts` equal shares of every batch holds, from step `start` on."""
+        each = self.numbers.shape[1] // parts
+        share = slice(number * each, (number + 1) * each)
+        return Plan(self.numbers[start:, share], self.weights[start:, share], self.draws[start:, share])
+
+
+def plan_batches(
+    count: int, batch_size: int, *, epochs: int = 1, shuffle: bool = False, replicas: int = 1, seed: int = 0
+) -> Plan:
+    """Deal `count` sequences into batches of `batch_size` for each epoch, in another order each if `shuffle` is set.
+
+    Every sequence comes once an epoch. The last batch of an epoch is filled up with sequences that weigh nothing, and
+    so is every batch that `replicas` cannot share evenly: all have the same shape. The order of an epoch depends on
+    `seed` and its number alone, so training can go on from any step. Taught in notebook 03.
+    """
+    steps, width = -(-count // batch_size), -(-batch_size // replicas) * replicas
+    numbers = np.empty((epochs, steps, width), np.int64)
+    for epoch in range(epochs):
+        order = np.random.default_rng([seed, epoch]).permutation(count) if shuffle else np.arange(count)
+        numbers[epoch, :, :batch_size] = np.resize(order, (steps, batch_size))
+    filling = np.arange(batch_size, width) % batch_size
+    numbers[:, :, batch_size:] = numbers[:, :, filling]
+    real = np.arange(steps)[:, None] * batch_size + np.arange(width) < count
+    real[:, batch_size:] = False
+    weights = np.broadcast_to(real / real.sum(axis=1, keepdims=True), numbers.shape)
+    draws = numbers + count * np.arange(epochs)[:, None, None]
+    draws = np.stack([np.full_like(draws, seed), draws], axis=-1)
+    return Plan(numbers.reshape(-1, width), weights.reshape(-1, width).astype(np.float32), draws.reshape(-1, width, 2))
+
+
+def make_batches(
+    store: SequenceStore, plan: Plan, batch_size: int | None = None, *, augment: bool = False
+) -> tf.data.Dataset:
+    """A dataset of (sequences, labels, weights), as `plan` says: uint8 (B, T, H, W, 3), float32 (B, 1), float32 (B,).
+
+    `batch_size` cuts each of its batches into smaller ones. Taught in notebook 03.
+    """
+
+    def load(number: tf.Tensor, label: tf.Tensor, weight: tf.Tensor, draw: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        sequence = store.load(number, draw)
+        return (augment_sequence(sequence, draw) if augment else sequence), label, weight
+
+    numbers = plan.numbers.ravel()
+    examples = (numbers, store.labels[numbers][:, None], plan.weights.ravel(), plan.draws.reshape(-1, 2))
+    with tf.device("CPU:0"):
+        dataset = _in_parallel(tf.data.Dataset.from_tensor_slices(examples), load)
+    return dataset.batch(batch_size or plan.numbers.shape[1], drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+
 def make_dataset(
     table: pd.DataFrame,
     save_path: str | Path,
     *,
     batch_size: int = 16,
     shuffle: bool = False,
-    drop_remainder: bool = False,
     augment: bool = False,
-    cache: bool = True,
+    epochs: int = 1,
+    cache: bool | None = None,
     seed: int = 0,
 ) -> tf.data.Dataset:
     """A dataset of (sequences, labels): uint8 (B, T, H, W, 3) and float32 (B, 1), 1.0 for FAKE.
 
-    A row of `table` is one video whose status is `ok`; T, H and W come from the `sequence.json` beside the faces.
-    Decoded sequences are kept in memory when `cache` is set (T · H · W · 3 bytes a video: 0.4 MB by default). `augment`
-    draws once for each sequence and epoch, never frame by frame. `drop_remainder` leaves out the last, smaller batch,
-    which training under a `MirroredStrategy` needs. The order and the draws follow from `seed`.
-
-    Raises `ValueError` for an empty table or a video without a label or without faces, `ConfigMismatch` if the faces on
-    disk have another size. Taught in notebook 03.
+    Videos, memory and errors are those of `SequenceStore`. It gives `epochs` epochs one after the other, each in its
+    own order and with its own draws if `shuffle` and `augment` are set; all follow from `seed`. The last batch of an
+    epoch is smaller where the videos do not fill it. Taught in notebook 03.
     """
-    config = SequenceConfig.load(Path(save_path) / "sequence.json")
-    if table.empty:
-        raise ValueError("no video to make a dataset of: process some first")
-    unfit = table[(table["status"] != "ok") | ~table["label"].isin(["REAL", "FAKE"])]
-    if not unfit.empty:
-        raise ValueError(
-            f"{len(unfit)} videos have no faces or no label, {unfit['video'].iloc[0]} first: leave them out"
-        )
-    paths = [sequence_paths(save_path, video, config.frame_count) for video in table["video"]]
-    _check_size(paths[0][0], config)
-    labels = (table["label"] == "FAKE").to_numpy(np.float32)[:, None]
-    shape = (config.frame_count, config.face_size, config.face_size, 3)
-
-    def load(files: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return tf.ensure_shape(stack_faces(files), shape), label
-
-    dataset = tf.data.Dataset.from_tensor_slices((paths, labels))
-    if cache:
-        dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).cache()
-    if shuffle:
-        dataset = dataset.shuffle(len(table), seed=seed, reshuffle_each_iteration=True)
-    if not cache:
-        dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-    if augment:
-        # Two numbers seed each sequence's draw; they change from epoch to epoch, and follow from `seed`.
-        draws = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True).batch(2, drop_remainder=True)
-        dataset = tf.data.Dataset.zip((dataset, draws)).map(_augment_example, num_parallel_calls=tf.data.AUTOTUNE)
-    return dataset.batch(batch_size, drop_remainder=drop_remainder).prefetch(tf.data.AUTOTUNE)
+    store = SequenceStore(table, save_path, cache=cache)
+    plan = store.plan(min(batch_size, len(table)), epochs=epochs, shuffle=shuffle, seed=seed)
+    return make_batches(store, plan, augment=augment).map(_without_padding)
 
 
-def augment_sequence(sequence: tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
-    """Vary a sequence uint8 (T, H, W, 3): mirrored or not, shifted, other light and colour.
-
-    One draw serves all T frames: light that changed from frame to frame would look like a fake's flicker. `draw` is
-    int64 (2,), the seed. Taught in notebook 03.
-    """
-    size = sequence.shape[1]
-    moved = tf.pad(sequence, [[0, 0], [SHIFT, SHIFT], [SHIFT, SHIFT], [0, 0]], mode="REFLECT")
-    top, left = tf.unstack(tf.random.stateless_uniform((2,), draw, 0, 2 * SHIFT + 1, tf.int32))
-    moved = moved[:, top : top + size, left : left + size]
-    if tf.random.stateless_uniform((), draw + 1) < 0.5:
-        moved = tf.reverse(moved, axis=[2])
-    gain = tf.random.stateless_uniform((3,), draw + 2, 1 - GAIN, 1 + GAIN)  # a colour cast
-    contrast = tf.random.stateless_uniform((), draw + 3, 1 - CONTRAST, 1 + CONTRAST)
-    lit = (tf.cast(moved, tf.float32) * gain - 128.0) * contrast + 128.0
-    return tf.cast(tf.clip_by_value(lit, 0.0, 255.0), tf.uint8)
+def _blend(sequence: Image, landmarks: NDArray[np.float32], draw: NDArray[np.int64]) -> Image:
+    return self_blend(sequence, landmarks, np.random.default_rng(draw))
 
 
-def _augment_example(example: tuple[tf.Tensor, tf.Tensor], draw: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    sequence, label = example
-    return augment_sequence(sequence, draw), label
+def _without_padding(sequences: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    count = tf.math.count_nonzero(weights)
+    return sequences[:count], labels[:count]
+
+
+def _in_parallel(dataset: tf.data.Dataset, function: object) -> tf.data.Dataset:
+    return dataset.map(function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
 def _check_size(file: str, config: SequenceConfig) -> None:

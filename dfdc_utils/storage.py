@@ -68,9 +68,9 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def working_on(target: Path, video: str) -> Iterator[Path]:
-    """Make a folder for what becomes of a video, which says that this process works on it, and remove it at the end."""
-    partial = _partial(target / video)
+def working_on(target: Path, name: str) -> Iterator[Path]:
+    """Make a folder for what becomes of a video or file, which says who works on it, and remove it at the end."""
+    partial = _partial(target / name)
     try:
         partial.mkdir()
     except OSError as error:
@@ -211,7 +211,7 @@ def clear_leftovers(target: Path) -> None:
                 _remove(leftover)
 
 
-def prepare_target(target: Path) -> Path:
+def prepare_target(target: Path, *, what: str = "faces") -> Path:
     """Make the folder, clear what killed runs left in it, and check that it can be written. Raises `OSError` if not."""
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -219,7 +219,7 @@ def prepare_target(target: Path) -> Path:
         write_atomically(target / ".writable", " " * 4096)  # a disk without a block left takes an empty file
         (target / ".writable").unlink(missing_ok=True)
     except OSError as error:
-        raise _cannot_write(target, error) from error
+        raise _cannot_write(target, error, what=what) from error
     return target
 
 
@@ -247,7 +247,7 @@ def _owner_of(partial: Path) -> bool | None:
 
 
 def _cannot_write(target: Path, error: OSError, *, what: str = "faces") -> OSError:
-    remedy = "Free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Choose a save_path you may write to"
+    remedy = "Free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Choose a folder you may write to"
     reason = error.strerror or str(error)
     if "cannot be written" in reason:  # said already
         return error

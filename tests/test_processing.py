@@ -469,7 +469,7 @@ def test_a_single_video_needs_no_second(squares: SquareDetector, clip_store: Pat
 def test_a_target_that_is_a_file(squares: SquareDetector, pair: Path, tmp_path: Path, below: str) -> None:
     (tmp_path / "taken").write_text("a file")
     target = tmp_path / "taken" / below
-    with pytest.raises(OSError, match=r"faces cannot be written .*Choose a save_path you may write to") as caught:
+    with pytest.raises(OSError, match=r"faces cannot be written .*Choose a folder you may write to") as caught:
         run(pair, target)
     assert caught.value.filename == str(target)
     assert (tmp_path / "taken").read_text() == "a file"
@@ -480,7 +480,7 @@ def test_a_read_only_target(squares: SquareDetector, pair: Path, tmp_path: Path)
     target.mkdir(mode=0o500)
     if os.access(target, os.W_OK):
         pytest.skip("this user may write anywhere")
-    with pytest.raises(PermissionError, match="Choose a save_path you may write to"):
+    with pytest.raises(PermissionError, match="Choose a folder you may write to"):
         run(pair, target)
 
 

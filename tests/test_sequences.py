@@ -2,15 +2,28 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
 from faces_on_disk import SMALL, flickering_faces, write_video_faces
+from hypothesis import given
+from hypothesis import strategies as st
 
+from dfdc_utils.catalog import report_leaks
 from dfdc_utils.errors import ConfigMismatch
-from dfdc_utils.sequences import augment_sequence, load_sequence, make_dataset, sequence_paths
+from dfdc_utils.sequences import (
+    SequenceStore,
+    hash_faces,
+    load_sequence,
+    make_batches,
+    make_dataset,
+    plan_batches,
+    sequence_paths,
+)
 
 
 @pytest.fixture(scope="module")
@@ -63,35 +76,102 @@ def orders(dataset: tf.data.Dataset) -> list[float]:
 
 @pytest.mark.parametrize("cache", [True, False])
 def test_order_follows_the_seed_and_changes_by_epoch(folder: Path, manifest: pd.DataFrame, cache: bool) -> None:
-    first, again, other = (make_dataset(manifest, folder, shuffle=True, cache=cache, seed=seed) for seed in (1, 1, 2))
-    epochs = [orders(first), orders(first)]
-    assert epochs == [orders(again), orders(again)]
-    assert epochs[0] != epochs[1]
-    assert sorted(epochs[0]) == sorted(epochs[1])
-    assert epochs[0] != orders(other)
+    first, again, other = (
+        orders(make_dataset(manifest, folder, shuffle=True, epochs=2, cache=cache, seed=seed)) for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first[:10] != first[10:]
+    assert sorted(first[:10]) == sorted(first[10:])
+    assert first[:10] != other[:10]
 
 
-def test_drop_remainder_leaves_only_full_batches(folder: Path, manifest: pd.DataFrame) -> None:
-    assert [len(x) for x, _ in make_dataset(manifest, folder, batch_size=4, drop_remainder=True)] == [4, 4]
+def test_sequences_are_cached_where_they_fit_and_it_says_so(
+    folder: Path, manifest: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = SequenceStore(manifest, folder)
+    assert store.in_memory and "10 sequences" in str(store) and "kept in memory" in str(store)
+    assert store.size == 10 * 4 * 32 * 32 * 3
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=store.size))
+    streamed = SequenceStore(manifest, folder)
+    assert not streamed.in_memory and "read from disk at every epoch" in str(streamed)
+    for number in range(10):
+        np.testing.assert_array_equal(streamed.load(number), store.load(number))
 
 
-def test_augmentation_is_the_same_for_all_frames_of_a_sequence() -> None:
-    frame = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype(np.uint8)
-    still = tf.constant(np.stack([frame] * 6))
-    drawn = [augment_sequence(still, tf.constant([seed, 7], tf.int64)).numpy() for seed in range(8)]
-    for sequence in drawn:
-        assert sequence.shape == (6, 32, 32, 3) and sequence.dtype == np.uint8
-        assert (sequence == sequence[:1]).all()
-    assert len({sequence.tobytes() for sequence in drawn}) == 8
-    np.testing.assert_array_equal(drawn[3], augment_sequence(still, tf.constant([3, 7], tf.int64)).numpy())
+@given(
+    count=st.integers(1, 40),
+    batch_size=st.integers(1, 12),
+    epochs=st.integers(1, 3),
+    replicas=st.integers(1, 5),
+    seed=st.integers(0, 2**31),
+)
+def test_a_plan_deals_each_sequence_once_an_epoch(
+    count: int, batch_size: int, epochs: int, replicas: int, seed: int
+) -> None:
+    settings = {"epochs": epochs, "shuffle": True, "seed": seed}
+    plan = plan_batches(count, batch_size, replicas=replicas, **settings)
+    steps = -(-count // batch_size)
+    assert plan.numbers.shape == plan.weights.shape == plan.draws.shape[:2]
+    assert len(plan.numbers) == steps * epochs and plan.numbers.shape[1] % replicas == 0
+    np.testing.assert_allclose(plan.weights.sum(axis=1), 1, rtol=1e-5)
+    for epoch in range(epochs):
+        rows = slice(epoch * steps, (epoch + 1) * steps)
+        counted = plan.weights[rows] > 0
+        assert sorted(plan.numbers[rows][counted].tolist()) == list(range(count))
+        assert len({tuple(draw) for draw in plan.draws[rows][counted]}) == count
+    # Replicas and where it starts change nothing about which sequences a step holds, and with which draws.
+    alone = plan_batches(count, batch_size, **settings)
+    for one, many in zip(alone.numbers, plan.numbers, strict=True):
+        np.testing.assert_array_equal(one, many[:batch_size])
+    parts = [plan.part(number, replicas, start=1) for number in range(replicas)]
+    np.testing.assert_array_equal(np.hstack([part.numbers for part in parts]), plan.numbers[1:])
 
 
 def test_augmented_dataset_follows_the_seed(folder: Path, manifest: pd.DataFrame) -> None:
-    first, again, other = (make_dataset(manifest, folder, augment=True, seed=seed) for seed in (1, 1, 2))
-    epoch_1, epoch_2 = orders(first), orders(first)
-    assert [epoch_1, epoch_2] == [orders(again), orders(again)]
-    assert epoch_1 != epoch_2
-    assert epoch_1 != orders(other)
+    first, again, other = (
+        orders(make_dataset(manifest, folder, augment=True, epochs=2, seed=seed)) for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first[:10] != first[10:]
+    assert first != other
+
+
+def test_self_blending_pairs_each_real_sequence_with_a_fake_of_itself(folder: Path, manifest: pd.DataFrame) -> None:
+    """Flat colours blended with themselves stay flat unless the copy was changed: mask and light are what differs."""
+    store = SequenceStore(manifest, folder, self_blend=True)
+    assert store.labels.tolist() == [0.0] * 5 + [1.0] * 5
+    plan = store.plan(4, epochs=2, shuffle=True, seed=3)
+    batches = [(x.numpy(), y.numpy(), w.numpy()) for x, y, w in make_batches(store, plan)]
+    assert [y.ravel().tolist() for _, y, _ in batches] == [[0, 1, 0, 1]] * 6
+    again = [x.numpy() for x, _, _ in make_batches(store, plan)]
+    for (x, _, _), same in zip(batches, again, strict=True):
+        np.testing.assert_array_equal(x, same)
+        assert (x[0].astype(int) - x[1]).any()
+    originals = {load_sequence(folder, video, 4).tobytes() for video in manifest.query("label == 'REAL'")["video"]}
+    assert {x[0].tobytes() for x, _, _ in batches} <= originals
+    blends = {x[1].tobytes() for x, _, w in batches for _ in [0]}
+    assert len(blends) == 6  # another one each epoch
+
+
+def test_hashes_tell_near_identical_faces(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    faces = [
+        cv2.resize(generator.integers(0, 256, (20, 20, 3)).astype(np.uint8), (96, 96), interpolation=cv2.INTER_CUBIC)
+        for _ in range(8)
+    ]
+    for number, face in enumerate(faces):
+        worse = cv2.imdecode(cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, 40])[1], cv2.IMREAD_COLOR)
+        write_video_faces(tmp_path, f"one_{number}", [face] * 4)
+        write_video_faces(tmp_path, f"two_{number}", [np.clip(worse * 0.9 + 12, 0, 255).astype(np.uint8)] * 4)
+    videos = [f"{which}_{number}" for which in ("one", "two") for number in range(8)]
+    table = pd.DataFrame({"video": videos, "original": videos, "part": "p", "split": ["train"] * 8 + ["test"] * 8})
+    hashes = hash_faces(table, tmp_path, 4)
+    found = report_leaks(table, hashes).set_index("check").loc["near-identical faces"]
+    assert found["leaks"] == 16 and not found["harmful"]
+    first, second = found["example"].split(" and ")
+    assert first[-1] == second[-1]
+    apart = report_leaks(table.iloc[[0, 1, 2, 11]], hashes[[0, 1, 2, 11]]).set_index("check")
+    assert apart.loc["near-identical faces", "leaks"] == 0
 
 
 def test_unfit_tables_are_refused(folder: Path, manifest: pd.DataFrame) -> None:

@@ -1,20 +1,23 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import signal
 from pathlib import Path
+from typing import ClassVar
 
 import keras
 import numpy as np
 import pandas as pd
 import pytest
 from faces_on_disk import flickering_faces
+from small_training import FAMILIES, same_weights, small_table, start_training
 
+from dfdc_utils.calibration import Calibration
 from dfdc_utils.catalog import split_by_original
+from dfdc_utils.config import TrainingConfig
 from dfdc_utils.models import build_cnn_lstm, load_model
 from dfdc_utils.results import score_videos
-from dfdc_utils.training import TrainingConfig, choose_strategy, is_trained, train
+from dfdc_utils.training import is_trained, train
 
 QUICK = TrainingConfig(epochs=12, batch_size=4, learning_rate=5e-3)
 
@@ -51,14 +54,15 @@ def test_the_best_epoch_is_what_was_saved(
     validation = table[table["split"] == "validation"]
     scores = score_videos(validation, folder, model)
     labels = (validation["label"] == "FAKE").to_numpy()
-    chance = np.where(labels, scores["score"], 1 - scores["score"])
+    chance = np.where(labels, scores["raw_score"], 1 - scores["raw_score"])
     assert -np.log(chance).mean() == pytest.approx(history["val_loss"].min(), abs=1e-4)
 
 
 def test_what_it_leaves(folder: Path, table: pd.DataFrame, trained: tuple[Path, pd.DataFrame]) -> None:
     model, history = trained
     names = {path.name for path in model.iterdir()}
-    assert names == {"model.keras", "sequence.json", "history.csv", "split.csv", "training.json"}
+    kept = {"model.keras", "sequence.json", "history.csv", "split.csv", "training.json", "calibration.json", "card.md"}
+    assert names == kept
     pd.testing.assert_frame_equal(pd.read_csv(model / "history.csv"), history)
     split = pd.read_csv(model / "split.csv", dtype=str)
     assert split.set_index("video")["split"].to_dict() == table.set_index("video")["split"].to_dict()
@@ -83,29 +87,6 @@ def test_is_trained_only_for_this_table(folder: Path, table: pd.DataFrame, train
     assert not is_trained(table, folder, model / "elsewhere")
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
-def test_any_number_of_videos_trains_on_two_replicas(tmp_path: Path, replicas: int) -> None:
-    """In a process of its own: logical CPUs must be set up before TensorFlow starts."""
-    code = f"""
-import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
-from pathlib import Path
-from faces_on_disk import flickering_faces
-from dfdc_utils.catalog import split_by_original
-from dfdc_utils.training import TrainingConfig, choose_strategy, train
-strategy = choose_strategy({replicas})
-assert strategy.num_replicas_in_sync == {replicas}
-table = split_by_original(flickering_faces(Path("faces"), families=7))
-table = table.drop(table.index[table["split"] == "train"][:1])  # an odd number to train on
-assert (table["split"] == "train").sum() % 2
-history = train(table, "faces", "model", config=TrainingConfig(epochs=2, batch_size=4), strategy=strategy)
-assert len(history) == 2
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert [line.split()[1] for line in done.stdout.splitlines()] == ["1/2", "2/2"]
-    assert (tmp_path / "model" / "model.keras").is_file()
-
-
 def test_leaking_or_incomplete_splits_are_refused(folder: Path, table: pd.DataFrame, tmp_path: Path) -> None:
     leaking = table.copy()
     leaking.loc[leaking.index[0], "split"] = "test" if leaking["split"].iloc[0] != "test" else "train"
@@ -127,16 +108,94 @@ def test_another_architecture_can_be_given(folder: Path, table: pd.DataFrame, tm
     assert "conv_1" in names and "conv_2" not in names
 
 
-def test_choose_strategy_says_what_is_wrong() -> None:
-    with pytest.raises(ValueError, match="replicas=0"):
-        choose_strategy(0)
-    keras.ops.zeros(1)  # TensorFlow has started
-    with pytest.raises(RuntimeError, match="first thing"):
-        choose_strategy(7)
+def test_killed_at_any_step_it_ends_as_if_undisturbed(tmp_path: Path) -> None:
+    """To the last bit. The first process dies before anything was saved, the others within an epoch or at its end."""
+    flickering_faces(tmp_path / "faces", families=FAMILIES)
+    assert start_training(tmp_path, "undisturbed").wait(timeout=120) == 0
+    deaths = [(2, 600), (8, 600), (3, 0), (1, 0), (5, 600), (2, 0)]  # steps that each takes, seconds between its saves
+    for steps, seconds in deaths:
+        options = ("--kill-at", str(steps), "--save-sec", str(seconds))
+        assert start_training(tmp_path, "killed", *options).wait(timeout=120) == -signal.SIGKILL
+        assert not (tmp_path / "killed" / "training.json").exists()
+    last = start_training(tmp_path, "killed")
+    output, errors = last.communicate(timeout=120)
+    assert last.returncode == 0, errors
+    assert "going on after 3 epochs and 1 steps" in output
+    one, two = tmp_path / "undisturbed", tmp_path / "killed"
+    for name in ("history.csv", "calibration.json", "split.csv", "training.json"):
+        assert (one / name).read_bytes() == (two / name).read_bytes(), name
+    assert same_weights(one, two) == 0
+    assert {path.name for path in one.iterdir()} == {path.name for path in two.iterdir()}
 
 
-@pytest.mark.parametrize(("asked", "chosen"), [(None, 2), (1, 1), (2, 2)])
-def test_gpus_are_taken_before_logical_cpus(asked: int | None, chosen: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda kind: ["one", "two"])
-    monkeypatch.setattr("tensorflow.distribute.MirroredStrategy", lambda devices: devices)
-    assert choose_strategy(asked) == ["/gpu:0", "/gpu:1"][:chosen]
+def test_another_training_is_not_gone_on_with(tmp_path: Path) -> None:
+    flickering_faces(tmp_path / "faces", families=FAMILIES)
+    assert start_training(tmp_path, "model", "--kill-at", "9").wait(timeout=120) == -signal.SIGKILL
+    table = small_table(tmp_path / "faces")
+    config = TrainingConfig(epochs=2, batch_size=4, patience=None, learning_rate=1e-3)
+    history = train(table, tmp_path / "faces", tmp_path / "model", config=config, show_progress=False)
+    assert history["epoch"].tolist() == [1, 2]
+    assert not (tmp_path / "model" / "progress.npz").exists()
+
+
+def test_it_stops_early_and_callbacks_may_stop_it(folder: Path, table: pd.DataFrame, tmp_path: Path) -> None:
+    still = TrainingConfig(epochs=9, batch_size=4, learning_rate=0.0, patience=2)
+    history = train(table, folder, tmp_path, config=still, show_progress=False)
+    assert history["epoch"].tolist() == [1, 2, 3]  # the first was the best, and two more were not
+
+    class Stopper(keras.callbacks.Callback):  # type: ignore[misc]
+        seen: ClassVar[list[str]] = []
+
+        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+            self.seen.extend(sorted(logs or {}))
+            self.model.stop_training = epoch == 1
+
+        def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+            self.seen.append(f"batch {batch}")
+
+    history = train(table, folder, tmp_path, config=QUICK, callbacks=[Stopper()], show_progress=False)
+    assert len(history) == 2
+    assert {"val_loss", "batch 0", "batch 3"} <= set(Stopper.seen)
+
+
+def test_the_rate_warms_up_and_falls_along_a_cosine(folder: Path, table: pd.DataFrame, tmp_path: Path) -> None:
+    rates: list[float] = []
+
+    class Reader(keras.callbacks.Callback):  # type: ignore[misc]
+        def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+            rates.append(float(self.model.optimizer.learning_rate))
+
+    config = TrainingConfig(epochs=6, batch_size=4, learning_rate=0.01, warmup_epochs=2)
+    train(table, folder, tmp_path, config=config, callbacks=[Reader()], show_progress=False)
+    top = int(np.argmax(rates))
+    steps = len(rates) // 6
+    assert top + 1 == 2 * steps and rates[top] == pytest.approx(0.01)
+    assert (np.diff(rates[: top + 1]) > 0).all() and (np.diff(rates[top:]) < 0).all()
+    assert rates[-1] < 1e-6
+
+
+def test_self_blending_needs_no_fakes(folder: Path, table: pd.DataFrame, tmp_path: Path) -> None:
+    real = table[table["label"] == "REAL"]
+    config = TrainingConfig(epochs=2, batch_size=4, self_blend=True)
+    history = train(real, folder, tmp_path, config=config, show_progress=False)
+    assert np.isfinite(history.to_numpy()).all()
+    calibration = Calibration.load(tmp_path / "calibration.json")
+    assert calibration.real == calibration.fake == (real["split"] == "validation").sum()
+
+
+def test_mixed_precision_trains_and_loads_as_it_is(folder: Path, table: pd.DataFrame, tmp_path: Path) -> None:
+    config = TrainingConfig(epochs=2, batch_size=4, mixed_precision=True)
+    history = train(table, folder, tmp_path, config=config, show_progress=False)
+    assert np.isfinite(history.to_numpy()).all()
+    assert keras.config.dtype_policy().name == "float32"  # what else this process builds is as before
+    model = load_model(tmp_path)
+    assert model.get_layer("conv_0").compute_dtype == "bfloat16"
+    assert model.get_layer("features").compute_dtype == "float32"
+    scores = score_videos(table, folder, tmp_path)
+    assert scores["score"].between(0, 1).all()
+
+
+def test_a_full_disk_is_said(folder: Path, table: pd.DataFrame, tmp_path: Path) -> None:
+    (tmp_path / "model").write_text("a file where the folder should be")
+    with pytest.raises(OSError, match="model cannot be written"):
+        train(table, folder, tmp_path / "model", config=QUICK, show_progress=False)

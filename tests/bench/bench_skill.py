@@ -12,9 +12,10 @@ import numpy as np
 import pandas as pd
 
 from dfdc_utils.catalog import balance_classes, split_by_original
+from dfdc_utils.config import TrainingConfig
 from dfdc_utils.processing import processing
 from dfdc_utils.results import METRICS, score_videos
-from dfdc_utils.training import TrainingConfig, train
+from dfdc_utils.training import train
 
 SEEDS = (0, 1, 2)
 

@@ -1,0 +1,78 @@
+"""Augmentation that respects time: one draw for a whole sequence, never frame by frame."""
+
+from __future__ import annotations
+
+from dfdc_utils.quiet import quiet_import
+
+with quiet_import():
+    import tensorflow as tf
+
+# Small: it must not reach what a fake's own faults do between two frames.
+SHIFT = 5  # pixels either way, the size of a detector's error at 96 px
+SCALE = 0.06  # share by which the face grows or shrinks, what a detector's boxes differ by
+GAIN = 0.15  # share by which a colour channel is raised or lowered
+CONTRAST = 0.25  # share by which contrast about mid grey is raised or lowered
+QUALITY = (60, 95)  # of JPEG; below 60 the edge of a blend at 96 px is gone
+BLUR = 0.8  # pixels, the widest standard deviation
+# Each of these wipes out some of the traces that a fake leaves: most draws are without it.
+SCALED, COMPRESSED, BLURRED = 0.3, 0.2, 0.1  # shares of the draws
+
+
+def augment_sequence(sequence: tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
+    """Vary a sequence uint8 (T, H, W, 3): mirrored, scaled, shifted, other light and colour, compressed, blurred.
+
+    One draw serves all T frames: light that changed from frame to frame would look like a fake's flicker. `draw` is
+    int64 (2,), the seed: the same draw does the same to any sequence. Taught in notebook 03.
+    """
+    uniform = tf.random.stateless_uniform((12,), draw)
+    moved = tf.ensure_shape(_move(sequence, uniform[:5]), sequence.shape)
+    gain = 1 + GAIN * (2 * uniform[5:8] - 1)  # a colour cast
+    contrast = 1 + CONTRAST * (2 * uniform[8] - 1)
+    lit = tf.cast(moved, tf.float32) * (gain * contrast) + 128.0 * (1 - contrast)
+    lit = tf.cond(uniform[9] < BLURRED, lambda: _blur(lit, BLUR * uniform[9] / BLURRED), lambda: lit)
+    drawn = tf.ensure_shape(tf.cast(tf.clip_by_value(lit, 0.0, 255.0), tf.uint8), sequence.shape)
+    low, high = QUALITY
+    quality = tf.cast(low + (high - low) * uniform[11], tf.int32)
+    return tf.cond(uniform[10] < COMPRESSED, lambda: _compress(drawn, quality), lambda: drawn)
+
+
+def _move(sequence: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
+    """Mirror, scale and shift by five numbers in 0..1. Whole pixels unless scaled: resampling softens edges."""
+    size = sequence.shape[1]
+    room = SHIFT + round(size * SCALE / 2)
+    moved = tf.pad(sequence, [[0, 0], [room, room], [room, room], [0, 0]], mode="REFLECT")
+    corner = tf.cast(tf.round(room + SHIFT * (2 * uniform[:2] - 1)), tf.int32)
+
+    def scaled() -> tf.Tensor:
+        change = tf.cast(tf.round((2 * uniform[3] / SCALED - 1) * size * SCALE / 2), tf.int32)  # pixels at each edge
+        start, side = corner - change, size + 2 * change
+        window = moved[:, start[0] : start[0] + side, start[1] : start[1] + side]
+        return tf.cast(tf.round(tf.image.resize(window, (size, size))), tf.uint8)
+
+    def as_it_is() -> tf.Tensor:
+        return moved[:, corner[0] : corner[0] + size, corner[1] : corner[1] + size]
+
+    moved = tf.cond(uniform[3] < SCALED, scaled, as_it_is)
+    return tf.cond(uniform[4] < 0.5, lambda: tf.reverse(moved, axis=[2]), lambda: moved)
+
+
+def _blur(sequence: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
+    """A Gaussian of `sigma` pixels over each frame of float32 (T, H, W, 3)."""
+    offsets = tf.range(-2.0, 3.0)  # two pixels either way hold 98 % of the widest one
+    kernel = tf.exp(-0.5 * tf.square(offsets / tf.maximum(sigma, 1e-3)))
+    kernel = tf.tile((kernel / tf.reduce_sum(kernel))[:, None, None, None], [1, 1, 3, 1])
+    edged = tf.pad(sequence, [[0, 0], [2, 2], [2, 2], [0, 0]], mode="REFLECT")
+    down = tf.nn.depthwise_conv2d(edged, kernel, [1, 1, 1, 1], "VALID")
+    return tf.nn.depthwise_conv2d(down, tf.transpose(kernel, [1, 0, 2, 3]), [1, 1, 1, 1], "VALID")
+
+
+def _compress(sequence: tf.Tensor, quality: tf.Tensor) -> tf.Tensor:
+    """JPEG at one quality for all frames, as one tall picture: one call, and the same tables for each frame."""
+    frame_count, height, width = sequence.shape[:3]
+    extra = -height % 16  # JPEG works in blocks of 16: without this a block would hold rows of two frames
+    padded = tf.pad(sequence, [[0, 0], [0, extra], [0, 0], [0, 0]], mode="SYMMETRIC")
+    tall = tf.reshape(padded, (frame_count * (height + extra), width, 3))
+    # `quality` is an attribute of tf.io.encode_jpeg; only this op takes it as a tensor.
+    coded = tf.raw_ops.EncodeJpegVariableQuality(images=tall, quality=quality)
+    decoded = tf.reshape(tf.io.decode_jpeg(coded, channels=3), (frame_count, height + extra, width, 3))
+    return tf.ensure_shape(decoded[:, :height], sequence.shape)

@@ -1,0 +1,131 @@
+"""Self-blended images: fakes made from real faces alone, by blending a face with a changed copy of itself.
+
+What is left to see are the traces that every face swap leaves (an edge, another light, another sharpness), and none of
+one method's own.
+Source: Shiohara and Yamasaki, CVPR 2022, https://arxiv.org/abs/2204.08376; the temporal jitter is ours.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dfdc_utils.faces import Detector
+from dfdc_utils.frames import Image
+
+Landmarks = NDArray[np.float32]
+
+SHIFT, SCALE = 0.03, 0.05  # the copy's offset and growth, in shares of the picture's side
+RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)  # how much of the copy is blended in; the paper's
+JITTERED = 0.5  # share of the fakes whose parameters tremble from frame to frame
+JITTER = 0.012  # of the picture's side, and of the light: what a swap made frame by frame trembles by
+
+# Where YuNet finds right and left eye, nose and corners of the mouth in a crop with a margin of 1.3, in shares of its
+# side: the mean over the faces of the sample. Stands in where there is no landmark at all.
+TYPICAL = np.array([[0.34, 0.43], [0.65, 0.43], [0.49, 0.60], [0.37, 0.72], [0.62, 0.72]], np.float32)
+
+
+def find_landmarks(sequence: Image, detector: Detector) -> Landmarks:
+    """Five landmarks in each crop of a sequence (T, H, W, 3): float32 (T, 5, 2) in pixels, in the order of `Face`.
+
+    A frame in which `detector` finds none takes the mean of the others, a sequence without any the `TYPICAL` ones.
+    """
+    frame_count, size = sequence.shape[:2]
+    found = np.full((frame_count, 5, 2), np.nan, np.float32)
+    for index, crop in enumerate(sequence):
+        faces = [face for face in detector.detect(crop) if face.landmarks is not None]
+        if faces:  # the largest: a bystander at the edge of the crop is smaller
+            largest = max(faces, key=lambda face: face.box[2] * face.box[3])
+            found[index] = largest.landmarks
+    missed = np.isnan(found[:, 0, 0])
+    found[missed] = TYPICAL * size if missed.all() else found[~missed].mean(axis=0)
+    return found
+
+
+def self_blend(sequence: Image, landmarks: Landmarks, generator: np.random.Generator) -> Image:
+    """Make a fake of a real sequence: uint8 (T, H, W, 3), `landmarks` float32 (T, 5, 2) in pixels.
+
+    Shape of the mask, light, sharpness, offset and blend ratio are drawn once and hold for all frames; in half of the
+    fakes they tremble from frame to frame. The same state of `generator` makes the same fake. Taught in notebook 03.
+    """
+    frame_count, size = sequence.shape[:2]
+    change = _Change(generator)
+    shift = generator.uniform(-SHIFT, SHIFT, 2) * size
+    scale = 1 + generator.uniform(-SCALE, SCALE)
+    ratio = generator.choice(RATIOS)
+    outline = _Outline(generator)
+    feather = generator.uniform(0.01, 0.07) * size  # pixels over which the edge fades
+    tremble = JITTER * float(generator.random() < JITTERED) * generator.normal(size=(frame_count, 3))
+    copy_below = generator.random() < 0.5  # which of the two is changed, and so where the change is seen
+    fake = np.empty_like(sequence)
+    for index, frame in enumerate(sequence):
+        changed = change.apply(frame, light=float(tremble[index, 2]))
+        inner, outer = (frame, changed) if copy_below else (changed, frame)
+        offset = shift + tremble[index, :2] * size
+        centre = size / 2
+        moved = np.array(
+            [[scale, 0, centre * (1 - scale) + offset[0]], [0, scale, centre * (1 - scale) + offset[1]]], np.float32
+        )
+        inner = cv2.warpAffine(inner, moved, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+        mask = outline.draw(landmarks[index] @ moved[:, :2].T + moved[:, 2], size)
+        mask = cv2.GaussianBlur(mask, (0, 0), feather)[..., None] * np.float32(ratio)
+        fake[index] = np.clip(outer + mask * (inner.astype(np.float32) - outer), 0, 255).round()
+    return fake
+
+
+class _Change:
+    """What sets the copy apart: colour, contrast, and either sharpness or resolution."""
+
+    def __init__(self, generator: np.random.Generator) -> None:
+        self._gain = (1 + generator.uniform(-0.1, 0.1, 3)).astype(np.float32)
+        self._contrast = np.float32(1 + generator.uniform(-0.15, 0.15))
+        self._offset = np.float32(generator.uniform(-12, 12))
+        self._way = generator.integers(3)
+        self._strength = generator.uniform(0.3, 1.0)
+
+    def apply(self, frame: Image, *, light: float) -> Image:
+        changed: Image = frame
+        height, width = frame.shape[:2]
+        if self._way == 0:  # sharper
+            soft = cv2.GaussianBlur(frame, (0, 0), 1.0)
+            changed = cv2.addWeighted(frame, 1 + self._strength, soft, -self._strength, 0)
+        elif self._way == 1:  # of lower resolution
+            share = 1 - 0.5 * self._strength
+            small = cv2.resize(frame, (round(width * share), round(height * share)), interpolation=cv2.INTER_AREA)
+            changed = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+        lit = (changed.astype(np.float32) * self._gain - 128) * self._contrast + 128 + self._offset + 255 * light
+        shown: Image = np.clip(lit, 0, 255).astype(np.uint8)
+        return shown
+
+
+class _Outline:
+    """A deformed oval about the whole face, or about its lower half, as landmarks give it."""
+
+    def __init__(self, generator: np.random.Generator) -> None:
+        self._angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+        waves = generator.normal(size=(3, 2)) * 0.06  # three slow waves along the edge
+        self._radii = 1 + sum(
+            wave[0] * np.cos((order + 1) * self._angles) + wave[1] * np.sin((order + 1) * self._angles)
+            for order, wave in enumerate(waves)
+        )
+        self._lower = generator.random() < 0.25
+        self._width, self._height = generator.uniform(0.85, 1.15, 2)
+
+    def draw(self, landmarks: NDArray[np.floating], size: int) -> NDArray[np.float32]:
+        """The mask, float32 (size, size), 1 inside."""
+        eyes, mouth = landmarks[:2].mean(axis=0), landmarks[3:].mean(axis=0)
+        across = (landmarks[1] - landmarks[0]) / 2  # from between the eyes to one of them
+        down = (mouth - eyes) / 2
+        if self._lower:  # nose to chin
+            centre, across, down = eyes + 1.8 * down, 1.2 * across, 0.95 * down
+        else:  # brows to chin: twice as far to either side as the eyes, and beyond them and the mouth
+            centre, across, down = eyes + 0.95 * down, 1.75 * across, 1.9 * down
+        points = (
+            centre
+            + np.outer(self._radii * np.cos(self._angles), across * self._width)
+            + np.outer(self._radii * np.sin(self._angles), down * self._height)
+        )
+        mask = np.zeros((size, size), np.float32)
+        cv2.fillPoly(mask, [np.round(points * 16).astype(np.int32)], 1.0, cv2.LINE_AA, shift=4)
+        return mask

@@ -1,0 +1,96 @@
+"""From a score to a probability and a verdict: a temperature and a threshold, both fitted on validation videos."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.stats import beta
+
+Scores = NDArray[np.float64]
+
+FALSE_ALARMS = 0.1  # the share of REAL videos that may be called fake at the operating threshold
+# Temperatures looked at. Below 1/4 or above 8, validation videos are too few or too easy to say anything.
+TEMPERATURES = (0.25, 8.0)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How a model's scores are to be read.
+
+    `temperature` divides the score's logit; `threshold` is the calibrated score above which a video is called fake.
+    `false_alarms` and `found` are the shares of the `real` REAL and `fake` FAKE validation videos above it, and
+    `false_alarms_at_most` the upper end of the first one's 95 % interval (Clopper and Pearson 1934): few videos promise
+    little.
+    """
+
+    temperature: float = 1.0
+    threshold: float = 0.5
+    false_alarms: float = float("nan")
+    false_alarms_at_most: float = 1.0
+    found: float = float("nan")
+    real: int = 0
+    fake: int = 0
+
+    def apply(self, scores: Any) -> Scores:
+        """Calibrated scores, 0 real to 1 fake, of a model's own."""
+        logits = _logits(scores) / self.temperature
+        calibrated: Scores = 1 / (1 + np.exp(-logits))
+        return calibrated
+
+    def to_json(self) -> str:
+        """What `load` reads."""
+        return json.dumps(asdict(self), indent=1)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Calibration:
+        """Read it from JSON. Raises `FileNotFoundError` if there is none, `ValueError` if the file is not one."""
+        try:
+            return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{path}: the model is not calibrated. Finish its training first.") from error
+        except (OSError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is not a calibration ({error}). Train again.") from error
+
+
+def calibrate(labels: Any, scores: Any, *, false_alarms: float = FALSE_ALARMS) -> Calibration:
+    """Fit temperature and threshold on validation videos: `labels` (N,) 1 for FAKE, `scores` (N,) the model's own.
+
+    The temperature is that of the least log loss against Platt's targets, (N₁ + 1) / (N₁ + 2) and 1 / (N₀ + 2) instead
+    of 1 and 0: a few videos that are all scored right do not prove that all others will be. The threshold is the lowest
+    at which no more than `false_alarms` of the REAL ones are called fake, and never below 0.5.
+
+    Raises `ValueError` if a class is missing. Source: Guo et al. 2017, https://arxiv.org/abs/1706.04599; Platt 1999.
+    Taught in notebook 05.
+    """
+    labels, scores = np.asarray(labels).astype(bool), np.asarray(scores, np.float64)
+    real, fake = int((~labels).sum()), int(labels.sum())
+    if not real or not fake:
+        raise ValueError(f"{real} REAL and {fake} FAKE videos cannot calibrate a model: both are needed")
+    targets = np.where(labels, (fake + 1) / (fake + 2), 1 / (real + 2))
+    logits = _logits(scores)
+
+    def loss(log_temperature: float) -> float:
+        scaled = logits / np.exp(log_temperature)
+        return float(np.mean(np.logaddexp(0, scaled) - targets * scaled))
+
+    fitted = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded")
+    draft = Calibration(temperature=float(np.exp(fitted.x)))
+    calibrated = draft.apply(scores)
+    ranked = np.sort(calibrated[~labels])[::-1]
+    threshold = max(0.5, float(ranked[int(false_alarms * real)]))  # so many of them may lie above it
+    alarms, found = int((calibrated[~labels] > threshold).sum()), int((calibrated[labels] > threshold).sum())
+    at_most = 1.0 if alarms == real else float(beta.ppf(0.975, alarms + 1, real - alarms))
+    return Calibration(draft.temperature, threshold, alarms / real, at_most, found / fake, real, fake)
+
+
+def _logits(scores: Any) -> Scores:
+    # float32 scores reach 0 and 1 exactly; no 64-bit logit is needed beyond 16.
+    clipped = np.clip(np.asarray(scores, np.float64), 1e-7, 1 - 1e-7)
+    logits: Scores = np.log(clipped) - np.log1p(-clipped)
+    return logits

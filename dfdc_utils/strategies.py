@@ -1,0 +1,108 @@
+"""Where training computes: one device, the GPUs or logical CPUs of a machine, or several machines."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+
+from dfdc_utils.quiet import quiet_import
+from dfdc_utils.sequences import Plan, SequenceStore, make_batches
+
+with quiet_import():
+    import tensorflow as tf
+
+# MirroredStrategy announces each variable and each reduction; the lines of interest are ours.
+tf.get_logger().setLevel("ERROR")
+
+
+class WorkerLost(RuntimeError):
+    """Another worker of this training is gone. Started again, all go on from the last state that was saved."""
+
+
+def choose_strategy(replicas: int | None = None) -> tf.distribute.Strategy:
+    """The strategy for this machine: `MirroredStrategy` over all GPUs, else one device.
+
+    `replicas` asks for that many: of the GPUs where there are so many, else of logical CPUs, so that everyone can see
+    replicas work. Logical CPUs must be set up before TensorFlow computes anything; `RuntimeError` says so if it is too
+    late, `ValueError` if `replicas` is not positive.
+
+    With several workers in `TF_CONFIG` it is `MultiWorkerMirroredStrategy`, over all devices of all of them: start the
+    same program on each, with the same folders at hand. `ValueError` if `TF_CONFIG` cannot be read.
+    Source of the format: https://www.tensorflow.org/guide/distributed_training. Taught in notebook 04.
+    """
+    if replicas is not None and replicas < 1:
+        raise ValueError(f"replicas={replicas}: at least one device is needed")
+    if workers_in_tf_config() > 1:
+        if replicas is not None:
+            raise ValueError("TF_CONFIG names several workers: leave `replicas` out, all their devices are used")
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    gpus = len(tf.config.list_physical_devices("GPU"))  # asking for logical ones would start TensorFlow
+    if gpus and (replicas is None or replicas <= gpus):
+        return tf.distribute.MirroredStrategy([f"/gpu:{number}" for number in range(replicas or gpus)])
+    if replicas is None or replicas == 1:
+        return tf.distribute.get_strategy()
+    return tf.distribute.MirroredStrategy(_logical_cpus(replicas))
+
+
+def workers_in_tf_config() -> int:
+    """How many workers `TF_CONFIG` names; 1 without it. Raises `ValueError` if it cannot be read."""
+    text = os.environ.get("TF_CONFIG") or "{}"
+    try:
+        cluster = json.loads(text).get("cluster", {})
+        return max(1, sum(len(cluster.get(kind, [])) for kind in ("chief", "worker")))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise ValueError(
+            f"TF_CONFIG is not what TensorFlow expects ({error}): "
+            '{"cluster": {"worker": ["host:port", …]}, "task": {"type": "worker", "index": 0}}, or unset it'
+        ) from error
+
+
+def writes_files(strategy: tf.distribute.Strategy) -> bool:
+    """Whether this process is the one that writes: of several workers only the first does."""
+    resolver = getattr(strategy, "cluster_resolver", None)
+    if resolver is None or not resolver.task_type:
+        return True
+    chief = "chief" if "chief" in resolver.cluster_spec().jobs else "worker"
+    return bool(resolver.task_type == chief and resolver.task_id == 0)
+
+
+def share_out(
+    strategy: tf.distribute.Strategy, store: SequenceStore, plan: Plan, *, start: int = 0, augment: bool = False
+) -> Iterator[tf.Tensor]:
+    """Iterate over the steps of `plan` from `start` on: each replica gets an equal, consecutive part of every batch.
+
+    The batches of `plan` must be a multiple of the replicas.
+    """
+
+    def make_part(context: tf.distribute.InputContext) -> tf.data.Dataset:
+        each = plan.numbers.shape[1] // context.num_replicas_in_sync
+        part = plan.part(context.input_pipeline_id, context.num_input_pipelines, start=start)
+        return make_batches(store, part, each, augment=augment)
+
+    return iter(strategy.distribute_datasets_from_function(make_part))
+
+
+@contextlib.contextmanager
+def explaining_lost_workers() -> Iterator[None]:
+    """Turn what TensorFlow raises when another worker dies into `WorkerLost`."""
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
+        raise WorkerLost(
+            "another worker of this training is gone. Start it again, and this one: all go on from the last state saved"
+        ) from error
+
+
+def _logical_cpus(count: int) -> list[str]:
+    device = tf.config.list_physical_devices("CPU")[0]
+    try:
+        tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfiguration()] * count)
+    except RuntimeError as error:
+        if len(tf.config.list_logical_devices("CPU")) < count:
+            raise RuntimeError(
+                f"TensorFlow has started already and cannot make {count} logical CPUs. Call choose_strategy({count}) "
+                "first thing, or restart the kernel."
+            ) from error
+    return [cpu.name for cpu in tf.config.list_logical_devices("CPU")[:count]]

@@ -1,0 +1,75 @@
+"""A training of a second or two, in a process of its own: to be killed, and to see replicas and workers.
+
+python tests/small_training.py MODEL [--replicas N] [--kill-at STEP] [--save-sec SECONDS]   (in a folder with faces/)
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+EPOCHS, FAMILIES = 5, 15
+
+
+def small_table(faces: Path) -> pd.DataFrame:
+    from dfdc_utils.catalog import balance_classes, split_by_original
+
+    return split_by_original(balance_classes(pd.read_csv(faces / "manifest.csv", dtype=str, keep_default_na=False)))
+
+
+def start_training(folder: Path, model: str, *options: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-u", __file__, model, *options],
+        cwd=folder,
+        env={**os.environ, **(env or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def same_weights(one: Path, two: Path) -> float:
+    """The largest difference between any two weights of the models in two folders."""
+    from dfdc_utils.models import load_model
+
+    pairs = zip(load_model(one).get_weights(), load_model(two).get_weights(), strict=True)
+    return max(float(np.abs(a - b).max()) for a, b in pairs)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model")
+    parser.add_argument("--replicas", type=int)
+    parser.add_argument("--kill-at", type=int, default=-1, help="steps that this process takes before it dies")
+    parser.add_argument("--save-sec", type=float, default=600)
+    options = parser.parse_args()
+    import keras
+
+    from dfdc_utils import training
+    from dfdc_utils.config import TrainingConfig
+    from dfdc_utils.strategies import choose_strategy
+
+    class Killer(keras.callbacks.Callback):  # type: ignore[misc]
+        steps = 0
+
+        def on_train_batch_end(self, batch: int, logs: object = None) -> None:
+            self.steps += 1
+            if self.steps == options.kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    training.SAVE_SEC = options.save_sec
+    strategy = choose_strategy(options.replicas)
+    config = TrainingConfig(epochs=EPOCHS, batch_size=4, patience=None)
+    table = small_table(Path("faces"))
+    training.train(table, "faces", options.model, config=config, strategy=strategy, callbacks=[Killer()])
+
+
+if __name__ == "__main__":
+    main()
