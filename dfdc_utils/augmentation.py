@@ -69,10 +69,11 @@ def _blur(sequence: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
 def _compress(sequence: tf.Tensor, quality: tf.Tensor) -> tf.Tensor:
     """JPEG at one quality for all frames, as one tall picture: one call, and the same tables for each frame."""
     frame_count, height, width = sequence.shape[:3]
-    extra = -height % 16  # JPEG works in blocks of 16: without this a block would hold rows of two frames
-    padded = tf.pad(sequence, [[0, 0], [0, extra], [0, 0], [0, 0]], mode="SYMMETRIC")
-    tall = tf.reshape(padded, (frame_count * (height + extra), width, 3))
-    # `quality` is an attribute of tf.io.encode_jpeg; only this op takes it as a tensor.
-    coded = tf.raw_ops.EncodeJpegVariableQuality(images=tall, quality=quality)
-    decoded = tf.reshape(tf.io.decode_jpeg(coded, channels=3), (frame_count, height + extra, width, 3))
-    return tf.ensure_shape(decoded[:, :height], sequence.shape)
+    # JPEG works in blocks of 16 and smooths colour across their edges: a margin keeps each frame's to itself.
+    below = 8 + -height % 16
+    padded = tf.pad(sequence, [[0, 0], [8, below], [0, 0], [0, 0]], mode="SYMMETRIC")
+    tall = tf.reshape(padded, (frame_count * (8 + height + below), width, 3))
+    # Quality is an attribute of tf.io.encode_jpeg; only this op takes it as a tensor.
+    decoded = tf.io.decode_jpeg(tf.raw_ops.EncodeJpegVariableQuality(images=tall, quality=quality), channels=3)
+    frames = tf.reshape(decoded, (frame_count, 8 + height + below, width, 3))
+    return tf.ensure_shape(frames[:, 8 : 8 + height], sequence.shape)

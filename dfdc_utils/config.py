@@ -71,12 +71,12 @@ class TrainingConfig:
     TensorFlow for ops that give the same result each time, for the rest of this process.
     """
 
-    epochs: int = 40
+    epochs: int = 60
     batch_size: int = 8
     learning_rate: float = 2e-3
     warmup_epochs: float = 1.0
     label_smoothing: float = 0.05
-    patience: int | None = 15
+    patience: int | None = 20
     augment: bool = True
     self_blend: bool = False
     mixed_precision: bool = False

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
+from urllib.error import URLError
 
+import cv2
+import keras
 import numpy as np
 import pytest
+from conftest import SHARED
 
-from dfdc_utils.models import build_cnn_lstm, load_model
+from dfdc_utils.models import HEADS, build_cnn_lstm, load_model
 
 
 @pytest.fixture(scope="module")
@@ -25,8 +31,6 @@ def test_shapes_and_range(sequences: np.ndarray) -> None:
 
 def test_folding_time_equals_time_distributed(sequences: np.ndarray) -> None:
     """The CNN's features of each frame are those that `TimeDistributed` would give."""
-    import keras
-
     model = build_cnn_lstm(4, 32)
     folded = keras.Model(model.input, model.get_layer("features").output)
     frames = keras.Input((32, 32, 3))
@@ -42,6 +46,110 @@ def test_order_of_frames_matters(sequences: np.ndarray) -> None:
     model = build_cnn_lstm(4, 32)
     straight, shuffled = (model.predict(x, verbose=0) for x in (sequences, sequences[:, [2, 0, 3, 1]]))
     assert np.abs(straight - shuffled).max() > 1e-6
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_heads_know_time_but_for_the_mean(head: str, sequences: np.ndarray) -> None:
+    model = build_cnn_lstm(4, 32, head=head)
+    straight, shuffled = (model.predict(x, verbose=0) for x in (sequences, sequences[:, [2, 0, 3, 1]]))
+    assert straight.shape == (3, 1) and ((straight > 0) & (straight < 1)).all()
+    assert (np.abs(straight - shuffled).max() > 1e-6) == (head != "mean")
+
+
+@pytest.mark.parametrize("backbone", ["MobileNetV2", "EfficientNetV2B0"])
+def test_batch_normalization_of_a_backbone_stays_as_it_is(backbone: str, sequences: np.ndarray, tmp_path: Path) -> None:
+    """Neither its statistics nor its weights move in training, also after the model was saved and loaded."""
+    build_cnn_lstm(4, 32, backbone=backbone).save(tmp_path / "model.keras")
+    model = load_model(tmp_path)
+    (network,) = [layer for layer in model.layers if isinstance(layer, keras.Model)]
+    norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    before = [np.copy(weight) for layer in norms for weight in layer.get_weights()]
+    others = [np.copy(weight) for weight in model.trainable_weights]
+    model.compile("adam", "binary_crossentropy")
+    model.train_on_batch(sequences, np.array([[0.0], [1.0], [0.0]]))
+    assert norms and len(before) >= 4 * 10
+    for old, new in zip(before, [weight for layer in norms for weight in layer.get_weights()], strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert any((old != np.asarray(new)).any() for old, new in zip(others, model.trainable_weights, strict=True))
+
+
+def test_a_backbone_folded_equals_time_distributed(sequences: np.ndarray) -> None:
+    model = build_cnn_lstm(4, 32, backbone="MobileNetV2")
+    (network,) = [layer for layer in model.layers if isinstance(layer, keras.Model)]
+    folded = keras.Model(model.input, model.get_layer("features").output)
+    inner = keras.Sequential([network, model.get_layer("features")])
+    prepared = keras.applications.mobilenet_v2.preprocess_input(sequences.astype("float32"))
+    expected = np.asarray(keras.layers.TimeDistributed(inner)(prepared))
+    np.testing.assert_allclose(folded.predict(sequences, verbose=0).reshape(expected.shape), expected, atol=1e-4)
+
+
+def test_weights_come_from_a_local_file(sequences: np.ndarray, tmp_path: Path) -> None:
+    network = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(32, 32, 3), pooling="avg")
+    network.save_weights(tmp_path / "own.weights.h5")
+    model = build_cnn_lstm(4, 32, backbone="MobileNetV2", weights=str(tmp_path / "own.weights.h5"))
+    (used,) = [layer for layer in model.layers if isinstance(layer, keras.Model)]
+    for one, two in zip(network.get_weights(), used.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_shared_imagenet_weights_tell_pictures_apart() -> None:
+    file = SHARED / "models" / "mobilenet_v2_notop.weights.h5"
+    if not file.is_file():
+        pytest.skip("no ImageNet weights on this machine")
+    model = build_cnn_lstm(2, 96, backbone="MobileNetV2", weights=str(file))
+    coarse = np.random.default_rng(0).integers(0, 256, (4, 12, 12, 3)).astype(np.uint8)
+    pictures = np.stack([np.stack([cv2.resize(picture, (96, 96))] * 2) for picture in coarse])
+    scores = model.predict(pictures, verbose=0).ravel()
+    assert len(set(scores.round(6).tolist())) == 4
+
+
+def test_what_is_wrong_with_a_backbone_or_its_weights_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="neither 'small' nor in keras.applications: .*MobileNetV2"):
+        build_cnn_lstm(4, 32, backbone="LeNet")
+    with pytest.raises(ValueError, match="head 'gru' is not one of lstm, attention, mean"):
+        build_cnn_lstm(4, 32, head="gru")
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.h5: no such file of weights for MobileNetV2"):
+        build_cnn_lstm(4, 32, backbone="MobileNetV2", weights="nowhere.h5")
+
+    def offline(*arguments: object, **options: object) -> None:
+        raise URLError("no network")
+
+    monkeypatch.setattr("keras.src.utils.file_utils.urlretrieve", offline)
+    monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="cannot be fetched .* name the file in `weights`"):
+        build_cnn_lstm(4, 96, backbone="MobileNetV2", weights="imagenet")
+
+
+def test_it_trains_on_jax(tmp_path: Path, sequences: np.ndarray) -> None:
+    """The model code knows no backend: where TensorFlow finds no GPU, JAX or PyTorch may."""
+    if importlib.util.find_spec("jax") is None:
+        pytest.skip("JAX is not installed")
+    np.save(tmp_path / "x.npy", sequences)
+    code = (
+        "import numpy as np, keras, sys\n"
+        "from dfdc_utils.models import HEADS, build_cnn_lstm, load_model\n"
+        "assert keras.backend.backend() == 'jax'\n"
+        "x, y = np.load('x.npy'), np.array([[0.0], [1.0], [0.0]])\n"
+        "for head in HEADS:\n"
+        "    model = build_cnn_lstm(4, 32, head=head)\n"
+        "    model.compile(keras.optimizers.Adam(1e-3), 'binary_crossentropy')\n"
+        "    losses = [float(model.train_on_batch(x, y)) for _ in range(4)]\n"
+        "    assert losses[-1] < losses[0], losses\n"
+        "model.save('model.keras')\n"
+        "np.save('scores.npy', model.predict(x, verbose=0))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "KERAS_BACKEND": "jax"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    # What JAX trained, TensorFlow reads, and scores alike.
+    np.testing.assert_allclose(
+        load_model(tmp_path).predict(sequences, verbose=0), np.load(tmp_path / "scores.npy"), atol=1e-5
+    )
 
 
 def test_a_face_too_small_is_refused() -> None:

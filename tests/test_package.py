@@ -141,4 +141,7 @@ def test_the_commands_go_the_whole_way(sample: Path, tmp_path: Path, capsys: pyt
     assert main(["evaluate", "--save-path", faces, "--model", model, "--results", results]) == 0
     printed = capsys.readouterr().out
     assert "epoch  1/1" in printed and "balanced accuracy" in printed
+    assert "mean over frames" in printed and "The model " in printed
+    card = (tmp_path / "model" / "card.md").read_text()
+    assert "the embedded synthetic sample" in card and "frames shuffled in time" in card
     assert (tmp_path / "results" / "scores.csv").is_file() and (tmp_path / "results" / "summary.csv").is_file()

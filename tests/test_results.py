@@ -8,9 +8,20 @@ import pandas as pd
 import pytest
 from faces_on_disk import SMALL, flickering_faces
 
+from dfdc_utils.calibration import Calibration
 from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.models import build_cnn_lstm
-from dfdc_utils.results import METRICS, bootstrap_interval, score_videos, summarise
+from dfdc_utils.results import (
+    METRICS,
+    bootstrap_interval,
+    calibration_error,
+    compare,
+    judge,
+    score_baselines,
+    score_videos,
+    summarise,
+    weighted_precision,
+)
 
 
 def scored(real: list[float], fake: list[float], families: int | None = None) -> pd.DataFrame:
@@ -29,6 +40,75 @@ def test_metrics_of_a_known_case() -> None:
     assert values.loc["log loss", "value"] == pytest.approx(-np.log([0.9, 0.8, 0.4, 0.9]).mean())
     assert values.loc["log loss", "constant"] == pytest.approx(np.log(2))
     assert values.loc["AUC", "constant"] == 0.5
+
+
+def test_calibration_error_of_known_cases() -> None:
+    labels = np.array([0, 0, 0, 1] * 10)
+    assert calibration_error(labels, np.full(40, 0.25)) == pytest.approx(0)
+    assert calibration_error(labels, np.full(40, 0.75)) == pytest.approx(0.5)
+    assert calibration_error(labels, labels.astype(float)) == 0
+    # Two bins: 0.05 with none fake of 10, 0.95 with all fake of 10.
+    assert calibration_error([0] * 10 + [1] * 10, [0.05] * 10 + [0.95] * 10) == pytest.approx(0.05)
+
+
+def test_weighted_precision_is_that_of_a_world_with_a_hundred_real_to_a_fake() -> None:
+    labels = np.array([1] * 10 + [0] * 10)
+    scores = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.55] + [0.1] * 9)
+    # Four fakes lie above the highest real one; the fifth comes after it.
+    assert weighted_precision(labels, scores, 0.1) == weighted_precision(labels, scores, 0.4) == 1
+    assert weighted_precision(labels, scores, 0.5) == pytest.approx(0.5 / (0.5 + 100 * 0.1))
+    assert weighted_precision(labels, scores, 0.9) == pytest.approx(0.9 / (0.9 + 100 * 0.1))
+    # Ten times as many videos of one class change nothing: shares count.
+    more, same = np.r_[labels, [0] * 90], np.r_[scores, np.tile(scores[10:], 9)]
+    assert weighted_precision(more, same, 0.5) == pytest.approx(weighted_precision(labels, scores, 0.5))
+    assert weighted_precision(labels, np.full(20, 0.5), 0.5) == pytest.approx(1 / 101)
+
+
+def test_the_model_is_compared_with_those_that_know_less() -> None:
+    generator = np.random.default_rng(0)
+    table = scored(*(list(np.clip(generator.normal(mean, 0.15, 30), 0.01, 0.99)) for mean in (0.3, 0.7)), families=30)
+    noisy = np.clip(table["score"] + generator.normal(0, 0.5, 60), 0, 1).to_numpy()
+    baselines = {"constant 0.5": np.full(60, 0.5), "mean over frames": noisy, "itself": table["score"].to_numpy()}
+    comparison = compare(table, baselines, resamples=200).set_index("scored by")
+    assert list(comparison.index) == ["model", *baselines]
+    assert comparison.loc["constant 0.5", "AUC"] == 0.5
+    assert comparison.loc["constant 0.5", "log loss"] == pytest.approx(np.log(2))
+    gains = comparison["gain"]
+    assert gains["mean over frames"] == pytest.approx(
+        comparison.loc["model", "AUC"] - comparison.loc["mean over frames", "AUC"]
+    )
+    assert comparison.loc["itself", ["gain", "gain_low", "gain_high"]].tolist() == [0, 0, 0]
+    comparison = comparison.reset_index()
+    assert judge(comparison).startswith("The model beats mean over frames (AUC +0.")
+    assert "does NOT beat itself" in judge(comparison, "itself")
+
+
+def test_baselines_come_with_the_model(tmp_path: Path) -> None:
+    manifest = flickering_faces(tmp_path / "faces", families=3)
+    for name, head in (("model", "lstm"), ("model/mean_over_frames", "mean")):
+        (tmp_path / name).mkdir()
+        build_cnn_lstm(4, 32, head=head).save(tmp_path / name / "model.keras")
+        SMALL.save(tmp_path / name / "sequence.json")
+    scores = score_videos(manifest, tmp_path / "faces", tmp_path / "model")
+    baselines = score_baselines(scores, tmp_path / "faces", tmp_path / "model")
+    assert list(baselines) == ["constant 0.5", "always fake", "frames shuffled in time", "mean over frames"]
+    assert np.abs(baselines["frames shuffled in time"] - scores["score"]).max() > 1e-6
+    mean = score_videos(manifest, tmp_path / "faces", tmp_path / "model" / "mean_over_frames")
+    np.testing.assert_array_equal(baselines["mean over frames"], mean["score"])
+    shuffled = score_videos(manifest, tmp_path / "faces", tmp_path / "model/mean_over_frames", shuffle_frames=True)
+    np.testing.assert_allclose(shuffled["score"], mean["score"], atol=1e-6)  # which knows no time
+
+
+def test_scores_are_calibrated_as_the_model_says(tmp_path: Path) -> None:
+    manifest = flickering_faces(tmp_path / "faces", families=2)
+    (tmp_path / "model").mkdir()
+    build_cnn_lstm(4, 32).save(tmp_path / "model" / "model.keras")
+    SMALL.save(tmp_path / "model" / "sequence.json")
+    calibration = Calibration(temperature=3.0)
+    (tmp_path / "model" / "calibration.json").write_text(calibration.to_json())
+    scores = score_videos(manifest, tmp_path / "faces", tmp_path / "model")
+    np.testing.assert_allclose(scores["score"], calibration.apply(scores["raw_score"]))
+    assert (scores["score"] != scores["raw_score"]).all()
 
 
 def test_interval_holds_the_value_and_narrows_with_more_sources() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
 from pathlib import Path
 from typing import ClassVar
 
@@ -108,19 +109,23 @@ def test_another_architecture_can_be_given(folder: Path, table: pd.DataFrame, tm
     assert "conv_1" in names and "conv_2" not in names
 
 
+def outcome(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    output, errors = process.communicate(timeout=120)
+    return process.returncode, output, errors
+
+
 def test_killed_at_any_step_it_ends_as_if_undisturbed(tmp_path: Path) -> None:
     """To the last bit. The first process dies before anything was saved, the others within an epoch or at its end."""
     flickering_faces(tmp_path / "faces", families=FAMILIES)
-    assert start_training(tmp_path, "undisturbed").wait(timeout=120) == 0
-    deaths = [(2, 600), (8, 600), (3, 0), (1, 0), (5, 600), (2, 0)]  # steps that each takes, seconds between its saves
+    assert outcome(start_training(tmp_path, "undisturbed"))[0] == 0
+    deaths = [(2, 600), (8, 600), (3, 0), (5, 600), (2, 0)]  # steps that each takes, seconds between its saves
     for steps, seconds in deaths:
         options = ("--kill-at", str(steps), "--save-sec", str(seconds))
-        assert start_training(tmp_path, "killed", *options).wait(timeout=120) == -signal.SIGKILL
+        assert outcome(start_training(tmp_path, "killed", *options))[0] == -signal.SIGKILL
         assert not (tmp_path / "killed" / "training.json").exists()
-    last = start_training(tmp_path, "killed")
-    output, errors = last.communicate(timeout=120)
-    assert last.returncode == 0, errors
-    assert "going on after 3 epochs and 1 steps" in output
+    code, output, errors = outcome(start_training(tmp_path, "killed"))
+    assert code == 0, errors
+    assert "going on after 2 epochs and 1 steps" in output
     one, two = tmp_path / "undisturbed", tmp_path / "killed"
     for name in ("history.csv", "calibration.json", "split.csv", "training.json"):
         assert (one / name).read_bytes() == (two / name).read_bytes(), name
@@ -130,7 +135,7 @@ def test_killed_at_any_step_it_ends_as_if_undisturbed(tmp_path: Path) -> None:
 
 def test_another_training_is_not_gone_on_with(tmp_path: Path) -> None:
     flickering_faces(tmp_path / "faces", families=FAMILIES)
-    assert start_training(tmp_path, "model", "--kill-at", "9").wait(timeout=120) == -signal.SIGKILL
+    assert outcome(start_training(tmp_path, "model", "--kill-at", "9"))[0] == -signal.SIGKILL
     table = small_table(tmp_path / "faces")
     config = TrainingConfig(epochs=2, batch_size=4, patience=None, learning_rate=1e-3)
     history = train(table, tmp_path / "faces", tmp_path / "model", config=config, show_progress=False)
