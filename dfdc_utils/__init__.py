@@ -33,7 +33,7 @@ _HOME = {
 _MODULES = (
     *("augmentation", "blending", "calibration", "card", "catalog", "checkpoints", "config", "errors", "extraction"),
     *("faces", "frames", "loop", "models", "plots", "pool", "processing", "results", "sample", "sequences"),
-    *("storage", "strategies", "tracks", "training", "video", "widgets"),
+    *("shards", "storage", "strategies", "tracks", "training", "video", "widgets"),
 )
 
 __all__ = sorted([*_HOME, *_MODULES])

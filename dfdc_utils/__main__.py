@@ -1,4 +1,4 @@
-"""The command line: python -m dfdc_utils sample | process | train | evaluate. Each answers --help."""
+"""The command line: python -m dfdc_utils sample | process | pack | train | evaluate. Each answers --help."""
 
 from __future__ import annotations
 
@@ -67,6 +67,10 @@ def _parser() -> argparse.ArgumentParser:
     process.add_argument("--overwrite", action="store_true", help="make faces again that other settings made")
     process.add_argument("--seed", type=int, default=0, help="which videos are chosen")
 
+    pack = add("pack", _pack, "pack faces into a few large TFRecord files, for network file systems")
+    pack.add_argument("target", type=Path, help="folder for them, which then serves as --save-path")
+    pack.add_argument("--save-path", type=Path, default=DATA / "faces", help="folder of the faces")
+
     train = add("train", _train, "split by original, train the CNN-LSTM, write the model and history.csv")
     train.add_argument("--save-path", type=Path, default=DATA / "faces", help="folder of the faces")
     train.add_argument("--model", type=Path, default=DATA / "model", help="folder for the model")
@@ -107,6 +111,16 @@ def _process(options: argparse.Namespace) -> None:
     manifest = processing(options.location, num_vids=options.num_vids or None, **settings)
     print(manifest["status"].value_counts().to_string())
     print(options.save_path / "manifest.csv")
+
+
+def _pack(options: argparse.Namespace) -> None:
+    from dfdc_utils.processing import read_manifest
+    from dfdc_utils.shards import pack_faces
+    from dfdc_utils.storage import write_atomically
+
+    manifest = read_manifest(options.save_path)
+    print(pack_faces(manifest[manifest["status"] == "ok"], options.save_path, options.target))
+    write_atomically(options.target / "manifest.csv", (options.save_path / "manifest.csv").read_text(encoding="utf-8"))
 
 
 def _train(options: argparse.Namespace) -> None:

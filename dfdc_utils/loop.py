@@ -80,7 +80,7 @@ class TrainingLoop:
 
     def take_step(self, progress: Progress) -> dict[str, float]:
         """Take the next step, count it in `progress`; the batch's loss and accuracy."""
-        loss, accuracy = (float(value) for value in self._step(self._batches))
+        loss, accuracy = (float(value) for value in self._step(next(self._batches)))
         # Each sequence counts once, also those of a smaller last batch.
         share = np.count_nonzero(self._plan.weights[progress.step]) / len(self.store.labels)
         progress.sums = [progress.sums[0] + share * loss, progress.sums[1] + share * accuracy]
@@ -90,11 +90,11 @@ class TrainingLoop:
     def score_validation(self) -> NDArray[np.float64]:
         """Scores (V,) of the validation sequences, as `labels`."""
         batches = share_out(self.strategy, self.validation, self._scoring_plan)
-        scores = [self._score(batches).numpy().ravel() for _ in self._scoring_plan.numbers]
+        scores = [self._score(batch).numpy().ravel() for batch in batches]
         return np.concatenate(scores)[self._counted].astype(np.float64)
 
     @tf.function
-    def _step(self, batches: Iterator[Any]) -> tuple[tf.Tensor, ...]:
+    def _step(self, batch: Any) -> tuple[tf.Tensor, ...]:
         def on_replica(sequences: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             smoothed = labels * (1 - self.config.label_smoothing) + self.config.label_smoothing / 2
             with tf.GradientTape() as tape:
@@ -106,15 +106,15 @@ class TrainingLoop:
             right = tf.cast((scores > 0.5) == (labels > 0.5), tf.float32)[:, 0]
             return loss, tf.reduce_sum(right * weights)
 
-        sums = self.strategy.run(on_replica, args=next(batches))
+        sums = self.strategy.run(on_replica, args=batch)
         return tuple(self.strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None) for value in sums)
 
     @tf.function
-    def _score(self, batches: Iterator[Any]) -> tf.Tensor:
+    def _score(self, batch: Any) -> tf.Tensor:
         def on_replica(sequences: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
             return self.model(sequences, training=False)
 
-        return self.strategy.gather(self.strategy.run(on_replica, args=next(batches)), axis=0)
+        return self.strategy.gather(self.strategy.run(on_replica, args=batch), axis=0)
 
     def _learning_rate(self) -> keras.optimizers.schedules.LearningRateSchedule:
         """Up along a line, then down along a cosine to 0 at the last step."""

@@ -19,7 +19,8 @@ from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.faces import load_detector
 from dfdc_utils.frames import Image
 from dfdc_utils.quiet import quiet_import
-from dfdc_utils.storage import read_faces
+from dfdc_utils.shards import find_records, read_record
+from dfdc_utils.storage import sequence_paths
 
 with quiet_import():
     import tensorflow as tf
@@ -55,30 +56,18 @@ def hash_faces(table: pd.DataFrame, save_path: str | Path, frame_count: int = 16
     return hashes
 
 
-def sequence_paths(save_path: str | Path, video: str, frame_count: int, *, track: int = 0) -> list[str]:
-    """The `frame_count` files that make one video's sequence, in order of time.
-
-    They are spread evenly over the frames that exist. Where there are fewer than `frame_count`, some stand twice: the
-    length is fixed, so that no mask is needed. Raises like `load_sequence`.
-    """
-    tracks = read_faces(save_path, video)["tracks"]
-    if track >= len(tracks):
-        raise ValueError(f"{video} has {len(tracks)} tracks, so none numbered {track}: choose rows whose status is ok.")
-    files = [frame["file"] for frame in tracks[track]["frames"]]
-    spread = np.linspace(0, len(files) - 1, frame_count).round().astype(int)
-    return [str(Path(save_path) / video / files[index]) for index in spread]
-
-
 @tf.function(reduce_retracing=True)
-def stack_faces(paths: tf.Tensor) -> tf.Tensor:
-    """Read the JPEG files `paths` (T,) into one sequence, uint8 (T, H, W, 3), through a `TensorArray`.
+def stack_faces(files: tf.Tensor, *, are_paths: bool = True) -> tf.Tensor:
+    """Read and decode T JPEG files into one sequence, uint8 (T, H, W, 3), through a `TensorArray`.
 
-    The array is sized, and every slot is written once: a slot left out would read back as black without a word.
+    `files` is string (T,), their paths or else their contents. The array is sized, and every slot is written once: a
+    slot left out would read back as black without a word.
     """
-    frame_count = tf.shape(paths)[0]
+    frame_count = tf.shape(files)[0]
     faces = tf.TensorArray(tf.uint8, size=frame_count, element_shape=(None, None, 3))
     for index in tf.range(frame_count):
-        faces = faces.write(index, tf.io.decode_jpeg(tf.io.read_file(paths[index]), channels=3))
+        content = tf.io.read_file(files[index]) if are_paths else files[index]
+        faces = faces.write(index, tf.io.decode_jpeg(content, channels=3))
     return faces.stack()
 
 
@@ -109,16 +98,18 @@ class SequenceStore:
             raise ValueError(
                 f"{len(unfit)} videos have no faces or no label, {unfit['video'].iloc[0]} first: leave them out"
             )
-        paths = [sequence_paths(save_path, video, config.frame_count) for video in table["video"]]
-        _check_size(paths[0][0], config)
+        videos = list(table["video"])
         self.labels = (table["label"] == "FAKE").to_numpy(np.float32)
         self.shape = (config.frame_count, config.face_size, config.face_size, 3)
         self.size = len(table) * math.prod(self.shape)
         self.in_memory = self.size <= MEMORY_SHARE * psutil.virtual_memory().available if cache is None else cache
         with tf.device("CPU:0"):
-            self._paths = tf.constant(paths)
+            self._records = find_records(Path(save_path), videos)
+            if self._records is None:
+                self._paths = tf.constant([sequence_paths(save_path, video, config.frame_count) for video in videos])
+            self._check_size(self._read(0), videos[0], save_path)
             if self.in_memory:
-                self._faces = tf.stack(list(_in_parallel(tf.data.Dataset.from_tensor_slices(paths), self._read)))
+                self._faces = tf.stack(list(_in_parallel(tf.data.Dataset.range(len(videos)), self._read)))
             self._landmarks: Any = self._find_landmarks() if self_blend else None
         if self_blend:
             self.labels = np.repeat(np.array([0, 1], np.float32), len(table))
@@ -126,7 +117,8 @@ class SequenceStore:
     def __str__(self) -> str:
         where = "kept in memory" if self.in_memory else "read from disk at every epoch"
         blended = ", each also blended with itself" if self._landmarks is not None else ""
-        return f"{len(self._paths)} sequences{blended}, {self.size / 1e6:,.0f} MB decoded: {where}"
+        count = len(self.labels) if self._landmarks is None else len(self._landmarks)
+        return f"{count} sequences{blended}, {self.size / 1e6:,.0f} MB decoded: {where}"
 
     def load(self, number: tf.Tensor, draw: tf.Tensor | None = None) -> tf.Tensor:
         """Sequence `number`, uint8 (T, H, W, 3), inside or outside of a graph; `draw` int64 (2,) seeds its blend."""
@@ -151,14 +143,24 @@ class SequenceStore:
         return Plan(numbers, np.repeat(plan.weights / 2, 2, axis=1), np.repeat(plan.draws, 2, axis=1))
 
     def _load(self, number: tf.Tensor) -> tf.Tensor:
-        return self._faces[number] if self.in_memory else self._read(self._paths[number])
+        return tf.ensure_shape(self._faces[number] if self.in_memory else self._read(number), self.shape)
 
     def _find_landmarks(self) -> tf.Tensor:
         detector = load_detector("auto")
         return tf.constant(np.stack([find_landmarks(self._load(i).numpy(), detector) for i in range(len(self.labels))]))
 
-    def _read(self, paths: tf.Tensor) -> tf.Tensor:
-        return tf.ensure_shape(stack_faces(paths), self.shape)
+    def _read(self, number: tf.Tensor) -> tf.Tensor:
+        if self._records is None:
+            return stack_faces(self._paths[number])
+        contents = read_record(*(field[number] for field in self._records), frame_count=self.shape[0])
+        return stack_faces(contents, are_paths=False)
+
+    def _check_size(self, sequence: tf.Tensor, video: str, save_path: str | Path) -> None:
+        if tuple(sequence.shape) != self.shape:
+            raise ConfigMismatch(
+                f"the faces of {video} in {save_path} are {sequence.shape[2]} x {sequence.shape[1]} pixels, but "
+                f"sequence.json says {self.shape[1]}. Run processing again."
+            )
 
 
 class Plan(NamedTuple):
@@ -255,11 +257,3 @@ def _without_padding(sequences: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor
 
 def _in_parallel(dataset: tf.data.Dataset, function: object) -> tf.data.Dataset:
     return dataset.map(function, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-
-
-def _check_size(file: str, config: SequenceConfig) -> None:
-    height, width = tf.io.decode_jpeg(tf.io.read_file(file)).shape[:2]
-    if (height, width) != (config.face_size, config.face_size):
-        raise ConfigMismatch(
-            f"{file} is {width} x {height} pixels, but sequence.json says {config.face_size}. Run processing again."
-        )

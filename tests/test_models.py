@@ -104,7 +104,7 @@ def test_shared_imagenet_weights_tell_pictures_apart() -> None:
 
 
 def test_what_is_wrong_with_a_backbone_or_its_weights_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="neither 'small' nor in keras.applications: .*MobileNetV2"):
+    with pytest.raises(ValueError, match=r"neither 'small' nor in keras.applications: .*MobileNetV2"):
         build_cnn_lstm(4, 32, backbone="LeNet")
     with pytest.raises(ValueError, match="head 'gru' is not one of lstm, attention, mean"):
         build_cnn_lstm(4, 32, head="gru")
@@ -116,7 +116,7 @@ def test_what_is_wrong_with_a_backbone_or_its_weights_is_said(monkeypatch: pytes
 
     monkeypatch.setattr("keras.src.utils.file_utils.urlretrieve", offline)
     monkeypatch.setattr("keras.src.utils.file_utils.config.keras_home", lambda: str(tmp_path))
-    with pytest.raises(FileNotFoundError, match="cannot be fetched .* name the file in `weights`"):
+    with pytest.raises(FileNotFoundError, match=r"cannot be fetched .* name the file in `weights`"):
         build_cnn_lstm(4, 96, backbone="MobileNetV2", weights="imagenet")
 
 

@@ -51,7 +51,13 @@ def test_importing_tensorflow_through_the_package_is_silent() -> None:
 
 
 ROWS = ("errors quiet frames", "video", "catalog", "sample", "faces", "tracks", "storage", "config", "extraction pool")
-ROWS += ("processing", "augmentation blending calibration checkpoints models", "card sequences", "strategies", "loop")
+ROWS += (
+    "processing",
+    "augmentation blending calibration checkpoints models shards",
+    "card sequences",
+    "strategies",
+    "loop",
+)
 ROWS += ("training", "results", "plots", "widgets", "__main__")
 
 
@@ -118,7 +124,7 @@ def test_environment_installs_the_same() -> None:
     assert entries == ["-r requirements.txt", "-e ."]
 
 
-@pytest.mark.parametrize("command", ["sample", "process", "train", "evaluate"])
+@pytest.mark.parametrize("command", ["sample", "process", "pack", "train", "evaluate"])
 def test_each_command_answers_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])

@@ -22,8 +22,9 @@ from dfdc_utils.sequences import (
     make_batches,
     make_dataset,
     plan_batches,
-    sequence_paths,
 )
+from dfdc_utils.shards import pack_faces
+from dfdc_utils.storage import sequence_paths
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +152,23 @@ def test_self_blending_pairs_each_real_sequence_with_a_fake_of_itself(folder: Pa
     assert {x[0].tobytes() for x, _, _ in batches} <= originals
     blends = {x[1].tobytes() for x, _, w in batches for _ in [0]}
     assert len(blends) == 6  # another one each epoch
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_packed_faces_stand_for_the_folder(folder: Path, manifest: pd.DataFrame, tmp_path: Path, cache: bool) -> None:
+    pack_faces(manifest, folder, tmp_path / "packed", shard_bytes=20_000)
+    assert len(list((tmp_path / "packed").glob("*.tfrecord"))) > 1
+    mixed = manifest.sample(frac=1, random_state=0)
+    one, two = (list(make_dataset(mixed, path, batch_size=4, cache=cache)) for path in (folder, tmp_path / "packed"))
+    for (x, y), (packed, labels) in zip(one, two, strict=True):
+        np.testing.assert_array_equal(x, packed)
+        np.testing.assert_array_equal(y, labels)
+    # Anyone can read them in their order, with checksums and all.
+    files = sorted(str(path) for path in (tmp_path / "packed").glob("*.tfrecord"))
+    examples = [tf.train.Example.FromString(record.numpy()) for record in tf.data.TFRecordDataset(files)]
+    assert [e.features.feature["video"].bytes_list.value[0].decode() for e in examples] == list(manifest["video"])
+    with pytest.raises(FileNotFoundError, match="nobody: not in the shards"):
+        make_dataset(manifest.replace({"video": {"real_03": "nobody"}}), tmp_path / "packed")
 
 
 def test_hashes_tell_near_identical_faces(tmp_path: Path) -> None:
