@@ -51,7 +51,9 @@ def write_card(
         "## Training",
         f"{len(history)} epochs; the weights are those of epoch {best['epoch']:.0f}, with the lowest validation log "
         f"loss ({best['val_loss']:.3f}; accuracy {best['val_accuracy']:.3f}). Settings: "
-        + _inline({key: value for key, value in settings.items() if key not in ("trained_on", "data", "model")})
+        + _inline(
+            {key: value for key, value in settings.items() if key not in ("fingerprint", "trained_on", "data", "model")}
+        )
         + ".",
         "## Calibration",
         _calibration(Calibration.load(folder / "calibration.json")),

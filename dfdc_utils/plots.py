@@ -246,6 +246,42 @@ def plot_scores(scores: pd.DataFrame, *, axis: Axes | None = None) -> Figure:
     return _figure_of(axis)
 
 
+def plot_calibration(scores: pd.DataFrame, *, bins: int = 5, axis: Axes | None = None) -> Figure:
+    """The share of FAKE among videos of like score, before (`raw_score`) and after (`score`) calibration.
+
+    `bins` are equally wide; a point's size is the number of videos in it. Few videos scatter widely about the diagonal
+    also when the scores are right.
+    """
+    axis = axis or plt.subplots(figsize=(4.2, 3.8))[1]
+    labels = (scores["label"] == "FAKE").to_numpy(float)
+    for column, style, colour in (("raw_score", "s:", "#949494"), ("score", "o-", REAL)):
+        values = scores[column].to_numpy()
+        number = np.minimum((values * bins).astype(int), bins - 1)
+        groups = pd.DataFrame({"score": values, "fake": labels}).groupby(number)
+        mean, count = groups.mean(), groups.size()
+        axis.plot(mean["score"], mean["fake"], style, color=colour, ms=3, label=column.replace("_", " "))
+        axis.scatter(mean["score"], mean["fake"], s=12 * count, color=colour, alpha=0.5, marker=style[0])
+    axis.plot([0, 1], [0, 1], "--", color="#888888", lw=1, label="right")
+    axis.set(xlabel="mean score", ylabel="share of FAKE", aspect="equal", xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
+    axis.set_title(f"Reliability of {len(scores)} videos' scores")
+    axis.legend(fontsize=8, loc="upper left")
+    return _figure_of(axis)
+
+
+def plot_gains(comparison: pd.DataFrame, *, axis: Axes | None = None) -> Figure:
+    """How far the model's AUC lies above that of each baseline, with its interval: a row a baseline of `compare`."""
+    axis = axis or plt.subplots(figsize=(6.4, 2.4))[1]
+    rows = comparison.dropna(subset="gain")
+    errors = [rows["gain"] - rows["gain_low"], rows["gain_high"] - rows["gain"]]
+    axis.errorbar(rows["gain"], range(len(rows)), xerr=errors, fmt="o", color=REAL, capsize=4)
+    axis.axvline(0, color="#444444", lw=1, ls=":")
+    axis.set(yticks=range(len(rows)), yticklabels=rows["scored by"], ylim=(len(rows) - 0.5, -0.5))
+    axis.set_xlabel("AUC of the model less that of the baseline, 95 % interval")
+    beaten = int((rows["gain_low"] > 0).sum())
+    axis.set_title(f"The model beats {beaten} of {len(rows)} that know less")
+    return _figure_of(axis)
+
+
 def _figure_of(axis: Axes) -> Figure:
     figure: Any = axis.get_figure()
     return figure

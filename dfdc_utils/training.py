@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,7 +31,7 @@ from dfdc_utils.models import build_cnn_lstm
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.sample import name_data
 from dfdc_utils.storage import prepare_target, working_on, write_atomically
-from dfdc_utils.strategies import choose_strategy, explaining_lost_workers, writes_files
+from dfdc_utils.strategies import choose_strategy, explaining_lost_workers, workers_in_tf_config, writes_files
 
 with quiet_import():
     import keras
@@ -63,7 +65,8 @@ def train(
 
     Killed at any moment and called again with the same arguments, it goes on from the last state saved (each epoch, and
     every ten minutes), to the very weights and history of an undisturbed training; `resume=False` starts afresh. Any
-    number of replicas computes the same for the same `batch_size`, but for rounding.
+    number of replicas computes the same for the same `batch_size`, but for rounding. Several workers do not begin a
+    training again that is through: one that is restarted must find what the others find.
 
     Raises `ValueError` if a split is missing or the splits leak, `WorkerLost` if another worker dies.
     Taught in notebook 04.
@@ -75,16 +78,21 @@ def train(
     with explaining_lost_workers():
         loop = TrainingLoop(parts, save_path, sequence, config, strategy, build)
         trained_on = _describe(table, sequence)
-        fingerprint = _digest(trained_on, json.dumps(asdict(config)), loop.model.to_json())
+        # Layers that a process builds a second time get another number.
+        architecture = re.sub(r'_\d+(?=")', "", loop.model.to_json())
+        fingerprint = _digest(trained_on, json.dumps(asdict(config)), architecture)
         folder = _Folder(Path(model_path), fingerprint, writes=writes_files(strategy), show=show_progress)
-        progress = folder.open(loop, resume=resume)
+        progress = folder.resume() if resume else None
+        if progress is None and resume and workers_in_tf_config() > 1 and folder.is_finished():
+            return pd.read_csv(Path(model_path) / "history.csv")
+        progress = folder.open(loop, progress)
         folder.write("split.csv", table[SPLIT_COLUMNS].to_csv(index=False))
         folder.write("sequence.json", json.dumps(asdict(sequence), indent=1))
         _train_epochs(loop, progress, folder, callbacks)
     history = pd.DataFrame(progress.history)
     folder.write("history.csv", history.to_csv(index=False))
     folder.write("calibration.json", calibrate(loop.labels, progress.best_scores).to_json())
-    what = {"trained_on": trained_on, "data": name_data(table), "model": loop.model.name}
+    what = {"fingerprint": fingerprint, "trained_on": trained_on, "data": name_data(table), "model": loop.model.name}
     settings = {**what, **asdict(config), "replicas": strategy.num_replicas_in_sync}
     folder.close(json.dumps(settings, indent=1))
     return history
@@ -92,12 +100,17 @@ def train(
 
 def is_trained(table: pd.DataFrame, save_path: str | Path, model_path: str | Path = "data/model") -> bool:
     """Whether `model_path` holds a finished model of just these videos, splits and sequences. Taught in notebook 05."""
-    try:
-        settings = json.loads((Path(model_path) / "training.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
     sequence = SequenceConfig.load(Path(save_path) / "sequence.json")
-    return bool(settings.get("trained_on") == _describe(table, sequence))
+    return _settings_in(Path(model_path)).get("trained_on") == _describe(table, sequence)
+
+
+def _settings_in(folder: Path) -> dict[str, Any]:
+    """What `training.json` says; nothing if the folder holds no finished model."""
+    try:
+        settings: dict[str, Any] = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return settings
 
 
 def _train_epochs(
@@ -152,9 +165,16 @@ class _Folder:
         self._path, self._fingerprint, self._writes, self._show = path, fingerprint, writes, show and writes
         self._saved = time.monotonic()
 
-    def open(self, loop: TrainingLoop, *, resume: bool) -> Progress:
-        """The state that a training like this one left here, else the beginning."""
-        progress = load_progress(self._path / "progress.npz", self._fingerprint) if resume else None
+    def resume(self) -> Progress | None:
+        """The state that a training like this one left here."""
+        return load_progress(self._path / "progress.npz", self._fingerprint)
+
+    def is_finished(self) -> bool:
+        """Whether a training like this one is through."""
+        return _settings_in(self._path).get("fingerprint") == self._fingerprint
+
+    def open(self, loop: TrainingLoop, progress: Progress | None) -> Progress:
+        """Make the folder ready; where to begin."""
         self.say(f"train: {loop.store}\nvalidation: {loop.validation}")
         if self._writes:
             prepare_target(self._path, what="the model")

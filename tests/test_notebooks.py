@@ -18,9 +18,13 @@ IGNORE = "nbval-ignore-output"
 # Cells whose output may differ from run to run, by a line of theirs, and why.
 MAY_DIFFER = {
     'find_data("../data/sample")': "draws the sample or finds the faces, with or without a progress bar",
-    "sequences_per_second(fresh)": "a speed",
-    "history = train(": "a line an epoch with its seconds; sums in another order on another processor",
+    "hashes = hash_faces(": "a bit of a hash lies near the median, and pixels differ by rounding between processors",
+    "sequences a second from disk": "a speed",
+    "= train(table": "a line an epoch with its seconds; sums in another order on another processor",
     "summary.round(": "figures of a training run, which another processor rounds otherwise",
+    "comparison.round(": "the same",
+    "judge(comparison)": "the same",
+    "calibration_error(labels": "the same",
 }
 
 
@@ -73,7 +77,7 @@ class TestStored:
         lengths = [len(cell.source.splitlines()) for cell in code_cells(name)]
         assert median(lengths) <= 6
         assert max(lengths) <= 25
-        assert 20 <= len(read(name).cells) <= 50  # markdown cells that read an output among them
+        assert 20 <= len(read(name).cells) <= 60  # markdown cells that read an output among them
 
     def test_one_parameters_cell_with_a_reason_on_each_line(self, name: str) -> None:
         (cell,) = [cell for cell in code_cells(name) if "parameters" in tags(cell)]

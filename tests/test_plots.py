@@ -149,3 +149,19 @@ def test_pairs_are_an_original_and_one_of_its_fakes() -> None:
     table = pd.DataFrame(rows, columns=["video", "label", "original"])
     assert plots.choose_pairs(table)["video"].tolist() == ["a", "f1", "b", "h"]
     assert plots.choose_pairs(table, 1)["video"].tolist() == ["a", "f1"]
+
+
+def test_calibration_shows_both_scores_by_their_share_of_fakes() -> None:
+    table = pd.DataFrame({"label": ["REAL", "REAL", "FAKE", "FAKE"], "raw_score": [0.05, 0.1, 0.15, 0.95]})
+    (axis,) = plots.plot_calibration(table.assign(score=[0.3, 0.3, 0.3, 0.9])).axes
+    lines = {line.get_label(): line.get_xydata() for line in axis.lines}
+    np.testing.assert_allclose(lines["raw score"], [[0.1, 1 / 3], [0.95, 1]])
+    np.testing.assert_allclose(lines["score"], [[0.3, 1 / 3], [0.9, 1]])
+    assert axis.get_title() == "Reliability of 4 videos' scores"
+
+
+def test_gains_count_what_is_beaten_for_sure() -> None:
+    rows = {"scored by": ["model", "constant", "mean"], "gain": [np.nan, 0.4, 0.1], "gain_low": [np.nan, 0.3, -0.1]}
+    (axis,) = plots.plot_gains(pd.DataFrame({**rows, "gain_high": [np.nan, 0.5, 0.2]})).axes
+    assert axis.get_title() == "The model beats 1 of 2 that know less"
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["constant", "mean"]

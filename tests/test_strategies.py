@@ -62,6 +62,10 @@ def test_two_workers_give_the_same_model_as_one_process(alone: Path) -> None:
     assert same_weights(alone / "model", alone / "two") < 1e-5
     assert "epoch" in outputs[0] and "epoch" not in outputs[1]  # only the first one speaks, and writes
     assert not list((alone / "two").glob(".*"))
+    before = (alone / "two" / "model.keras").stat().st_mtime_ns
+    outputs = [finish(process) for process in [start_training(alone, "two", env=env) for env in workers(alone)]]
+    assert not any(outputs)  # nothing to do
+    assert (alone / "two" / "model.keras").stat().st_mtime_ns == before
 
 
 @pytest.mark.parametrize("victim", [0, 1])

@@ -133,6 +133,25 @@ def test_killed_at_any_step_it_ends_as_if_undisturbed(tmp_path: Path) -> None:
     assert {path.name for path in one.iterdir()} == {path.name for path in two.iterdir()}
 
 
+def test_interrupted_in_a_notebook_the_same_cell_goes_on(
+    folder: Path,
+    table: pd.DataFrame,
+    trained: tuple[Path, pd.DataFrame],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Impatient(keras.callbacks.Callback):  # type: ignore[misc]
+        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+            if epoch == 4:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(table, folder, tmp_path, config=QUICK, callbacks=[Impatient()])
+    history = train(table, folder, tmp_path, config=QUICK)
+    assert "going on after 5 epochs" in capsys.readouterr().out
+    pd.testing.assert_frame_equal(history, trained[1])
+
+
 def test_another_training_is_not_gone_on_with(tmp_path: Path) -> None:
     flickering_faces(tmp_path / "faces", families=FAMILIES)
     assert outcome(start_training(tmp_path, "model", "--kill-at", "9"))[0] == -signal.SIGKILL
