@@ -164,7 +164,7 @@ def plot_history(history: pd.DataFrame, *, original: bool = True) -> Figure:
         left.plot(
             *zip(*ORIGINAL_COURSE.items(), strict=True), "^:", color="#555555", label="original project, training"
         )
-        left.annotate("91.2 %, then falling", (8, 0.912), (-30, 14), textcoords="offset points", fontsize=8)
+        left.annotate("91.2 %, then falling", (8, 0.912), (14, -52), textcoords="offset points", fontsize=8)
     right.axhline(np.log(2), color="#888888", lw=1)
     right.annotate(
         "constant 0.5: 0.693",
