@@ -35,7 +35,7 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
 	touch $@
 
-run: install  ## run the five notebooks top to bottom; results go to data/
+run: install  ## run the six notebooks top to bottom; results go to data/
 	@if [ -z "$$DFDC_DATA" ]; then $(MAKE) --no-print-directory sample; fi
 	$(BIN)/python notebooks/run.py --output data/results/notebooks $(PARAMETERS) $(NOTEBOOKS)
 	@echo "Done. Open data/results/notebooks/, data/results/ and data/model/."
@@ -53,7 +53,7 @@ lab: install  ## open the notebooks in JupyterLab
 
 notebooks: sample  ## run the notebooks and store their outputs in place (what is committed)
 	$(ON_SAMPLE) $(BIN)/python notebooks/run.py --in-place $(NOTEBOOKS)
-	mkdir -p notebooks/figures && cp data/results/faces.png data/results/history.png notebooks/figures/
+	mkdir -p notebooks/figures && cp $(addprefix data/results/,faces.png history.png evidence.png) notebooks/figures/
 
 lint: install  ## ruff and mypy
 	$(BIN)/ruff check .

@@ -29,11 +29,14 @@ _HOME = {
     "TrainingConfig": "config",
     "score_videos": "results",
     "summarise": "results",
+    "Detector": "prediction",
+    "predict_video": "prediction",
 }
 _MODULES = (
-    *("augmentation", "blending", "calibration", "card", "catalog", "checkpoints", "config", "errors", "extraction"),
-    *("faces", "frames", "loop", "models", "plots", "pool", "processing", "results", "sample", "sequences"),
-    *("shards", "storage", "strategies", "tracks", "training", "video", "widgets"),
+    *("augmentation", "blending", "calibration", "card", "catalog", "checkpoints", "config", "errors", "explain"),
+    *("extraction", "faces", "frames", "guards", "intervals", "loop", "markup", "models", "packets", "plots", "pool"),
+    *("prediction", "processing", "report", "results", "sample", "sequences", "shards", "storage", "strategies"),
+    *("tracks", "training", "verdicts", "video", "widgets", "windows"),
 )
 
 __all__ = sorted([*_HOME, *_MODULES])

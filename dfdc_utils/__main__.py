@@ -1,8 +1,9 @@
-"""The command line: python -m dfdc_utils sample | process | pack | train | evaluate. Each answers --help."""
+"""The command line: python -m dfdc_utils sample | process | pack | train | evaluate | predict, each with --help."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import os
 import sys
@@ -10,19 +11,25 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from tqdm import tqdm
+
 DATA = Path("data")
 
 
+# Exit statuses of `predict`.
+NONE_FAKE, SOME_FAKE, SOME_NOT_SCORED = 0, 1, 3
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; 0 if it went well, 2 if something was wrong with what it was given."""
+    """Run one command; 0 if it went well, 2 if something was wrong with what it was given. `predict` has more."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     options = _parser().parse_args(arguments)
     try:
-        options.run(options)
+        status: int | None = options.run(options)
     except (ValueError, OSError, ImportError, RuntimeError) as error:
         print(f"dfdc_utils {options.command}: {error}", file=sys.stderr)
         return 2
-    return 0
+    return status or 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -93,6 +100,20 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--save-path", type=Path, default=DATA / "faces", help="folder of the faces")
     evaluate.add_argument("--model", type=Path, default=DATA / "model", help="folder of the model")
     evaluate.add_argument("--results", type=Path, default=DATA / "results", help="folder for the tables")
+
+    predict = add("predict", _predict, "score videos: which face looks fake, when, and how sure that is")
+    predict.epilog = (
+        f"Exit status: {NONE_FAKE} if no video looks fake, {SOME_FAKE} if one does, {SOME_NOT_SCORED} if one could not "
+        "be scored (no face, not readable), 2 if nothing could be done."
+    )
+    predict.add_argument("videos", type=Path, nargs="+", metavar="VIDEO", help="a file, or a folder of them")
+    predict.add_argument("--model", type=Path, default=DATA / "model", help="folder of the model")
+    predict.add_argument("--whole", action="store_true", help="look at all of each video, not only its first seconds")
+    predict.add_argument("--json", type=Path, metavar="FILE", help="write all figures there; - for standard output")
+    predict.add_argument("--csv", type=Path, metavar="FILE", help="write a row a video there; - for standard output")
+    predict.add_argument("--html", type=Path, metavar="FILE", help="write a page there, with faces and heat maps")
+    predict.add_argument("--workers", type=int, help="processes; one a core by default")
+    predict.add_argument("--time-limit", type=float, default=60.0, help="seconds a video may take")
     return parser
 
 
@@ -191,6 +212,46 @@ def _evaluate(options: argparse.Namespace) -> None:
     leaks = report_leaks(split)
     print(write_card(options.model, summary=tables["summary"], comparison=tables["baselines"], leaks=leaks))
     print(options.results / "scores.csv")
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from dfdc_utils.catalog import read_catalog
+    from dfdc_utils.prediction import Detector
+    from dfdc_utils.report import write_report
+    from dfdc_utils.verdicts import as_table
+
+    named = [
+        Path(path) for video in options.videos for path in (read_catalog(video)["path"] if video.is_dir() else [video])
+    ]
+    paths = list(dict.fromkeys(path.absolute() for path in named))  # each once
+    detector = Detector.load(options.model)
+    settings = {"whole": options.whole, "workers": options.workers, "time_limit": options.time_limit}
+    talks = all(str(target) != "-" for target in (options.json, options.csv))
+    predictions = []
+    for prediction in detector.predict_many(paths, show_progress=len(paths) > 1, **settings):
+        predictions.append(prediction)
+        if talks:
+            tqdm.write(f"{prediction.path.name}: {prediction.in_words()}")
+    table = as_table(predictions)
+    if options.csv:
+        _write(options.csv, table.to_csv(index=False))
+    if options.json:
+        content = [prediction.to_dict() for prediction in predictions]
+        _write(options.json, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    if options.html:
+        print(write_report(options.html, predictions, detector.gather_evidence(predictions)), file=sys.stderr)
+    if (table["status"] != "ok").any():
+        return SOME_NOT_SCORED
+    return SOME_FAKE if (table["verdict"] == "fake").any() else NONE_FAKE
+
+
+def _write(target: Path, text: str) -> None:
+    from dfdc_utils.storage import write_atomically
+
+    if str(target) == "-":
+        sys.stdout.write(text)
+    else:
+        write_atomically(target, text)
 
 
 if __name__ == "__main__":

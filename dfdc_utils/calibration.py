@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from scipy.stats import beta
+
+from dfdc_utils.intervals import share_interval
+
+log = logging.getLogger(__name__)
 
 Scores = NDArray[np.float64]
 
@@ -18,6 +23,8 @@ FALSE_ALARMS = 0.1  # the share of REAL videos that may be called fake at the op
 # How far the logarithm of a temperature is expected to lie from 0 before anything was seen (a normal distribution's
 # standard deviation). A dozen videos that are all scored right would otherwise ask for certainty.
 PRIOR = 0.3
+BINS = 10  # of the calibration error, equally wide
+REAL_PER_FAKE = 100  # in the world that precision is weighed for, as in the DFDC preview paper
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,15 @@ class Calibration:
         calibrated: Scores = 1 / (1 + np.exp(-logits))
         return calibrated
 
+    def in_words(self) -> str:
+        """What is to be expected at the threshold, as far as the validation videos can tell."""
+        if not self.real:
+            return "How often it calls a real video fake was never measured."
+        return (
+            f"Of {self.real} real validation videos {self.false_alarms:.0%} lay above it (with so many, up to "
+            f"{self.false_alarms_at_most:.0%} cannot be ruled out), of {self.fake} fake ones {self.found:.0%}."
+        )
+
     def to_json(self) -> str:
         """What `load` reads."""
         return json.dumps(asdict(self), indent=1)
@@ -57,6 +73,18 @@ class Calibration:
             raise FileNotFoundError(f"{path}: the model is not calibrated. Finish its training first.") from error
         except (OSError, TypeError, ValueError) as error:
             raise ValueError(f"{path} is not a calibration ({error}). Train again.") from error
+
+
+def calibration_of(model_path: str | Path) -> Calibration:
+    """The `calibration.json` of a model's folder. Where there is none, scores are used as they are, and a line says so.
+
+    Raises `ValueError` if the file is not one.
+    """
+    try:
+        return Calibration.load(Path(model_path) / "calibration.json")
+    except FileNotFoundError:
+        log.warning("%s has no calibration.json: its scores are used as they are", model_path)
+        return Calibration()
 
 
 def calibrate(labels: Any, scores: Any, *, false_alarms: float = FALSE_ALARMS) -> Calibration:
@@ -84,8 +112,48 @@ def calibrate(labels: Any, scores: Any, *, false_alarms: float = FALSE_ALARMS) -
     ranked = np.sort(calibrated[~labels])[::-1]
     threshold = max(0.5, float(ranked[int(false_alarms * real)]))  # so many of them may lie above it
     alarms, found = int((calibrated[~labels] > threshold).sum()), int((calibrated[labels] > threshold).sum())
-    at_most = 1.0 if alarms == real else float(beta.ppf(0.975, alarms + 1, real - alarms))
+    at_most = float(share_interval(alarms, real)[1])
     return Calibration(draft.temperature, threshold, alarms / real, at_most, found / fake, real, fake)
+
+
+def calibration_error(labels: Any, scores: Any) -> float:
+    """Expected calibration error: how far the share of FAKE lies from the mean score, over ten equally wide bins.
+
+    Bins count by the videos in them. Source: Naeini, Cooper and Hauskrecht 2015. Taught in notebook 05.
+    """
+    labels, scores = np.asarray(labels, float), np.asarray(scores, float)
+    bins = np.minimum((scores * BINS).astype(int), BINS - 1)
+    gaps = np.bincount(bins, scores - labels, BINS)  # in each bin, videos times the gap
+    return float(np.abs(gaps).sum() / len(scores))
+
+
+def count_calls(scores: pd.DataFrame, threshold: float = 0.5) -> pd.DataFrame:
+    """How many videos are called what if those scored above `threshold` are called fake: the confusion matrix.
+
+    A row for REAL and one for FAKE, columns `called real` and `called fake`. Raises `ValueError` unless each row of
+    `scores` has a label and a score, and both labels occur. Taught in notebook 05.
+    """
+    if missing := {"label", "score"} - set(scores):
+        raise ValueError(f"a table without {' and '.join(sorted(missing))} counts nothing: use that of score_videos")
+    fake = (scores["label"] == "FAKE").to_numpy()
+    unusable = scores[~scores["label"].isin(("REAL", "FAKE")) | scores["score"].isna()]
+    if len(unusable):
+        raise ValueError(f"{len(unusable)} of {len(scores)} videos lack a label or a score: leave them out first")
+    if fake.all() or not fake.any():
+        raise ValueError(f"{(~fake).sum()} REAL and {fake.sum()} FAKE videos: a threshold parts two classes")
+    called = (scores["score"] > threshold).to_numpy()
+    counts = [[int((is_fake & (called == call)).sum()) for call in (False, True)] for is_fake in (~fake, fake)]
+    return pd.DataFrame(counts, index=["REAL", "FAKE"], columns=["called real", "called fake"])
+
+
+def weigh_precision(found: float, false_alarms: float) -> float:
+    """How many of the videos called fake are fake, in a world of 100 REAL ones for each FAKE: a share, 0 to 1.
+
+    `found` is the share of FAKE called fake, `false_alarms` that of REAL; NaN where nothing is called fake.
+    Source: Dolhansky et al. 2019, https://arxiv.org/abs/1910.08854. Taught in notebook 05.
+    """
+    called = found + REAL_PER_FAKE * false_alarms
+    return found / called if called else float("nan")
 
 
 def _logits(scores: Any) -> Scores:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import faulthandler
-import functools
 import logging
-import multiprocessing
-import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +17,7 @@ from dfdc_utils.config import SequenceConfig
 from dfdc_utils.errors import NoFaceFound, TookTooLong, UnreadableVideo
 from dfdc_utils.faces import Detector, Face, YuNetDetector, load_detector
 from dfdc_utils.frames import Image
+from dfdc_utils.guards import ended_if_hung, one_thread, time_check
 from dfdc_utils.storage import Person, is_same_work, read_faces, working_on, write_faces
 from dfdc_utils.tracks import (
     MAX_GROWTH,
@@ -147,7 +142,7 @@ def work_on(job: Job) -> Outcome:
     """
     started = time.perf_counter()
     try:
-        with _one_thread(), _ended_if_hung(job.time_limit):
+        with one_thread(), ended_if_hung(job.time_limit):
             _commit_faces(job)
     except Exception as error:
         return Outcome(job.video, time.perf_counter() - started, error)
@@ -161,7 +156,7 @@ def _commit_faces(job: Job) -> None:
             return  # another run has done it since
     except (OSError, ValueError, KeyError, TypeError):
         pass  # not there, or not what we wrote
-    detector = _detector(job.config.detector, job.weights)
+    detector = own_detector(job.config.detector, job.weights)
     with working_on(job.target, job.video):
         record, people, times = _extract(job, detector, record)
         write_faces(job.target, record, people, times, overwrite=job.overwrite)
@@ -173,7 +168,7 @@ def _extract(
     """The record of a video, the people in it and the times of its frames; what is wrong is in the record."""
     people: list[Person] = []
     times = np.empty(0)
-    check_time = _time_check(job.path, job.time_limit)
+    check_time = time_check(job.path, job.time_limit)
     try:
         clip = sample_frames(
             job.path, job.config.frame_count, capture_sec=job.config.capture_sec, check_time=check_time
@@ -193,19 +188,6 @@ def _extract(
         what = f"{job.path.name}: unexpected {type(error).__name__}: {error}"
         record |= {"status": "unreadable", "error": what, "retry": True}
     return record, [] if record["status"] != "ok" else people, times
-
-
-def _time_check(path: Path, time_limit: float) -> Callable[[], None]:
-    """A function to be called now and then, which raises `TookTooLong` once `time_limit` seconds are over."""
-    started = time.monotonic()
-
-    def check_time() -> None:
-        if time.monotonic() - started > time_limit:
-            raise TookTooLong(
-                f"{Path(path).name}: it is not done after {time_limit:g} s. Allow more time, or leave it out."
-            )
-
-    return check_time
 
 
 def _find_all_again(detector: Detector, image: Image, faces: list[Face]) -> list[Face] | None:
@@ -242,55 +224,10 @@ def _moved(face: Face, *, scale: float = 1.0, by: tuple[float, float] = (0.0, 0.
     return replace(face, box=np.add(face.box, (*by, 0, 0)) * scale, landmarks=landmarks)
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Videos run side by side, one core each."""
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
-
-
-_deadlines: dict[int, float] = {}  # of each thread that works, in seconds of time.monotonic
-_deadlines_lock = threading.Lock()
-
-
-@contextmanager
-def _ended_if_hung(time_limit: float) -> Iterator[None]:
-    """End a worker process that is stuck in a library for twice the time; never the process that the user works in."""
-    if multiprocessing.parent_process() is None:
-        yield
-        return
-    _set_deadline(time.monotonic() + 2 * time_limit)
-    try:
-        yield
-    finally:
-        _set_deadline(None)
-
-
-def _set_deadline(deadline: float | None) -> None:
-    """Set this thread's. There is one alarm a process, which is set to the earliest of all threads'."""
-    with _deadlines_lock:
-        _deadlines.pop(threading.get_ident(), None)
-        if deadline is not None:
-            _deadlines[threading.get_ident()] = deadline
-        faulthandler.cancel_dump_traceback_later()
-        if _deadlines:
-            left = max(0.001, min(_deadlines.values()) - time.monotonic())
-            faulthandler.dump_traceback_later(left, exit=True, file=_nowhere())
-
-
-@functools.cache
-def _nowhere() -> IO[str]:
-    return Path(os.devnull).open("w")
-
-
 _own = threading.local()
 
 
-def _detector(name: str, weights: Path | None) -> Detector:
+def own_detector(name: str, weights: Path | None) -> Detector:
     """This thread's own: detectors hold state, and a cluster's workers have several threads."""
     detectors: dict[str, Detector] = _own.__dict__.setdefault("detectors", {})
     if name not in detectors:

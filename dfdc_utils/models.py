@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import zipfile
 from pathlib import Path
 
 from dfdc_utils.quiet import quiet_import
@@ -84,14 +85,23 @@ def build_cnn_lstm(
 def load_model(path: str | Path) -> keras.Model:
     """Load `model.keras` from a file, or from the folder that training left it in.
 
-    Keras' safe mode stays on: a model file that carries code is refused. Raises `FileNotFoundError` saying how to make
-    one. Taught in notebook 04.
+    No file can run code by being loaded: Keras' safe mode stays on, and anything but Keras' own zip format (a pickle,
+    an HDF5 file) is not opened at all. Raises `FileNotFoundError` saying how to make one, `ValueError` for such a file.
+    Taught in notebook 04.
     """
     file = Path(path)
     file = file / "model.keras" if file.is_dir() else file
     if not file.is_file():
         raise FileNotFoundError(f"{file}: there is no model. Train one: notebook 04, or python -m dfdc_utils train.")
-    return keras.saving.load_model(file, safe_mode=True)
+    if not zipfile.is_zipfile(file) or file.suffix != ".keras":  # by its name Keras picks the reader
+        raise ValueError(f"{file} is not a model in Keras 3's format (.keras). Other formats can run code: not loaded.")
+    try:
+        return keras.saving.load_model(file, safe_mode=True)
+    except (TypeError, ValueError, KeyError, OSError) as error:
+        raise ValueError(
+            f"{file} cannot be loaded safely ({error}). Models of this project need no code of their own: get it from "
+            "where it was trained."
+        ) from error
 
 
 def _small_cnn(frames: keras.KerasTensor, filters: tuple[int, ...]) -> keras.KerasTensor:
@@ -133,7 +143,7 @@ def _application(frames: keras.KerasTensor, name: str, weights: str | None) -> k
         raise FileNotFoundError(f"{weights}: no such file of weights for {name}. Name a file, 'imagenet', or None.")
     shape = tuple(frames.shape[1:])
     try:
-        network = networks[name](include_top=False, weights=weights, input_shape=shape, pooling="avg")
+        network = networks[name](include_top=False, weights=weights, input_shape=shape)
     except Exception as error:  # Keras raises just that
         if "URL fetch failure" not in str(error):
             raise
@@ -146,7 +156,9 @@ def _application(frames: keras.KerasTensor, name: str, weights: str | None) -> k
         if isinstance(layer, layers.BatchNormalization):
             layer.trainable = False
     prepare = sys.modules[networks[name].__module__].preprocess_input
-    return network(prepare(ops.cast(frames, "float32")))
+    maps = network(prepare(ops.cast(frames, "float32")))  # (B·T, h, w, C)
+    # Out here and not in the network, so that `explain` finds the maps in the model's own graph.
+    return layers.GlobalAveragePooling2D(name="average")(maps)
 
 
 def _change(features: keras.KerasTensor) -> keras.KerasTensor:

@@ -43,6 +43,43 @@ def each(
             raise WorkerDied(str(error).split("\n", 1)[0] or f"nothing was done for {patience} s") from error
 
 
+def each_whatever_dies(
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    *,
+    workers: int | None = None,
+    patience: float | None = None,
+) -> Iterator[tuple[Item, Result | WorkerDied]]:
+    """`each` item with what `work` gave, or with `WorkerDied` for an item that takes its worker down, even alone."""
+    waiting = dict(enumerate(items))
+    while waiting:
+        begun: set[int] = set()
+
+        def hand_out(begun: set[int] = begun) -> Iterator[tuple[Callable[[Item], Result], int, Item]]:
+            for number, item in list(waiting.items()):
+                begun.add(number)
+                yield work, number, item
+
+        try:
+            for number, result in each(_numbered, hand_out(), workers=workers, patience=patience):
+                begun.discard(number)
+                yield waiting.pop(number), result
+        except WorkerDied:
+            # Of those that were handed out and did not come back, each is tried again by itself.
+            for number in sorted(begun):
+                item = waiting.pop(number)
+                try:
+                    ((_, result),) = each(_numbered, [(work, number, item)], workers=2, patience=patience)
+                    yield item, result
+                except WorkerDied as death:
+                    yield item, death
+
+
+def _numbered(task: tuple[Callable[[Item], Result], int, Item]) -> tuple[int, Result]:
+    work, number, item = task
+    return number, work(item)
+
+
 @contextlib.contextmanager
 def _backend(cluster: str | Any | None) -> Iterator[None]:
     if cluster is None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn import metrics
 
-from dfdc_utils.calibration import Calibration
+from dfdc_utils.calibration import calibration_error, calibration_of, weigh_precision
 from dfdc_utils.config import SequenceConfig
+from dfdc_utils.intervals import bootstrap_interval, draw_families
 from dfdc_utils.models import load_model
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.sequences import make_dataset
@@ -22,11 +22,7 @@ from dfdc_utils.training import MEAN_BASELINE
 with quiet_import():
     import tensorflow as tf
 
-log = logging.getLogger(__name__)
-
 THRESHOLD = 0.5  # a calibrated score above it is more likely fake than not
-REAL_PER_FAKE = 100  # in the world that weighted precision is for, as in the DFDC preview paper
-BINS = 10  # of the calibration error, equally wide
 
 Metric = Callable[[Any, Any], float]
 
@@ -47,17 +43,6 @@ def _auc(labels: Any, scores: Any) -> float:
     return float(metrics.roc_auc_score(labels, scores))
 
 
-def calibration_error(labels: Any, scores: Any) -> float:
-    """Expected calibration error: how far the share of FAKE lies from the mean score, over ten equally wide bins.
-
-    Bins count by the videos in them. Source: Naeini, Cooper and Hauskrecht 2015. Taught in notebook 05.
-    """
-    labels, scores = np.asarray(labels, float), np.asarray(scores, float)
-    bins = np.minimum((scores * BINS).astype(int), BINS - 1)
-    gaps = np.bincount(bins, scores - labels, BINS)  # in each bin, videos times the gap
-    return float(np.abs(gaps).sum() / len(scores))
-
-
 def weighted_precision(labels: Any, scores: Any, recall: float) -> float:
     """Precision at a recall in a world of 100 REAL videos for each FAKE one: recall / (recall + 100 · false alarms).
 
@@ -66,7 +51,7 @@ def weighted_precision(labels: Any, scores: Any, recall: float) -> float:
     """
     false_alarms, found, _ = metrics.roc_curve(labels, scores, drop_intermediate=False)
     first = int(np.argmax(found >= recall))
-    return float(found[first] / (found[first] + REAL_PER_FAKE * false_alarms[first]))
+    return weigh_precision(float(found[first]), float(false_alarms[first]))
 
 
 def _weighted_precision_at(recall: float) -> Metric:
@@ -114,7 +99,7 @@ def score_videos(
         order = tf.constant(np.random.default_rng(seed).permutation(sequence.frame_count))
         dataset = dataset.map(lambda sequences, labels: (tf.gather(sequences, order, axis=1), labels))
     raw = model.predict(dataset, verbose=0).ravel().astype(float)
-    scores = _calibration_of(model_path).apply(raw)
+    scores = calibration_of(model_path).apply(raw)
     return table.assign(raw_score=raw, score=scores, mistake=np.abs(scores - _labels(table)))
 
 
@@ -154,7 +139,7 @@ def compare(scores: pd.DataFrame, baselines: dict[str, NDArray[np.float64]], *, 
         if name != "model":
             gains = [
                 _auc(labels[draw], scores["score"].to_numpy()[draw]) - _auc(labels[draw], values[draw])
-                for draw in _draws(scores, resamples, seed=0)
+                for draw in draw_families(scores, resamples)
             ]
             low, high = np.quantile(gains, (0.025, 0.975))
             row |= {"gain": rows[0]["AUC"] - row["AUC"], "gain_low": float(low), "gain_high": float(high)}
@@ -192,45 +177,6 @@ def summarise(scores: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> 
             }
         )
     return pd.DataFrame(rows)
-
-
-def bootstrap_interval(
-    scores: pd.DataFrame, metric: Metric, *, resamples: int = 1000, level: float = 0.95, seed: int = 0
-) -> tuple[float, float]:
-    """The percentile interval of `metric` when other source videos might have been drawn.
-
-    Whole families (an original with its fakes) are drawn with replacement, since videos of one source are not
-    independent; drawing single videos would give an interval that is too narrow. Draws that lack a class are drawn
-    again. Raises `ValueError` if `scores` lacks a class or has one family only.
-    Source: Efron and Tibshirani 1993, chapter 13. Taught in notebook 05.
-    """
-    labels, values = _labels(scores), scores["score"].to_numpy()
-    figures = [metric(labels[draw], values[draw]) for draw in _draws(scores, resamples, seed)]
-    low, high = np.quantile(figures, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-def _draws(scores: pd.DataFrame, resamples: int, seed: int) -> Iterator[NDArray[np.intp]]:
-    """Row numbers of `resamples` draws of whole families with replacement, each with both classes in it."""
-    families = list(scores.reset_index(drop=True).groupby("original").indices.values())
-    labels = _labels(scores)
-    if len(families) < 2 or len(set(labels)) < 2:
-        raise ValueError(f"{len(families)} originals with {len(set(labels))} classes are too few to resample")
-    generator = np.random.default_rng(seed)
-    given = 0
-    while given < resamples:
-        draw = np.concatenate([families[index] for index in generator.integers(len(families), size=len(families))])
-        if len(set(labels[draw])) == 2:
-            yield draw
-            given += 1
-
-
-def _calibration_of(model_path: str | Path) -> Calibration:
-    try:
-        return Calibration.load(Path(model_path) / "calibration.json")
-    except FileNotFoundError:
-        log.warning("%s has no calibration.json: its scores are used as they are", model_path)
-        return Calibration()
 
 
 def _labels(table: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -22,6 +22,7 @@ from uuid import uuid4
 
 import cv2
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 
 from dfdc_utils.errors import ConfigMismatch
@@ -66,8 +67,13 @@ def sequence_paths(save_path: str | Path, video: str, frame_count: int, *, track
     if track >= len(tracks):
         raise ValueError(f"{video} has {len(tracks)} tracks, so none numbered {track}: choose rows whose status is ok.")
     files = [frame["file"] for frame in tracks[track]["frames"]]
-    spread = np.linspace(0, len(files) - 1, frame_count).round().astype(int)
-    return [str(Path(save_path) / video / files[index]) for index in spread]
+    return [str(Path(save_path) / video / files[index]) for index in spread_evenly(len(files), frame_count)]
+
+
+def spread_evenly(count: int, frame_count: int) -> list[int]:
+    """Which of `count` frames make a sequence of `frame_count`: evenly spread, some twice where there are fewer."""
+    spread: list[int] = np.linspace(0, count - 1, frame_count).round().astype(int).tolist()
+    return spread
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -131,7 +137,7 @@ def _write_track(folder: Path, number: int, person: Person, times: NDArray[np.fl
     frames = []
     for index, crop in zip(kept, crops, strict=True):
         file = f"{number}/{index:03d}.jpg"
-        _write_jpeg(folder / file, crop)
+        (folder / file).write_bytes(encode_face(crop))
         frames.append(
             {
                 "file": file,
@@ -210,11 +216,12 @@ def _remove(path: Path) -> None:
             path.unlink()
 
 
-def _write_jpeg(path: Path, image: Image) -> None:
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), JPEG_OPTIONS)
+def encode_face(crop: Image) -> bytes:
+    """A face crop, uint8 RGB (H, W, 3), as the JPEG file that is stored. Raises `ValueError` for another shape."""
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), JPEG_OPTIONS)
     if not done:
-        raise ValueError(f"{path.name}: OpenCV cannot encode a JPEG of shape {image.shape}")
-    path.write_bytes(data.tobytes())
+        raise ValueError(f"OpenCV cannot encode a JPEG of shape {crop.shape}")
+    return bytes(data)
 
 
 def clear_leftovers(target: Path) -> None:
@@ -253,12 +260,12 @@ def _owner_of(partial: Path) -> bool | None:
     if machine != _machine() or not process.isdigit():
         return None
     try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
+        # One that was killed counts as gone also where its parent never asks how it ended.
+        return bool(psutil.Process(int(process)).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
         return False
-    except OSError:
+    except psutil.Error:
         return True
-    return True
 
 
 def _cannot_write(target: Path, error: OSError, *, what: str = "faces") -> OSError:

@@ -14,6 +14,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,18 @@ def train(
     settings = {**what, **asdict(config), "replicas": strategy.num_replicas_in_sync}
     folder.close(json.dumps(settings, indent=1))
     return history
+
+
+def train_missing(
+    table: pd.DataFrame, save_path: str | Path, model_path: str | Path = "data/model", **settings: Any
+) -> None:
+    """Train the CNN-LSTM and, below it, its baseline, the mean over frames; each only where it is not there already.
+
+    `settings` are those of `train`, which this raises like. Taught in notebook 05.
+    """
+    for path, head in ((Path(model_path), "lstm"), (Path(model_path) / MEAN_BASELINE, "mean")):
+        if not is_trained(table, save_path, path):
+            train(table, save_path, path, build=partial(build_cnn_lstm, head=head), **settings)
 
 
 def is_trained(table: pd.DataFrame, save_path: str | Path, model_path: str | Path = "data/model") -> bool:

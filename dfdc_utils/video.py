@@ -6,11 +6,10 @@ and evenly spaced samples are still found within two frame times.
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import av
 import numpy as np
@@ -18,16 +17,8 @@ from numpy.typing import NDArray
 
 from dfdc_utils.errors import UnreadableVideo
 from dfdc_utils.frames import FrameView, Image, to_rgb, turn
+from dfdc_utils.packets import Packet, Skip, decode, open_video, read_packets, read_window, reason, unreadable
 
-Skip = Literal["NONREF", "DEFAULT"]  # frames that no other refers to, or none
-
-# Packets are collected for one window before they are decoded. 64 MiB is over 100 Mbit/s for five seconds, ten times
-# what DFDC's best clips need; a file that exceeds it is hostile or no camera's.
-MAX_WINDOW_BYTES = 64 * 2**20
-# What a packet takes besides its content, so that a million empty ones count too.
-PACKET_BYTES = 500
-# 8K, in any shape. A few bytes of a header can ask for more memory than any machine has.
-MAX_PIXELS = 8192 * 4352
 # All frames of a clip are held until the faces in them are known: 16 of 8K, 300 of 1080p.
 MAX_CLIP_BYTES = 2**30
 
@@ -92,13 +83,13 @@ def probe_video(path: str | Path) -> VideoInfo:
     Raises `UnreadableVideo`, naming the file and the remedy, if there is no frame to decode.
     Taught in notebook 01.
     """
-    with _open(path) as (container, stream):
+    with open_video(path) as (container, stream):
         try:
             first = next(container.decode(stream), None)
         except (av.error.FFmpegError, ValueError) as error:
-            raise _unreadable(path, f"its first frame cannot be decoded ({_reason(error)})") from error
+            raise unreadable(path, f"its first frame cannot be decoded ({reason(error)})") from error
         if first is None:
-            raise _unreadable(path, "it holds no frame")
+            raise unreadable(path, "it holds no frame")
         return _describe(path, container, stream, first)
 
 
@@ -119,6 +110,112 @@ def sample_frames(
     or those asked for take more than `MAX_CLIP_BYTES`, `ValueError` for a count or a window that is not positive.
     Taught in notebook 01.
     """
+    check = _limits(path, frame_count, capture_sec, check_time)
+    with open_video(path) as (container, stream):
+        packets = read_window(path, container, stream, capture_sec, check_time)
+        start, end, clock = _span(path, stream, packets)
+        window = min(capture_sec, (end - start) * clock)
+        middles = (np.arange(frame_count) + 0.5) * window / frame_count
+        held = np.sort(_begins(packets, start, clock))
+
+        def sample(skip: Skip) -> list[_Sample]:
+            return list(_nearest(decode(stream, packets, start, clock, check, skip=skip), iter(middles)))
+
+        chosen = sample("NONREF")
+        if not _as_promised(np.array([time for _, time, _ in chosen]), held[held < window], middles):
+            # Too few of the others: decode all. Damage may cost this pass more frames, so keep the better.
+            chosen = max(sample("DEFAULT"), chosen, key=len)
+        if not chosen:
+            raise unreadable(path, "none of its frames can be decoded")
+        return _as_clip(_describe(path, container, stream, chosen[0][2]), chosen)
+
+
+def sample_windows(
+    path: str | Path,
+    frame_count: int = 16,
+    *,
+    capture_sec: float = 5.0,
+    check_time: Callable[[], None] = lambda: None,
+) -> Iterator[Clip]:
+    """Sample a whole video as clips of `capture_sec` seconds, each beginning half of that after the one before.
+
+    Each clip is sampled as `sample_frames` does it, from where it begins; `times` are seconds from the video's first
+    frame. The last one ends with the video, or where the file breaks off; a video of at most `capture_sec` gives one
+    clip. The video is decoded once, and one and a half clips are held at a time. Raises like `sample_frames`.
+    Taught in notebook 06.
+    """
+    _limits(path, frame_count, capture_sec, check_time)
+    with open_video(path) as (container, stream):
+        start, end, clock = _span(path, stream, read_window(path, container, stream, capture_sec, check_time))
+    if (end - start) * clock <= capture_sec:
+        yield sample_frames(path, frame_count, capture_sec=capture_sec, check_time=check_time)
+        return
+    passes: tuple[Skip, Skip] = ("NONREF", "DEFAULT")
+    done = 0
+    for skip in passes:
+        for number, (clip, as_promised) in enumerate(_windows(path, frame_count, capture_sec, start, check_time, skip)):
+            if skip == "NONREF" and not as_promised:
+                break  # from here on decode all
+            if number >= done:
+                yield clip
+                done += 1
+        else:
+            break
+    if not done:
+        raise unreadable(path, "none of its frames can be decoded")
+
+
+def _windows(
+    path: str | Path, frame_count: int, capture_sec: float, start: int, check_time: Callable[[], None], skip: Skip
+) -> Iterator[tuple[Clip, bool]]:
+    """The clips of `sample_windows` by one pass of the decoder, each with whether it is what the stream promised."""
+    check = _limits(path, 2 * frame_count, capture_sec, check_time)
+    step, hop = capture_sec / frame_count, max(1, frame_count // 2)
+    with open_video(path) as (container, stream):
+        clock = float(stream.time_base or 1)
+        held: list[float] = []  # when the frames begin whose packets have been read
+        end = 0.0  # of the last of them
+
+        def read() -> Iterator[Packet]:
+            nonlocal end
+            for packet in read_packets(path, container, stream, check_time):
+                for begins in _begins([packet], start, clock):
+                    held.append(begins)
+                    end = max(end, begins + (packet.duration or 1) * clock)
+                yield packet
+
+        def cut(begin: int) -> tuple[Clip, bool]:
+            chosen = [sample for sample in kept if begin <= sample[0] < begin + frame_count]
+            middles = np.array([(number + 0.5) * step for number in range(begin, begin + frame_count)])
+            there = np.sort([time for time in held if begin * step <= time < begin * step + capture_sec])
+            return _as_clip(info, chosen), _as_promised(np.array([time for _, time, _ in chosen]), there, middles)
+
+        targets = ((number + 0.5) * step for number in itertools.count())
+        kept: list[_Sample] = []
+        begin = 0
+        for sample in _nearest(decode(stream, read(), start, clock, check, skip=skip), targets):
+            if (sample[0] + 0.5) * step >= end:  # the last frame, for a target that lies beyond it
+                break
+            if not kept:
+                info = _describe(path, container, stream, sample[2])
+            while sample[0] >= begin + frame_count:
+                if any(begin <= number < begin + frame_count for number, _, _ in kept):
+                    yield cut(begin)
+                begin += hop
+            # The last clip may begin up to a hop before the next one would.
+            kept = [*(old for old in kept if old[0] >= begin - hop), sample]
+            held[:] = [time for time in held if time >= (begin - hop) * step]
+        if kept:
+            yield cut(max(0, kept[-1][0] + 1 - frame_count))
+
+
+_Sample = tuple[int, float, av.VideoFrame]  # the number of its target, its time in seconds, the frame
+
+
+def _limits(
+    path: str | Path, frame_count: int, capture_sec: float, check_time: Callable[[], None]
+) -> Callable[[av.VideoFrame | None], None]:
+    """A function to be called at each packet and frame, which raises if so many of these would not fit into memory."""
     if not (frame_count >= 1 and capture_sec > 0):  # put so that NaN fails too
         raise ValueError(f"frame_count={frame_count} and capture_sec={capture_sec} must both be positive")
 
@@ -130,52 +227,46 @@ def sample_frames(
                 f"{Path(path).name}: {size} take more than {MAX_CLIP_BYTES >> 20} MiB. Take fewer, or scale it down."
             )
 
-    with _open(path) as (container, stream):
-        packets = _read_packets(path, container, stream, capture_sec, check_time)
-        spans = [
-            (packet.pts, packet.pts + (packet.duration or 1))
-            for packet in packets
-            if packet.pts is not None and not packet.is_discard
-        ]
-        if not spans or stream.time_base is None:
-            raise _unreadable(path, "it holds no frame with a time stamp")
-        clock = float(stream.time_base)
-        start = min(begin for begin, _ in spans)
-        window = min(capture_sec, (max(end for _, end in spans) - start) * clock)
-        middles = (np.arange(frame_count) + 0.5) * window / frame_count
-        held = (np.sort([begin for begin, _ in spans]) - start) * clock
-
-        chosen = _nearest(_decode(stream, packets, start, clock, check, skip="NONREF"), middles)
-        if not _as_promised(np.array([time for time, _ in chosen]), held[held < window], middles):
-            # Too few of the others: decode all. Damage may cost this pass more frames, so keep the better.
-            again = _nearest(_decode(stream, packets, start, clock, check, skip="DEFAULT"), middles)
-            chosen = max(again, chosen, key=len)
-        if not chosen:
-            raise _unreadable(path, "none of its frames can be decoded")
-        info = _describe(path, container, stream, chosen[0][1])
-    return Clip(info=info, times=np.array([time for time, _ in chosen]), _decoded=tuple(frame for _, frame in chosen))
+    return check
 
 
-def _nearest(
-    timed: Iterator[tuple[float, av.VideoFrame]], targets: NDArray[np.float64]
-) -> list[tuple[float, av.VideoFrame]]:
+def _span(path: str | Path, stream: av.VideoStream, packets: list[Packet]) -> tuple[int, int, float]:
+    """Of these packets the first tick and the last, and the seconds of a tick."""
+    shown = [packet for packet in packets if packet.pts is not None and not packet.is_discard]
+    if not shown or stream.time_base is None:
+        raise unreadable(path, "it holds no frame with a time stamp")
+    end = max((packet.pts or 0) + (packet.duration or 1) for packet in shown)
+    return min(packet.pts or 0 for packet in shown), end, float(stream.time_base)
+
+
+def _begins(packets: list[Packet], start: int, clock: float) -> NDArray[np.float64]:
+    """When the frames in these packets begin, in seconds from tick `start`."""
+    ticks = [packet.pts for packet in packets if packet.pts is not None and not packet.is_discard]
+    return (np.array(ticks, np.float64) - start) * clock
+
+
+def _as_clip(info: VideoInfo, chosen: list[_Sample]) -> Clip:
+    return Clip(info, np.array([time for _, time, _ in chosen]), tuple(frame for _, _, frame in chosen))
+
+
+def _nearest(timed: Iterator[tuple[float, av.VideoFrame]], targets: Iterator[float]) -> Iterator[_Sample]:
     """The frame nearest each of the rising `targets`, each frame once; stops decoding after the last target."""
-    chosen: list[tuple[float, av.VideoFrame]] = []
-    waiting = list(targets)
+    number, target = 0, next(targets, None)
     before: tuple[float, av.VideoFrame] | None = None
+    last = -np.inf
     for after in timed:
-        while waiting and waiting[0] <= after[0]:
-            target = waiting.pop(0)
+        while target is not None and target <= after[0]:
             # Half-way, as all are where every frame is wanted, the earlier one: it is still on show then.
             nearest = after if before is None or after[0] - target < target - before[0] - 0.001 else before
-            if not chosen or chosen[-1][0] < nearest[0]:
-                chosen.append(nearest)
-        if not waiting:
-            return chosen
+            if last < nearest[0]:
+                last = nearest[0]
+                yield number, *nearest
+            number, target = number + 1, next(targets, None)
+        if target is None:
+            return
         before = after
-    if before is not None and (not chosen or chosen[-1][0] < before[0]):
-        chosen.append(before)
-    return chosen
+    if before is not None and last < before[0]:
+        yield number, *before
 
 
 def _as_promised(times: NDArray[np.float64], held: NDArray[np.float64], targets: NDArray[np.float64]) -> bool:
@@ -189,100 +280,6 @@ def _as_promised(times: NDArray[np.float64], held: NDArray[np.float64], targets:
     two_frames = 2.01 * (targets[-1] + targets[0]) / len(held)  # a hundredth for clocks that round
     best = np.abs(held[nearest(held)] - targets)
     return bool(np.all(np.abs(times[nearest(times)] - targets) <= np.maximum(best, two_frames)))
-
-
-def _decode(
-    stream: av.VideoStream,
-    packets: list[av.Packet[av.VideoStream]],
-    start: int,
-    clock: float,
-    check: Callable[[av.VideoFrame | None], None],
-    *,
-    skip: Skip,
-) -> Iterator[tuple[float, av.VideoFrame]]:
-    """Decode packets to (seconds since tick `start`, frame), leaving out frames that are broken or patched up.
-
-    Frames that nothing refers to need not be decoded to decode the rest: `skip="NONREF"` leaves them out. Codecs
-    without such frames ignore it.
-    """
-    if stream.codec_context.is_open:  # a second pass
-        stream.codec_context.flush_buffers()
-    else:
-        stream.codec_context.thread_count = 1  # videos run side by side in processes, so one thread each
-        # A damaged frame is an error, not a guess patched together from its neighbours.
-        stream.codec_context.options = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS)}
-    stream.codec_context.skip_frame = skip
-    intact = True
-    for packet in [*packets, None]:
-        check(None)
-        try:
-            decoded = stream.codec_context.decode(packet)
-        except av.error.FFmpegError:
-            intact = False  # what follows is made from what is missing, up to the next key frame
-            continue
-        for frame in decoded:
-            check(frame)
-            intact = (intact or bool(frame.key_frame)) and not frame.is_corrupt
-            if intact and frame.pts is not None:
-                yield (frame.pts - start) * clock, frame
-
-
-def _read_packets(
-    path: str | Path,
-    container: av.container.InputContainer,
-    stream: av.VideoStream,
-    capture_sec: float,
-    check_time: Callable[[], None],
-) -> list[av.Packet[av.VideoStream]]:
-    """The compressed packets of the window. Reading stops at the window's end, or where the file breaks off."""
-    packets: list[av.Packet[av.VideoStream]] = []
-    size = 0
-    start: float | None = None
-    try:
-        for packet in container.demux(stream):
-            if packet.size == 0:  # the end
-                continue
-            check_time()
-            size += packet.size + PACKET_BYTES
-            if size > MAX_WINDOW_BYTES:
-                raise _unreadable(path, f"its first {capture_sec:g} s take more than {MAX_WINDOW_BYTES >> 20} MiB")
-            packets.append(packet)
-            # The first packets of a Matroska file have no decoding time, those of others may have no other.
-            tick = packet.pts if packet.dts is None else packet.dts
-            if tick is None or stream.time_base is None:
-                continue
-            start = tick if start is None else start
-            # Reordered frames are stored up to a few frames early, so read half a second further.
-            if (tick - start) * stream.time_base > capture_sec + 0.5:
-                break
-    except av.error.FFmpegError as error:
-        if isinstance(error, OSError):  # the disk or the network failed, which says nothing about the file
-            raise _unreadable(path, f"reading it failed ({_reason(error)})") from error
-        # Cut off further on: what came before is good.
-    return packets
-
-
-@contextlib.contextmanager
-def _open(path: str | Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    file = Path(path)
-    if not file.is_file():
-        raise UnreadableVideo(f"{file.name}: there is no such file in {file.parent}. Check the path.")
-    if file.stat().st_size == 0:
-        raise _unreadable(file, "it is empty (0 bytes)")
-    try:
-        # As an address, so that a colon in a name does not make one of it.
-        container = av.open(f"file:{file}", metadata_errors="replace", options={"max_pixels": str(MAX_PIXELS)})
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise _unreadable(file, f"it cannot be opened as a video ({_reason(error)})") from error
-    with container:
-        if not len(container.streams):
-            raise _unreadable(file, "nothing in it can be read as a video")
-        if not container.streams.video:
-            raise UnreadableVideo(f"{file.name}: it has no video stream, only sound or data. Leave it out.")
-        stream = container.streams.video[0]
-        if stream.codec_context is None:
-            raise _unreadable(file, "its codec is not known here")
-        yield container, stream
 
 
 def _describe(
@@ -305,11 +302,3 @@ def _describe(
         rotation=rotation,
         has_audio=bool(container.streams.audio),
     )
-
-
-def _unreadable(path: str | Path, what: str) -> UnreadableVideo:
-    return UnreadableVideo(f"{Path(path).name}: {what}. Get the file again from its source, or leave it out.")
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -30,7 +30,7 @@ class _EchoingClient(NotebookClient):
 
     def handle_comm_msg(self, outs: list[Any], msg: dict[str, Any], cell_index: int) -> None:
         text = msg["content"].get("data", {}).get("state", {}).get("value")
-        if isinstance(text, str) and "/" in text:  # what stands beside a bar: 12/500 [00:10<05:20]
+        if isinstance(text, str) and re.match(r"\s*\d+/\d+ \[", text):  # what stands beside a bar: 12/500 [00:10<05:20]
             self.show_text(html.unescape(text).strip())
         super().handle_comm_msg(outs, msg, cell_index)
 

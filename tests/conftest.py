@@ -35,6 +35,33 @@ def sample() -> Path:
 
 
 @pytest.fixture(scope="session")
+def sample_faces(sample: Path) -> Path:
+    """The faces of the full sample, prepared as the notebooks do, and kept."""
+    from dfdc_utils.processing import processing
+
+    faces = ROOT / "data" / "faces"
+    processing(sample, faces, detector="haar", show_progress=False)
+    return faces
+
+
+@pytest.fixture(scope="session")
+def sample_model(sample_faces: Path) -> Path:
+    """The folder of a model trained on the sample as notebook 04 trains it: two minutes unless it is there already."""
+    from dfdc_utils.catalog import balance_classes, split_by_original
+    from dfdc_utils.config import TrainingConfig
+    from dfdc_utils.processing import read_manifest
+    from dfdc_utils.training import is_trained, train
+
+    model = ROOT / "data" / "model"
+    manifest = read_manifest(sample_faces)
+    usable = manifest[(manifest["status"] == "ok") & (manifest["label"] != "")]
+    table = split_by_original(balance_classes(usable), seed=0)
+    if not is_trained(table, sample_faces, model):
+        train(table, sample_faces, model, config=TrainingConfig(epochs=60, seed=0), show_progress=False)
+    return model
+
+
+@pytest.fixture(scope="session")
 def real_clips() -> Path:
     folder = SHARED / "clips"
     if not folder.is_dir():

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import pickle
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from urllib.error import URLError
 
@@ -77,7 +79,7 @@ def test_a_backbone_folded_equals_time_distributed(sequences: np.ndarray) -> Non
     model = build_cnn_lstm(4, 32, backbone="MobileNetV2")
     (network,) = [layer for layer in model.layers if isinstance(layer, keras.Model)]
     folded = keras.Model(model.input, model.get_layer("features").output)
-    inner = keras.Sequential([network, model.get_layer("features")])
+    inner = keras.Sequential([network, model.get_layer("average"), model.get_layer("features")])
     prepared = keras.applications.mobilenet_v2.preprocess_input(sequences.astype("float32"))
     expected = np.asarray(keras.layers.TimeDistributed(inner)(prepared))
     np.testing.assert_allclose(folded.predict(sequences, verbose=0).reshape(expected.shape), expected, atol=1e-4)
@@ -183,3 +185,63 @@ def test_load_model_takes_the_folder_or_the_file(tmp_path: Path, sequences: np.n
 def test_no_model_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"dfdc_utils train"):
         load_model(tmp_path)
+
+
+# Files that nobody vouches for
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch escaped",)
+
+
+def evil_lambda() -> keras.Model:
+    inputs = keras.Input((4, 32, 32, 3))
+    x = keras.layers.Lambda(lambda x: (__import__("os").system("touch escaped"), x)[1])(inputs)
+    return keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Flatten()(x)))
+
+
+def rewritten(source: Path, target: Path, old: str, new: str) -> None:
+    """The model file `source` with `old` in its config.json replaced."""
+    with zipfile.ZipFile(source) as before, zipfile.ZipFile(target, "w") as after:
+        for name in before.namelist():
+            content = before.read(name)
+            if name == "config.json":
+                assert old in content.decode()
+                content = content.decode().replace(old, new).encode()
+            after.writestr(name, content)
+
+
+@pytest.mark.parametrize("kind", ["pickle", "pickle in a zip", "hdf5", "lambda", "function of a module", "class"])
+def test_loading_a_model_runs_no_code(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "made").mkdir()
+    file = tmp_path / "model.keras"
+    if kind == "pickle":
+        file.write_bytes(pickle.dumps(Evil()))
+    elif kind == "pickle in a zip":
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("data.pkl", pickle.dumps(Evil()))
+    elif kind == "hdf5":
+        file = tmp_path / "model.h5"
+        evil_lambda().save(file)
+    elif kind == "lambda":
+        evil_lambda().save(file)
+        (tmp_path / "escaped").unlink()
+        keras.saving.load_model(file, safe_mode=False)
+        assert (tmp_path / "escaped").exists(), "this file is no test"
+    else:
+        small = tmp_path / "made" / "small.keras"
+        inputs = keras.Input((4, 32, 32, 3))
+        outputs = keras.layers.Dense(1, activation="sigmoid")(keras.layers.Flatten()(inputs))
+        keras.Model(inputs, outputs).save(small)
+        if kind == "class":
+            flatten = '"module": "keras.layers", "class_name": "Flatten"'
+            rewritten(small, file, flatten, '"module": "os", "class_name": "system"')
+        else:
+            evil = '{"module": "os", "class_name": "function", "config": "system", "registered_name": "system"}'
+            rewritten(small, file, '"activation": "sigmoid"', f'"activation": {evil}')
+    (tmp_path / "escaped").unlink(missing_ok=True)  # building the model runs it, too
+    with pytest.raises(ValueError, match=r"not loaded|cannot be loaded safely"):
+        load_model(file)
+    assert not (tmp_path / "escaped").exists()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import workers
 
-from dfdc_utils.pool import WorkerDied, each
+from dfdc_utils.pool import WorkerDied, each, each_whatever_dies
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +77,17 @@ def test_without_dask_the_remedy_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(builtins, "__import__", no_dask)
     with pytest.raises(ImportError, match=r'pip install "dfdc_utils\[cluster\]"'):
         list(each(workers.double, [1], cluster="tcp://127.0.0.1:1"))
+
+
+def test_whatever_dies_each_item_comes_back_once() -> None:
+    items = ["a", "poison", "b", "c", "poison too", "d"]
+    given = dict(each_whatever_dies(workers.shout_or_die, items, workers=2))
+    assert {item: isinstance(result, WorkerDied) for item, result in given.items()} == {
+        item: "poison" in item for item in items
+    }
+    assert given["d"] == "D"
+
+
+def test_whatever_dies_one_after_another_without_a_pool() -> None:
+    assert list(each_whatever_dies(str.upper, ["a", "b"], workers=1)) == [("a", "A"), ("b", "B")]
+    assert list(each_whatever_dies(str.upper, [], workers=1)) == []

@@ -31,7 +31,7 @@ Snapshot = dict[str, tuple[int, int]]
 def squares(monkeypatch: pytest.MonkeyPatch) -> SquareDetector:
     """Coloured squares count as faces, so that boxes are known exactly. Holds in this process only: workers=1."""
     detector = SquareDetector()
-    monkeypatch.setattr(extraction, "_detector", lambda name, weights: detector)
+    monkeypatch.setattr(extraction, "own_detector", lambda name, weights: detector)
     return detector
 
 

@@ -12,9 +12,6 @@ from dfdc_utils.calibration import Calibration
 from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.models import build_cnn_lstm
 from dfdc_utils.results import (
-    METRICS,
-    bootstrap_interval,
-    calibration_error,
     compare,
     judge,
     score_baselines,
@@ -40,15 +37,6 @@ def test_metrics_of_a_known_case() -> None:
     assert values.loc["log loss", "value"] == pytest.approx(-np.log([0.9, 0.8, 0.4, 0.9]).mean())
     assert values.loc["log loss", "constant"] == pytest.approx(np.log(2))
     assert values.loc["AUC", "constant"] == 0.5
-
-
-def test_calibration_error_of_known_cases() -> None:
-    labels = np.array([0, 0, 0, 1] * 10)
-    assert calibration_error(labels, np.full(40, 0.25)) == pytest.approx(0)
-    assert calibration_error(labels, np.full(40, 0.75)) == pytest.approx(0.5)
-    assert calibration_error(labels, labels.astype(float)) == 0
-    # Two bins: 0.05 with none fake of 10, 0.95 with all fake of 10.
-    assert calibration_error([0] * 10 + [1] * 10, [0.05] * 10 + [0.95] * 10) == pytest.approx(0.05)
 
 
 def test_weighted_precision_is_that_of_a_world_with_a_hundred_real_to_a_fake() -> None:
@@ -109,39 +97,6 @@ def test_scores_are_calibrated_as_the_model_says(tmp_path: Path) -> None:
     scores = score_videos(manifest, tmp_path / "faces", tmp_path / "model")
     np.testing.assert_allclose(scores["score"], calibration.apply(scores["raw_score"]))
     assert (scores["score"] != scores["raw_score"]).all()
-
-
-def test_interval_holds_the_value_and_narrows_with_more_sources() -> None:
-    generator = np.random.default_rng(0)
-    widths = []
-    for count in (12, 200):
-        table = scored(*(list(np.clip(generator.normal(mean, 0.2, count), 0.01, 0.99)) for mean in (0.4, 0.6)))
-        low, high = bootstrap_interval(table, METRICS["AUC"], resamples=200)
-        assert low <= METRICS["AUC"](table["label"] == "FAKE", table["score"]) <= high
-        widths.append(high - low)
-    assert widths[1] < widths[0] / 2
-
-
-def test_interval_draws_families_not_videos() -> None:
-    """Copies of a video add no information: the interval must not get narrower."""
-    generator = np.random.default_rng(1)
-    table = scored(*(list(np.clip(generator.normal(mean, 0.2, 15), 0.01, 0.99)) for mean in (0.4, 0.6)))
-    copied = pd.concat([table] * 5)
-    once, five = (np.subtract(*bootstrap_interval(rows, METRICS["AUC"], resamples=300)) for rows in (table, copied))
-    assert five == pytest.approx(once, rel=0.25)
-
-
-def test_interval_follows_the_seed() -> None:
-    table = scored([0.1, 0.4, 0.7, 0.2], [0.3, 0.8, 0.9, 0.6])
-    one, same, other = (bootstrap_interval(table, METRICS["log loss"], resamples=100, seed=s) for s in (0, 0, 1))
-    assert one == same != other
-
-
-def test_too_little_to_resample_is_refused() -> None:
-    with pytest.raises(ValueError, match="1 originals"):
-        bootstrap_interval(scored([0.1], [0.9], families=1), METRICS["AUC"])
-    with pytest.raises(ValueError, match="1 classes"):
-        bootstrap_interval(scored([0.1, 0.2], []), METRICS["AUC"])
 
 
 def test_scores_need_the_models_own_settings(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_crops_keep_their_colours_and_fine_texture(tmp_path: Path) -> None:
     # No halved colour planes: single columns of red and blue stay apart.
     stripes = np.zeros((32, 32, 3), np.uint8)
     stripes[:, ::2, 0] = stripes[:, 1::2, 2] = 200
-    storage._write_jpeg(tmp_path / "stripes.jpg", stripes)
+    (tmp_path / "stripes.jpg").write_bytes(storage.encode_face(stripes))
     stored = cv2.cvtColor(cv2.imread(str(tmp_path / "stripes.jpg")), cv2.COLOR_BGR2RGB).astype(int)
     assert stored[:, ::2, 0].mean() - stored[:, 1::2, 0].mean() > 150
 
@@ -78,10 +78,10 @@ def test_a_failure_half_way_leaves_nothing_and_keeps_what_was_there(
 ) -> None:
     write_faces(tmp_path, record_of("v", run=1, source_bytes=2), [make_person()], np.arange(3.0))
 
-    def fail(path: Path, image: np.ndarray) -> None:
+    def fail(crop: np.ndarray) -> bytes:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(storage, "_write_jpeg", fail)
+    monkeypatch.setattr(storage, "encode_face", fail)
     with pytest.raises(OSError, match=r"No space left on device.*Free some space and run it again"):
         write_faces(tmp_path, record_of("v", run=2), [make_person()], np.arange(3.0))
     assert read_faces(tmp_path, "v")["run"] == 1

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dfdc_utils import video
+from dfdc_utils import packets, video
 from dfdc_utils.errors import UnreadableVideo
-from dfdc_utils.video import Clip, probe_video, sample_frames
+from dfdc_utils.video import Clip, probe_video, sample_frames, sample_windows
 
 EVERY_FRAME = {"preset": "ultrafast", "x264-params": "bframes=0:keyint=250:scenecut=0"}
 
@@ -105,8 +105,8 @@ def test_a_window_longer_than_the_clip_is_the_whole_clip(plain: Path) -> None:
 
 def test_reading_stops_soon_after_the_window(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[int] = []
-    read = video._read_packets
-    monkeypatch.setattr(video, "_read_packets", lambda *args: [taken.append(p.size) or p for p in read(*args)])
+    read = video.read_window
+    monkeypatch.setattr(video, "read_window", lambda *args: [taken.append(p.size) or p for p in read(*args)])
     sample_frames(plain, 4, capture_sec=0.5)
     assert len(taken) <= 35, "half a second, and half a second of reordering, at 30 frames a second"
 
@@ -399,7 +399,7 @@ def test_counts_and_windows_that_are_not_positive(plain: Path, asked: dict) -> N
 
 
 def test_a_window_too_large_for_memory_is_refused(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video, "MAX_WINDOW_BYTES", 1000)
+    monkeypatch.setattr(packets, "MAX_WINDOW_BYTES", 1000)
     with pytest.raises(UnreadableVideo, match=r"plain\.mp4: its first 5 s take more than .+\. Get the file again"):
         sample_frames(plain)
 
@@ -408,8 +408,8 @@ def test_real_clips_give_sixteen_frames_without_decoding_everything(
     real_clips: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passes: list[str] = []
-    decode = video._decode
-    monkeypatch.setattr(video, "_decode", lambda *args, skip: passes.append(skip) or decode(*args, skip=skip))
+    decode = video.decode
+    monkeypatch.setattr(video, "decode", lambda *args, skip: passes.append(skip) or decode(*args, skip=skip))
     paths = sorted(real_clips.rglob("*.mp4"))[::3]
     for path in paths:
         clip = sample_frames(path, 16)
@@ -423,23 +423,23 @@ def test_real_clips_give_sixteen_frames_without_decoding_everything(
 
 def test_frames_of_more_pixels_than_allowed_are_not_decoded(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     aligned = 192 * 96  # FFmpeg counts rows with their padding
-    monkeypatch.setattr(video, "MAX_PIXELS", aligned - 1)
+    monkeypatch.setattr(packets, "MAX_PIXELS", aligned - 1)
     with pytest.raises(UnreadableVideo, match="none of its frames can be decoded"):
         sample_frames(plain)
-    monkeypatch.setattr(video, "MAX_PIXELS", aligned)
+    monkeypatch.setattr(packets, "MAX_PIXELS", aligned)
     assert len(sample_frames(plain, 4)) == 4
 
 
 def test_many_small_packets_count_as_large(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(video, "PACKET_BYTES", video.MAX_WINDOW_BYTES)
+    monkeypatch.setattr(packets, "PACKET_BYTES", packets.MAX_WINDOW_BYTES)
     with pytest.raises(UnreadableVideo, match="take more than 64 MiB"):
         sample_frames(plain)
 
 
 def test_a_check_of_the_time_may_stop_the_work_at_any_packet(plain: Path) -> None:
-    left = iter([None] * 50)
-    with pytest.raises(StopIteration):
-        sample_frames(plain, check_time=lambda: next(left))
+    left = [None] * 50
+    with pytest.raises(IndexError):
+        sample_frames(plain, check_time=left.pop)
 
 
 def test_all_frames_together_are_bounded(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -458,7 +458,7 @@ def test_a_drive_that_fails_is_no_end_of_the_file(plain: Path) -> None:
             yield
 
     with av.open(str(plain)) as container, pytest.raises(UnreadableVideo, match="reading it failed") as caught:
-        video._read_packets(plain, Drive(), container.streams.video[0], 5.0, lambda: None)  # type: ignore[arg-type]
+        packets.read_window(plain, Drive(), container.streams.video[0], 5.0, lambda: None)  # type: ignore[arg-type]
     assert isinstance(caught.value.__cause__, OSError)
 
 
@@ -497,3 +497,87 @@ def test_a_part_of_a_frame_is_the_same_as_in_the_whole(
         part = view[top:bottom, left:right]
         assert part.shape == (bottom - top, right - left, 3)
         assert np.abs(part.astype(int) - whole[top:bottom, left:right]).max() <= 1
+
+
+# A whole video, window by window
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """340 frames at 30 frames a second: 11.33 seconds."""
+    return clips.write_clip(tmp_path_factory.mktemp("long") / "long.mp4", clips.numbered(340))
+
+
+def test_windows_cover_a_whole_video_each_half_over_the_one_before(long: Path) -> None:
+    windows = list(sample_windows(long, 16, capture_sec=5.0))
+    begins = (0.0, 2.5, 5.0, 6.25)  # the last one ends with the video, on the grid of 5 s / 16
+    assert [len(window) for window in windows] == [16] * 4
+    for window, begin in zip(windows, begins, strict=True):
+        assert np.abs(window.times - begin - middles(16, 5.0)).max() <= 2 / 30 + 1e-6
+    assert windows[-1].times[-1] > 11.0
+
+
+def test_the_first_window_is_what_sample_frames_gives(long: Path) -> None:
+    first, alone = next(sample_windows(long, 16)), sample_frames(long, 16)
+    assert np.array_equal(first.times, alone.times)
+    assert np.array_equal(first.frames, alone.frames)
+
+
+def test_every_frame_of_a_window_is_the_one_of_its_time(long: Path) -> None:
+    for window in sample_windows(long, 8, capture_sec=2.0):
+        shown = [clips.read_number(window.frame(index)) for index in range(len(window))]
+        assert shown == np.round(window.times * 30).astype(int).tolist()
+
+
+@pytest.mark.parametrize("seconds", [1.0, 3.0, 100.0])
+def test_a_video_no_longer_than_a_window_gives_one_clip(plain: Path, seconds: float) -> None:
+    windows = list(sample_windows(plain, 6, capture_sec=seconds))
+    assert len(windows) == (5 if seconds < 3 else 1)
+    if seconds >= 3:
+        assert np.array_equal(windows[0].times, sample_frames(plain, 6, capture_sec=seconds).times)
+
+
+def test_a_whole_video_is_decoded_once_and_few_frames_are_held(long: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[float] = []
+    decode = video.decode
+
+    def spy(*args, skip):  # type: ignore[no-untyped-def]
+        for time, frame in decode(*args, skip=skip):
+            decoded.append(time)
+            yield time, frame
+
+    monkeypatch.setattr(video, "decode", spy)
+    held = [len(decoded) for _ in sample_windows(long, 16)]
+    assert len(decoded) <= 340 / 3
+    assert held[0] < 60, "a window is given as soon as its frames are there"
+
+
+def test_windows_stop_where_the_file_breaks_off(long: Path, tmp_path: Path) -> None:
+    whole = clips.write_clip(tmp_path / "whole.mp4", clips.numbered(340), faststart=True)
+    windows = list(sample_windows(clips.cut_off(whole, tmp_path / "broken.mp4", 0.7), 16))
+    assert 2 <= len(windows) < 4
+    assert windows[-1].times[-1] < 10
+
+
+def test_a_few_frames_a_second_give_windows_of_fewer_frames(tmp_path: Path) -> None:
+    slow = clips.write_clip(tmp_path / "slow.mp4", clips.numbered(12), fps=1)
+    windows = list(sample_windows(slow, 16, capture_sec=5.0))
+    assert all(4 <= len(window) <= 6 for window in windows)
+    seen = {clips.read_number(window.frame(index)) for window in windows for index in range(len(window))}
+    assert seen >= set(range(11))
+
+
+def test_when_every_frame_is_needed_all_windows_have_them(tmp_path: Path) -> None:
+    """Three of four frames are such that nothing refers to them: too few are left, and all are decoded."""
+    dense = clips.write_clip(tmp_path / "dense.mp4", clips.numbered(100))
+    windows = list(sample_windows(dense, 30, capture_sec=1.0))
+    assert all(len(window) == 30 for window in windows)
+    assert [round(window.times[0], 2) for window in windows] == [0.0, 0.5, 1.0, 1.5, 2.0, 2.33]
+
+
+def test_windows_of_nothing_say_so(tmp_path: Path, plain: Path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    with pytest.raises(UnreadableVideo, match=r"empty\.mp4: it is empty"):
+        next(sample_windows(tmp_path / "empty.mp4"))
+    with pytest.raises(ValueError, match="must both be positive"):
+        next(sample_windows(plain, 0))

@@ -1,14 +1,24 @@
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import ipywidgets as ui
+import numpy as np
 import pandas as pd
 import pytest
-from faces_on_disk import flickering_faces
+from clips import write_clip
+from faces_on_disk import SMALL, flickering_faces, write_video_faces
+from ipywidgets.widgets.widget import _instances
 
-from dfdc_utils.widgets import FaceBrowser
+from dfdc_utils.processing import read_manifest
+from dfdc_utils.storage import write_faces
+from dfdc_utils.widgets import FaceBrowser, ThresholdExplorer
+from dfdc_utils.widgets.detail import clip_detail
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # ipywidgets' own, on creating any widget
 
@@ -23,72 +33,285 @@ def table(folder: Path) -> pd.DataFrame:
     return flickering_faces(folder, families=6)
 
 
-def captions(browser: FaceBrowser) -> list[list[str]]:
-    """What each row of the page says, left and right; empty where a side is empty."""
-    rows = []
-    for row in browser.children[1].children:
-        cells = [cell.children for cell in row.children]
-        rows.append([cell[0].description if cell else "" for cell in cells])
-    return rows
+def visible(widget: ui.Widget) -> Iterator[ui.Widget]:
+    """A widget and all in it that one sees, in the order in which Tab goes through them."""
+    if widget.layout.display != "none" and widget.layout.visibility != "hidden":
+        yield widget
+        for child in getattr(widget, "children", ()):
+            yield from visible(child)
 
 
-def control(browser: FaceBrowser, kind: type) -> ui.Widget:
-    return next(widget for widget in browser.children[0].children if type(widget) is kind)
+def all_of(widget: ui.Widget, kind: type) -> list[Any]:
+    return [found for found in visible(widget) if type(found) is kind]
+
+
+def control(browser: ui.Widget, description: str) -> Any:
+    """The control, or the button, that is called so."""
+    return next(found for found in visible(browser) if getattr(found, "description", None) == description)
+
+
+def captions(browser: FaceBrowser) -> list[str]:
+    """What the tiles of the page say, left to right, row by row."""
+    return [tick.description for tick in all_of(browser, ui.Checkbox)]
+
+
+def text(browser: ui.Widget) -> str:
+    return "\n".join(html.value for html in all_of(browser, ui.HTML))
+
+
+def tick(browser: FaceBrowser, video: str) -> ui.Checkbox:
+    return next(box for box in all_of(browser, ui.Checkbox) if video in box.description)
+
+
+def open_first(browser: FaceBrowser) -> None:
+    control(browser, "open").click()
 
 
 def test_an_original_stands_beside_its_fake(folder: Path, table: pd.DataFrame) -> None:
     browser = FaceBrowser(table, folder, page_size=4)
-    assert captions(browser) == [[f"REAL real_0{i}", f"FAKE fake_0{i}"] for i in range(4)]
+    assert captions(browser) == [f"{label} {label.lower()}_0{i}" for i in range(4) for label in ("REAL", "FAKE")]
 
 
 def test_paging_shows_every_video_once(folder: Path, table: pd.DataFrame) -> None:
     browser = FaceBrowser(table, folder, page_size=4)
-    slider = control(browser, ui.IntSlider)
-    seen = []
-    for page in range(1, slider.max + 1):
-        slider.value = page
-        seen += [caption.split()[1] for row in captions(browser) for caption in row]
-    assert sorted(seen) == sorted(table["video"])
+    seen = captions(browser)
+    control(browser, "next").click()
+    seen += captions(browser)
+    assert sorted(caption.split()[1] for caption in seen) == sorted(table["video"])
+    assert "page 2 of 2, 12 videos" in text(browser)
+    control(browser, "next").click()  # at the end it stays
+    assert control(browser, "page").value == control(browser, "page").max == 2
+    control(browser, "previous").click()
+    assert captions(browser) == seen[:8]
+    control(browser, "page").value = 2
+    assert captions(browser) == seen[8:]
 
 
 def test_search_keeps_whole_families(folder: Path, table: pd.DataFrame) -> None:
     browser = FaceBrowser(table, folder, page_size=2)
-    control(browser, ui.IntSlider).value = 3
-    control(browser, ui.Text).value = "FAKE_03"
-    assert captions(browser) == [["REAL real_03", "FAKE fake_03"]]
-    assert control(browser, ui.IntSlider).value == 1
-    control(browser, ui.Text).value = "nobody"
-    assert len(browser.children[1].children) == 1 and "no video" in browser.children[1].children[0].value
+    control(browser, "page").value = 3
+    control(browser, "find").value = "FAKE_03"
+    assert captions(browser) == ["REAL real_03", "FAKE fake_03"]
+    assert control(browser, "page").value == 1
+    control(browser, "find").value = "nobody"
+    assert captions(browser) == [] and "no video matches" in text(browser)
 
 
-def test_worst_first_when_there_are_scores(folder: Path, table: pd.DataFrame) -> None:
-    scored = table.assign(score=0.5, mistake=range(len(table)))
-    assert captions(FaceBrowser(scored, folder, page_size=1)) == [
-        ["REAL real_05, score 0.50", "FAKE fake_05, score 0.50"]
-    ]
+def test_orders_are_those_that_the_table_has(folder: Path, table: pd.DataFrame) -> None:
+    assert control(FaceBrowser(table, folder), "order").options == ("by name",)
+    scored = table.assign(score=np.linspace(0.9, 0.1, 12), mistake=range(12), faces_detected=[4] * 8 + [1] + [4] * 3)
+    browser = FaceBrowser(scored, folder, page_size=1)
+    assert captions(browser) == ["REAL real_05, score 0.17", "FAKE fake_05, score 0.10"]  # the worst mistake
+    for order, video in (("highest score", "real_00"), ("fewest faces detected", "real_04"), ("by name", "real_00")):
+        control(browser, "order").value = order
+        assert video in captions(browser)[0]
+
+
+def test_filters_by_status_label_and_score(folder: Path, table: pd.DataFrame) -> None:
+    scored = table.assign(status=["ok"] * 11 + ["no_face"], score=[*np.linspace(0, 1, 11), np.nan])
+    browser = FaceBrowser(scored, folder, page_size=6)
+    assert len(captions(browser)) == 12
+    control(browser, "status").value = "no_face"
+    assert captions(browser) == ["FAKE fake_05"]
+    control(browser, "status").value = "any"
+    control(browser, "label").value = "FAKE"
+    assert captions(browser) == [f"FAKE fake_0{i}, score 0.{2 * i + 1}0" for i in range(5)] + ["FAKE fake_05"]
+    control(browser, "score").value = (0.25, 0.75)  # which a video without a score is not in
+    assert captions(browser) == ["FAKE fake_01, score 0.30", "FAKE fake_02, score 0.50", "FAKE fake_03, score 0.70"]
+
+
+def test_a_filter_with_nothing_to_choose_is_not_there(folder: Path, table: pd.DataFrame) -> None:
+    names = [found.description for found in visible(FaceBrowser(table, folder)) if hasattr(found, "description")]
+    assert "label" in names and "status" not in names and "score" not in names
+
+
+def test_a_video_without_faces_says_why_and_has_no_picture(folder: Path, table: pd.DataFrame) -> None:
+    rows = {"video": ["<i>x</i>", "y"], "label": ["REAL", "FAKE"], "original": "<i>x</i>", "score": np.nan}
+    broken = pd.DataFrame({**rows, "status": ["unreadable", "no_face"], "error": ["cut & <b>torn</b>", ""]})
+    browser = FaceBrowser(broken, folder)
+    shown = text(browser)
+    assert "cannot be read: cut &amp; &lt;b&gt;torn&lt;/b&gt;" in shown and "no face found: no reason" in shown
+    assert "<img" not in shown and "<b>" not in shown
+    open_first(browser)
+    assert "<strong>REAL &lt;i&gt;x&lt;/i&gt;</strong>" in text(browser) and "<i>" not in text(browser)
+    assert "torn&lt;/b&gt;" in text(browser)
+
+
+def test_faces_that_are_gone_are_named(folder: Path, table: pd.DataFrame) -> None:
+    browser = FaceBrowser(table.assign(video="gone"), folder, page_size=1)
+    assert "gone: no faces in" in text(browser)
+    open_first(browser)
+    assert "gone: no faces in" in text(browser)
 
 
 def test_ticked_rows_come_back_from_any_page(folder: Path, table: pd.DataFrame) -> None:
     browser = FaceBrowser(table, folder, page_size=1)
     assert browser.picked.empty
-    for page in (2, 5):
-        control(browser, ui.IntSlider).value = page
-        browser.children[1].children[0].children[1].children[0].value = True
+    for page, video in ((2, "fake_01"), (5, "fake_04")):
+        control(browser, "page").value = page
+        tick(browser, video).value = True
+    control(browser, "page").value = 1
+    assert not any(box.value for box in all_of(browser, ui.Checkbox))
     assert browser.picked["video"].tolist() == ["fake_01", "fake_04"]
-    control(browser, ui.IntSlider).value = 2  # the tick is still there, and can be taken back
-    tick = browser.children[1].children[0].children[1].children[0]
-    assert tick.value
-    tick.value = False
+    control(browser, "page").value = 2  # the tick is still there, and can be taken back
+    assert tick(browser, "fake_01").value
+    tick(browser, "fake_01").value = False
     assert browser.picked["video"].tolist() == ["fake_04"]
 
 
 def test_a_missing_partner_leaves_its_side_empty(folder: Path, table: pd.DataFrame) -> None:
-    browser = FaceBrowser(table[table["video"] != "real_00"], folder, page_size=1)
-    assert captions(browser) == [["", "FAKE fake_00"]]
+    browser = FaceBrowser(table[table["video"] != "real_00"], folder, page_size=2)
+    assert captions(browser) == ["FAKE fake_00", "REAL real_01", "FAKE fake_01"]
+    rows = [box for box in all_of(browser, ui.HBox) if all(isinstance(child, ui.VBox) for child in box.children)]
+    left, right = rows[0].children
+    assert left.layout.visibility == "hidden" and right.layout.visibility == "visible"
 
 
-def test_a_page_is_drawn_at_once(folder: Path, table: pd.DataFrame) -> None:
-    browser = FaceBrowser(table, folder, page_size=4)
-    started = time.perf_counter()
-    control(browser, ui.IntSlider).value = 2
-    assert time.perf_counter() - started < 0.3
+def test_every_picture_has_its_text(folder: Path, table: pd.DataFrame) -> None:
+    browser = FaceBrowser(table, folder)
+    pictures = re.findall(r"<img[^>]*>", text(browser))
+    assert len(pictures) == 8
+    assert 'alt="8 faces of REAL real_00, in order of time"' in pictures[0]
+    open_first(browser)
+    pictures = re.findall(r"<img[^>]*>", text(browser))
+    assert [re.findall('alt="(.*?)"', picture) for picture in pictures] == [[f"face at 0.{i}0 s"] for i in range(4)]
+    assert 'role="img" aria-label="Score of the detector (haar), 4 of 4 faces detected"' in text(browser)
+
+
+def test_an_opened_video_takes_the_place_of_its_page_and_gives_the_focus_back(
+    folder: Path, table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    focused: list[str] = []
+    monkeypatch.setattr(ui.Button, "focus", lambda button: focused.append(f"{button.description} {button.tooltip}"))
+    browser = FaceBrowser(table, folder, page_size=2)
+    all_of(browser, ui.Button)[4].click()  # previous, next, and the third tile's
+    assert captions(browser) == [] and "<strong>REAL real_01</strong>: 4 of 4 faces detected." in text(browser)
+    control(browser, "close").click()
+    assert len(captions(browser)) == 4 and "<strong>" not in text(browser)
+    assert [name.split(":")[0] for name in focused] == ["close back to the page", "open open real_01"]
+    open_first(browser)
+    control(browser, "next").click()  # another page closes it as well
+    assert captions(browser)[0] == "REAL real_02"
+
+
+def test_pages_leave_nothing_behind(folder: Path, table: pd.DataFrame) -> None:
+    """ipywidgets holds on to every widget that was ever made."""
+    browser = FaceBrowser(table, folder, page_size=1)
+    before = len(_instances)
+    for page in (2, 3, 4, 5, 6, 1):
+        control(browser, "page").value = page
+        open_first(browser)
+        control(browser, "close").click()
+    assert len(_instances) == before
+
+
+def test_what_is_stored_of_a_widget_is_short_and_the_same_each_time(folder: Path, table: pd.DataFrame) -> None:
+    assert repr(FaceBrowser(table, folder)) == "FaceBrowser(12 videos, 2 pages)"
+    scores = pd.DataFrame({"label": ["REAL", "FAKE"], "score": [0.2, 0.7]})
+    assert repr(ThresholdExplorer(scores)) == "ThresholdExplorer(2 videos, threshold 0.50)"
+
+
+def test_a_detail_shows_frames_of_the_video_while_it_is_there(tmp_path: Path) -> None:
+    clip = write_clip(tmp_path / "a.mp4", [np.full((120, 160, 3), 128, np.uint8)] * 8, fps=20)
+    record = {"video": "a", "config": asdict(SMALL), "source_bytes": clip.stat().st_size, "error": "", "frames": 4}
+    write_faces(tmp_path, record | {"status": "no_face"}, [], np.empty(0))
+    row = {"video": "a", "label": "REAL", "status": "no_face", "error": "none seen", "path": str(clip)}
+    shown = clip_detail(tmp_path, row)
+    assert shown.count("<img") == 4 and 'alt="frame at 0.05 s, no box"' in shown and "none seen" in shown
+    assert "no path to the video" in clip_detail(tmp_path, row | {"path": ""})
+    clip.unlink()
+    assert "a.mp4: there is no such file" in clip_detail(tmp_path, row)
+
+
+def test_an_unreadable_video_is_not_decoded_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    record = {"video": "a", "config": asdict(SMALL), "source_bytes": 1, "status": "unreadable", "error": "hung"}
+    write_faces(tmp_path, record, [], np.empty(0))
+    monkeypatch.setattr("dfdc_utils.widgets.detail.boxed_frames", lambda *_: pytest.fail("it might hang again"))
+    row = {"video": "a", "label": "", "status": "unreadable", "error": "hung", "path": "a.mp4"}
+    assert "cannot be read: hung" in clip_detail(tmp_path, row)
+
+
+def test_a_damaged_crop_leaves_the_rest_of_the_detail(tmp_path: Path) -> None:
+    write_video_faces(tmp_path, "a", [np.zeros((32, 32, 3), np.uint8)] * 4)
+    (tmp_path / "a" / "0" / "002.jpg").unlink()
+    shown = clip_detail(tmp_path, {"video": "a", "label": "REAL", "path": ""})
+    assert "a: 0/002.jpg is gone or damaged" in shown and "<svg" in shown
+
+
+def best_of_three(work: Any) -> float:
+    """Seconds; other work on the machine must not fail a test."""
+    times = []
+    for attempt in range(3):
+        started = time.perf_counter()
+        work(attempt)
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def test_a_page_and_a_detail_of_the_sample_are_drawn_at_once(sample_faces: Path) -> None:
+    manifest = read_manifest(sample_faces)
+    browser = FaceBrowser(manifest, sample_faces, page_size=4)
+
+    def turn(attempt: int) -> None:
+        control(browser, "page").value = 2 + attempt
+        assert text(browser).count("<img") == 8
+
+    def look(attempt: int) -> None:
+        row = manifest[manifest["status"] == "ok"].iloc[attempt].to_dict()
+        assert clip_detail(sample_faces, row).count("<img") == 16 + 4
+
+    assert best_of_three(turn) < 0.3
+    assert best_of_three(look) < 0.5
+
+
+@pytest.fixture
+def scores() -> pd.DataFrame:
+    rows = [("REAL", 0.1), ("REAL", 0.2), ("REAL", 0.3), ("REAL", 0.7), ("FAKE", 0.4), ("FAKE", 0.9)]
+    return pd.DataFrame(rows, columns=["label", "score"])
+
+
+def test_the_matrix_follows_the_threshold(scores: pd.DataFrame) -> None:
+    explorer = ThresholdExplorer(scores)
+    assert explorer.threshold == 0.5
+    assert explorer.counts.to_numpy().tolist() == [[3, 1], [1, 1]]
+    slider = control(explorer, "threshold")
+    assert slider.step == 0.01
+    slider.value = 0.35
+    assert explorer.counts.to_numpy().tolist() == [[3, 1], [0, 2]]
+    cells = re.findall(r"<strong style=\"font-size:18px\">(\d+)</strong><br><span [^>]*>([a-z ]+)<", text(explorer))
+    assert cells == [("3", "cleared"), ("1", "false alarms"), ("0", "missed"), ("2", "found")]
+    assert "False alarms: <strong>25 %</strong> (1 of 4; 95 % interval 1 to 81 %)" in text(explorer)
+    assert "Fakes found: <strong>100 %</strong> (2 of 2; 95 % interval 16 to 100 %)" in text(explorer)
+    assert "3.8 % of those called fake would be fake" in text(explorer)  # 1 / (1 + 100 / 4)
+    assert "allows, 1.2 %." in text(explorer)
+    slider.value = 1
+    assert "Nothing is called fake." in text(explorer) and "nan" not in text(explorer)
+
+
+def test_the_threshold_moves_along_the_scores(scores: pd.DataFrame) -> None:
+    explorer = ThresholdExplorer(scores, threshold=0)
+    at = []
+    for value in (0, 0.5, 1):
+        control(explorer, "threshold").value = value
+        (x,) = re.findall(r'<path d="M([\d.]+) 0V', text(explorer))
+        at.append(float(x))
+    real = [float(x) for x in re.findall(r"M([\d.]+) 4v", text(explorer))]
+    assert at[1] == pytest.approx((at[0] + at[2]) / 2, abs=0.1)
+    np.testing.assert_allclose((np.array(real) - at[0]) / (at[2] - at[0]), [0.1, 0.2, 0.3, 0.7], atol=0.001)
+
+
+@pytest.mark.parametrize(("rows", "message"), [(slice(0, 4), "4 REAL and 0 FAKE"), (slice(0, 0), "0 REAL and 0 FAKE")])
+def test_one_class_has_no_threshold(scores: pd.DataFrame, rows: slice, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ThresholdExplorer(scores.iloc[rows])
+    with pytest.raises(ValueError, match="a table without score"):
+        ThresholdExplorer(scores[["label"]])
+
+
+def test_moving_the_threshold_over_many_videos_is_quick_and_small() -> None:
+    generator = np.random.default_rng(0)
+    many = pd.DataFrame({"label": generator.choice(["REAL", "FAKE"], 100_000), "score": generator.random(100_000)})
+    explorer = ThresholdExplorer(many)
+    slider = control(explorer, "threshold")
+    assert best_of_three(lambda attempt: setattr(slider, "value", 0.2 + attempt / 10)) < 0.05
+    assert len(text(explorer)) < 50_000

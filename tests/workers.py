@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from dfdc_utils.errors import ConfigMismatch
-from dfdc_utils.extraction import Job, Outcome, _ended_if_hung, blank_record, work_on
+from dfdc_utils.extraction import Job, Outcome, blank_record, work_on
+from dfdc_utils.guards import ended_if_hung
 from dfdc_utils.processing import processing
 from dfdc_utils.storage import working_on, write_faces
+from dfdc_utils.windows import Look, VideoFaces, find_faces
 
 
 def die_on_poison(job: Job) -> Outcome:
@@ -29,7 +31,7 @@ def die_on_poison(job: Job) -> Outcome:
 
 def hang_on_poison(job: Job) -> Outcome:
     """As a library that never comes back."""
-    with _ended_if_hung(job.time_limit):
+    with ended_if_hung(job.time_limit):
         if "poison" in job.video:
             with working_on(job.target, job.video):
                 time.sleep(600)
@@ -38,13 +40,13 @@ def hang_on_poison(job: Job) -> Outcome:
 
 def hang(seconds: float) -> None:
     """Two threads with a time limit, of which one ends in time and one does not."""
-    with ThreadPoolExecutor(1) as pool, _ended_if_hung(seconds):
+    with ThreadPoolExecutor(1) as pool, ended_if_hung(seconds):
         pool.submit(_pass_quickly).result()
         time.sleep(600)
 
 
 def _pass_quickly() -> None:
-    with _ended_if_hung(60):
+    with ended_if_hung(60):
         pass
 
 
@@ -91,3 +93,15 @@ def process_folder(location: Path, target: Path, started: Any, results: Any, set
         results.put("done")
     except ConfigMismatch as error:
         results.put(str(error))
+
+
+def die_looking_at_poison(look: Look) -> VideoFaces:
+    if "poison" in look.path.name:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return find_faces(look)
+
+
+def shout_or_die(word: str) -> str:
+    if "poison" in word:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return word.upper()

@@ -1,0 +1,66 @@
+"""How sure a figure is: whole families drawn again, and the exact interval of a share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import beta
+
+
+def bootstrap_interval(
+    scores: pd.DataFrame,
+    metric: Callable[[Any, Any], float],
+    *,
+    resamples: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """The percentile interval of `metric` when other source videos might have been drawn.
+
+    `metric` takes labels (N,), 1 for FAKE, and scores (N,). Whole families (an original with its fakes) are drawn with
+    replacement, since videos of one source are not independent; drawing single videos would give an interval that is
+    too narrow. Raises `ValueError` if `scores` lacks a class or has one family only.
+    Source: Efron and Tibshirani 1993, chapter 13. Taught in notebook 05.
+    """
+    labels, values = (scores["label"] == "FAKE").to_numpy(np.int64), scores["score"].to_numpy()
+    figures = [metric(labels[draw], values[draw]) for draw in draw_families(scores, resamples, seed=seed)]
+    low, high = np.quantile(figures, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def draw_families(scores: pd.DataFrame, resamples: int, *, seed: int = 0) -> Iterator[NDArray[np.intp]]:
+    """Row numbers of `resamples` draws of whole families with replacement, each with both classes in it.
+
+    Draws that lack a class are drawn again. Raises `ValueError` as `bootstrap_interval` does.
+    """
+    families = list(scores.reset_index(drop=True).groupby("original").indices.values())
+    labels = (scores["label"] == "FAKE").to_numpy()
+    if len(families) < 2 or len(set(labels)) < 2:
+        raise ValueError(f"{len(families)} originals with {len(set(labels))} classes are too few to resample")
+    generator = np.random.default_rng(seed)
+    given = 0
+    while given < resamples:
+        draw = np.concatenate([families[index] for index in generator.integers(len(families), size=len(families))])
+        if labels[draw].any() and not labels[draw].all():
+            yield draw
+            given += 1
+
+
+def share_interval(count: Any, total: Any, *, level: float = 0.95) -> tuple[Any, Any]:
+    """The exact interval of a share of which `count` of `total` were seen: low and high, floats or arrays like these.
+
+    It holds for videos that are independent, and is never too narrow for these. Raises `ValueError` unless
+    0 ≤ count ≤ total and total > 0. Source: Clopper and Pearson 1934. Taught in notebook 05.
+    """
+    count, total = np.asarray(count, float), np.asarray(total, float)
+    if not np.all((count >= 0) & (count <= total) & (total > 0)):
+        raise ValueError(f"{count} of {total} is no share: a count lies between 0 and its total, which is positive")
+    outside = (1 - level) / 2
+    # The distribution that gives an end does not exist where nothing, or everything, was seen: there it is 0, or 1.
+    low = np.where(count > 0, beta.ppf(outside, np.maximum(count, 1), total - count + 1), 0.0)
+    high = np.where(count < total, beta.ppf(1 - outside, count + 1, np.maximum(total - count, 1)), 1.0)
+    return low[()], high[()]

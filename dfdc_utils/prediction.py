@@ -1,0 +1,198 @@
+"""One video in, a verdict out: a model with all that it takes to use it on a video that it has never seen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm.auto import tqdm
+
+from dfdc_utils.calibration import Calibration, calibration_of
+from dfdc_utils.config import SequenceConfig
+from dfdc_utils.errors import ConfigMismatch
+from dfdc_utils.explain import frame_importance, heat_maps
+from dfdc_utils.faces import find_yunet, load_detector
+from dfdc_utils.frames import Image
+from dfdc_utils.models import load_model
+from dfdc_utils.pool import WorkerDied, each_whatever_dies
+from dfdc_utils.quiet import quiet_import
+from dfdc_utils.sequences import stack_faces
+from dfdc_utils.verdicts import Explanation, Prediction, TrackScore, WindowScore
+from dfdc_utils.windows import FaceWindow, Look, VideoFaces, find_faces, read_window_faces
+
+with quiet_import():
+    import keras
+    import tensorflow as tf
+
+# Sequences scored at once, with four views of each: 0.1 GB for the small CNN, 2 GB for a large backbone.
+SEQUENCES_AT_ONCE = 8
+MOVED = 3  # pixels; training moves faces by up to 5, and a detector's boxes err by as much
+MOST_EXPLAINED = 50  # as many as a report has sections
+TIME_LIMIT = 60.0  # seconds a video, and twice its length on top where the whole of it is looked at
+
+
+class Detector:
+    """A trained model, how videos must be prepared for it, and how its scores are to be read.
+
+        detector = Detector.load("data/model")
+        print(detector.predict("video.mp4").in_words())
+
+    `sequence` and `calibration` are those that lie beside the model; `trained_on` says what it has seen. Taught in
+    notebook 06.
+    """
+
+    def __init__(
+        self, model: keras.Model, sequence: SequenceConfig, calibration: Calibration, *, trained_on: str
+    ) -> None:
+        """Raises `ConfigMismatch` if `model` does not take sequences that are prepared as `sequence` says."""
+        shape = (sequence.frame_count, sequence.face_size, sequence.face_size, 3)
+        if tuple(model.input_shape[1:]) != shape or tuple(model.output_shape[1:]) != (1,):
+            raise ConfigMismatch(
+                f"the model takes {model.input_shape[1:]} and gives {model.output_shape[1:]}, but its sequence.json "
+                f"prepares {shape} for one score: they are not from one training. Train again."
+            )
+        self.model, self.sequence, self.calibration, self.trained_on = model, sequence, calibration, trained_on
+        self._score_batch = tf.function(
+            lambda sequences: model(sequences, training=False)[:, 0],
+            input_signature=[tf.TensorSpec((None, *shape), tf.uint8)],
+        )
+        self._score_batch.get_concrete_function()  # seconds that no video should be charged with
+
+    @classmethod
+    def load(cls, model_path: str | Path = "data/model") -> Detector:
+        """The model in a folder that training has left.
+
+        Raises `FileNotFoundError` if there is none, `ConfigMismatch` if what lies beside it does not belong to it,
+        `ValueError` if the file is not a Keras model or carries code.
+        """
+        folder = Path(model_path)
+        model = load_model(folder)
+        sequence = SequenceConfig.load(folder / "sequence.json")
+        return cls(model, sequence, calibration_of(folder), trained_on=_trained_on(folder))
+
+    def predict(self, path: str | Path, *, whole: bool = False, time_limit: float = TIME_LIMIT) -> Prediction:
+        """Score one video: its first seconds, as in training, or with `whole` all of it in overlapping windows.
+
+        A video that cannot be scored gives a `Prediction` that says so. Raises `FileNotFoundError` if the model's face
+        detector cannot be had, `ConfigMismatch` as below.
+        """
+        return self._judge(find_faces(self._look(path, whole, time_limit)))
+
+    def predict_many(
+        self,
+        paths: Iterable[str | Path],
+        *,
+        whole: bool = False,
+        workers: int | None = None,
+        time_limit: float = TIME_LIMIT,
+        show_progress: bool = True,
+    ) -> Iterator[Prediction]:
+        """`predict` for many videos, each given as soon as it is done, in any order.
+
+        Faces are found by the pool that preprocessing uses, `workers` processes, one a core by default; the model
+        scores in this one. A video that takes its worker down is `unreadable`, and the others go on.
+        """
+        looks = [self._look(path, whole, time_limit) for path in paths]
+        workers = 1 if workers == 1 or len(looks) == 1 else workers
+        with tqdm(total=len(looks), desc="looking at videos", unit="video", disable=not show_progress) as progress:
+            for look, found in each_whatever_dies(find_faces, looks, workers=workers, patience=3 * time_limit):
+                progress.update()
+                if isinstance(found, WorkerDied):
+                    what = f"{look.path.name}: the process that worked on it ended ({found}). Leave it out."
+                    found = VideoFaces(look.path, "unreadable", what, 0.0, ())
+                yield self._judge(found)
+
+    def predict_faces(self, save_path: str | Path, video: str) -> Prediction:
+        """Score a video whose faces `processing` has left in `save_path`.
+
+        Raises `ConfigMismatch` if they were prepared otherwise than those that the model was trained on,
+        `FileNotFoundError` if the video was not processed.
+        """
+        self.sequence.require(
+            SequenceConfig.load(Path(save_path) / "sequence.json"),
+            what=f"the faces in {save_path} were made",
+            remedy="Process the videos with the model's own settings, or train again.",
+        )
+        return self._judge(read_window_faces(save_path, video, self.sequence.frame_count))
+
+    def explain(self, window: WindowScore) -> Explanation:
+        """Where in the faces of a window, and when, the model sees a fake."""
+        sequence = decode_faces(window.faces)
+        return Explanation(heat_maps(self.model, sequence), frame_importance(self.model, sequence))
+
+    def gather_evidence(
+        self, predictions: Sequence[Prediction], *, most: int = MOST_EXPLAINED
+    ) -> dict[Path, tuple[Image, Explanation]]:
+        """What `write_report` shows: for the `most` suspicious videos the sequence of their worst window, explained."""
+        scored = sorted((one for one in predictions if one.tracks), key=lambda one: -(one.score or 0))
+        evidence = {}
+        for one in scored[:most]:
+            worst = one.tracks[0].worst
+            evidence[one.path] = decode_faces(worst.faces), self.explain(worst)
+        return evidence
+
+    def _look(self, path: str | Path, whole: bool, time_limit: float) -> Look:
+        config = self.sequence
+        if config.detector == "auto":  # settled here, so that it is looked for once and not by every worker
+            config = replace(config, detector=load_detector().name)
+        weights = find_yunet() if config.detector == "yunet" else None
+        return Look(Path(path).absolute(), config, weights, whole, time_limit)
+
+    def _judge(self, found: VideoFaces) -> Prediction:
+        scored = self._score(found.windows)
+        tracks = [
+            TrackScore(number, tuple(window for window in scored if window.faces.track == number))
+            for number in dict.fromkeys(window.faces.track for window in scored)
+        ]
+        tracks.sort(key=lambda track: -track.score)
+        return Prediction(
+            found.path, found.status, found.error, found.seconds, tuple(tracks), self.calibration, self.trained_on
+        )
+
+    def _score(self, windows: tuple[FaceWindow, ...]) -> list[WindowScore]:
+        scores: list[WindowScore] = []
+        for start in range(0, len(windows), SEQUENCES_AT_ONCE):
+            some = windows[start : start + SEQUENCES_AT_ONCE]
+            sequences = np.stack([decode_faces(window) for window in some])  # (W, T, H, W, 3)
+            raw = np.stack([self._score_batch(tf.constant(view)).numpy() for view in _views(sequences)])  # (views, W)
+            if not np.isfinite(raw).all():
+                raise ConfigMismatch("the model gives scores that are no numbers: its weights are broken. Train again.")
+            calibrated = self.calibration.apply(raw)
+            scores += [
+                WindowScore(float(column[0]), float(column.min()), float(column.max()), window)
+                for window, column in zip(some, calibrated.T, strict=True)
+            ]
+        return scores
+
+
+def predict_video(path: str | Path, model_path: str | Path = "data/model", *, whole: bool = False) -> Prediction:
+    """Score one video with the model in a folder. For more than one, load a `Detector` once. Taught in notebook 06."""
+    return Detector.load(model_path).predict(path, whole=whole)
+
+
+def decode_faces(window: FaceWindow) -> Image:
+    """The sequence that the model sees, uint8 RGB (T, H, W, 3)."""
+    sequence: Image = stack_faces(tf.constant(window.faces), are_paths=False).numpy()
+    return sequence
+
+
+def _views(sequences: Image) -> Iterator[NDArray[np.uint8]]:
+    """The sequences (W, T, H, W, 3) as they are, then mirrored, and both moved by a few pixels."""
+    mirrored = np.ascontiguousarray(sequences[:, :, :, ::-1])
+    yield sequences
+    yield mirrored
+    padded = [(0, 0), (0, 0), (MOVED, MOVED), (MOVED, MOVED), (0, 0)]
+    yield np.pad(sequences, padded, mode="reflect")[:, :, 2 * MOVED :, 2 * MOVED :]
+    yield np.pad(mirrored, padded, mode="reflect")[:, :, : -2 * MOVED, : -2 * MOVED]
+
+
+def _trained_on(folder: Path) -> str:
+    try:
+        settings = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+        return str(settings["data"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "videos that nothing here names"

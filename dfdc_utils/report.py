@@ -1,0 +1,108 @@
+"""A verdict as a page: self-contained HTML, to be sent, kept and read without a network."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from dfdc_utils.frames import Image
+from dfdc_utils.markup import LINE, data_uri, image_tag, note
+from dfdc_utils.plots import lay_heat, plot_score_over_time
+from dfdc_utils.storage import write_atomically
+from dfdc_utils.verdicts import Explanation, Prediction, as_table
+
+MOST_SECTIONS = 50  # a section takes 0.2 MB
+SIZE = 72  # pixels of a face in a strip: sixteen fit the page
+COLUMNS = {"video": "video", "status": "status", "verdict": "verdict", "score": "score", "low": "from", "high": "to"}
+STYLE = """
+:root { color-scheme: light dark; font-family: system-ui, sans-serif; line-height: 1.5 }
+body { max-width: 75rem; margin: 2rem auto; padding: 0 1rem }
+table { border-collapse: collapse } td, th { padding: .2rem .8rem .2rem 0; text-align: left }
+td { border-top: 1px solid #9e9e9e } section { margin-top: 2.5rem }
+""".strip()
+
+
+def write_report(
+    path: str | Path,
+    predictions: Sequence[Prediction],
+    evidence: Mapping[Path, tuple[Image, Explanation]],
+) -> Path:
+    """Write one page about some videos and return its path; `evidence` holds what there is to show of their faces.
+
+    `evidence` maps a prediction's `path` to the sequence of its most suspicious window, uint8 RGB (T, H, W, 3), and its
+    explanation. The first `MOST_SECTIONS` videos have a section of their own, the others a row of the table only: a
+    page of thousands could not be opened. Raises `OSError` if it cannot be written. Taught in notebook 06.
+    """
+    table = as_table(predictions)
+    place = {path: number for number, path in enumerate(table["path"])}
+    ordered = sorted(predictions, key=lambda prediction: place[str(prediction.path)])
+    more = "" if len(ordered) <= MOST_SECTIONS else note(f"{len(ordered) - MOST_SECTIONS} more are in the table only.")
+    sections = [describe(one, evidence.get(one.path)) for one in ordered[:MOST_SECTIONS]]
+    body = "".join(f"<section>{section}</section>" for section in sections)
+    title = f"{len(ordered)} videos" if len(ordered) > 1 else escape(ordered[0].path.name)
+    page = (
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{title}: verdicts</title>'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<link rel="icon" href="data:,"><style>{STYLE}</style></head>'
+        f"<body><h1>{title}</h1>{_summary(table) if len(ordered) > 1 else ''}{body}{more}</body></html>\n"
+    )
+    target = Path(path)
+    write_atomically(target, page)
+    return target
+
+
+def describe(prediction: Prediction, evidence: tuple[Image, Explanation] | None = None) -> str:
+    """A verdict as HTML for a page or a notebook: words, the score over time, faces with the heat on them."""
+    words = (
+        f"<h2>{escape(prediction.path.name)}: {escape(prediction.headline)}</h2><p>{escape(prediction.in_words())}</p>"
+    )
+    if not prediction.tracks:
+        return words
+    person = prediction.tracks[0]
+    alt = "; ".join(f"{window.start:.1f} to {window.end:.1f} s: {window.score:.2f}" for window in person.windows)
+    chart = figure_tag(plot_score_over_time(prediction), f"Score over time, most suspicious person. {alt}")
+    return words + chart + ("" if evidence is None else _strips(prediction, *evidence))
+
+
+def figure_tag(figure: Figure, alt: str) -> str:
+    """A figure as an `<img>` of SVG, with its text; closes the figure."""
+    content = io.BytesIO()
+    figure.savefig(content, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    source = data_uri(content.getvalue(), "image/svg+xml")
+    return f'<img src="{source}" alt="{escape(alt)}" style="display:block;max-width:100%;background:white">'
+
+
+def _strips(prediction: Prediction, sequence: Image, explanation: Explanation) -> str:
+    window = prediction.tracks[0].worst
+    when = f"{window.start:.1f} to {window.end:.1f} s"
+    laid = np.hstack([lay_heat(face, heat) for face, heat in zip(sequence, explanation.heat, strict=True)])
+    images = [
+        image_tag(np.hstack(list(sequence)), f"{len(sequence)} face crops, {when}"),
+        image_tag(laid, f"Heat maps of the same faces, {when}"),
+    ]
+    strongest = int(np.argmax(explanation.importance))
+    frames = "".join(
+        f"<tr><td>{time:.2f} s</td><td>{'detected' if seen else 'filled from others'}</td><td>{share:+.2f}</td></tr>"
+        for time, seen, share in zip(window.faces.times, window.faces.detected, explanation.importance, strict=True)
+    )
+    return (
+        f"<h3>Why: the most suspicious window, {when}</h3>"
+        f"<p>Faces as the model saw them; below, brighter where it sees a fake. The frame at "
+        f"{window.faces.times[strongest]:.2f} s adds most to the score.</p>"
+        f'<div style="width:{SIZE * len(sequence)}px;max-width:100%">{"".join(images)}</div>'
+        f'<details style="border-top:1px solid {LINE}"><summary>Each frame</summary><table><tr><th>time</th>'
+        f"<th>face</th><th>adds to the score's logit</th></tr>{frames}</table></details>"
+    )
+
+
+def _summary(table: pd.DataFrame) -> str:
+    rows = table[list(COLUMNS)].rename(columns=COLUMNS)
+    return str(rows.to_html(index=False, na_rep="", float_format=lambda value: f"{value:.2f}", border=0))

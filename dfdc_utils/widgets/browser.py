@@ -1,0 +1,220 @@
+"""The faces of any video, an original beside its fakes, page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as ui
+import numpy as np
+import pandas as pd
+
+from dfdc_utils.markup import image_tag, note
+from dfdc_utils.plots.pictures import face_strip
+from dfdc_utils.plots.theme import COLOURS
+from dfdc_utils.widgets.detail import clip_detail, name_of, why_not
+
+Row = dict[str, Any]
+
+ANY = "any"  # neither a status nor a label; ipywidgets takes None for no choice at all
+
+# Each needs its first column to be in the table; the flag says whether what is small comes first.
+ORDERS = {
+    "by name": (["original", "video"], True),
+    "worst first": (["mistake"], False),
+    "highest score": (["score"], False),
+    "fewest faces detected": (["faces_detected"], True),
+}
+
+
+class FaceBrowser(ui.VBox):  # type: ignore[misc]
+    """Pages of face strips, each original (left) beside a fake made from it (right); open one to see all of it.
+
+    `table` holds the rows to show, whatever their status, with `video`, `label`, `original`. With `status` and `error`
+    (a manifest) a video without faces says why; with `score` and `mistake` (from `score_videos`) the worst come first;
+    with `path` an opened video shows frames too. Tick rows to pick them: `browser.picked` gives them back as a table.
+    Where all rows that match are of one label, they fill both columns. A page holds `page_size` pairs of `faces` crops;
+    nothing is kept of pages not shown. Taught in notebook 02.
+    """
+
+    def __init__(self, table: pd.DataFrame, save_path: str | Path, *, page_size: int = 4, faces: int = 8) -> None:
+        self._table = table.reset_index(drop=True)
+        self._save_path, self._faces = Path(save_path), faces
+        self._picked: set[str] = set()
+        self._filters = _Filters(self._table, self._restart)
+        self._page = ui.IntSlider(min=1, max=1, description="page", continuous_update=False)
+        self._page.observe(self._draw, names="value")
+        self._where = ui.HTML()
+        # Made once and filled anew for each page: what has the focus keeps it, and no page leaves widgets behind.
+        self._tiles = [(_Tile(self._pick, self._open), _Tile(self._pick, self._open)) for _ in range(page_size)]
+        self._rows = ui.VBox([ui.HBox(pair) for pair in self._tiles])
+        self._detail = ui.HTML()
+        self._close = _button("close", "back to the page", self._close_detail)
+        self._opened = ui.VBox([self._close, self._detail], layout=ui.Layout(display="none"))
+        self._came_from: _Tile | None = None
+        turn = [_button(word, f"{word} page", self._turn(step)) for word, step in (("previous", -1), ("next", 1))]
+        super().__init__(
+            [
+                self._filters,
+                ui.HBox([*turn, self._page, self._where]),
+                # A block, since what is in a flex box would shrink to its height instead of being scrolled.
+                ui.Box(
+                    [self._rows, self._opened], layout=ui.Layout(display="block", max_height="640px", overflow="auto")
+                ),
+            ]
+        )
+        self._restart()
+
+    def __repr__(self) -> str:
+        return f"FaceBrowser({len(self._table)} videos, {self._page.max} pages)"
+
+    @property
+    def picked(self) -> pd.DataFrame:
+        """The rows whose boxes are ticked, on whatever page."""
+        return self._table[self._table["video"].isin(self._picked)]
+
+    def _restart(self, _change: object = None) -> None:
+        """Go to the first page of what matches now."""
+        self._pairs = _pair(self._filters.matching())
+        self._page.unobserve(self._draw, names="value")
+        self._page.value, self._page.max = 1, max(1, -(-len(self._pairs) // len(self._tiles)))
+        self._page.observe(self._draw, names="value")
+        self._draw()
+
+    def _turn(self, step: int) -> Callable[[object], None]:
+        def turn(_button: object) -> None:
+            self._page.value = min(max(self._page.value + step, 1), self._page.max)
+
+        return turn
+
+    def _draw(self, _change: object = None) -> None:
+        self._show_opened(False)
+        first = (self._page.value - 1) * len(self._tiles)
+        shown = self._pairs.iloc[first : first + len(self._tiles)].to_numpy()
+        for number, (box, tiles) in enumerate(zip(self._rows.children, self._tiles, strict=True)):
+            box.layout.display = None if number < len(shown) else "none"
+            for tile, index in zip(tiles, shown[number] if number < len(shown) else (np.nan, np.nan), strict=True):
+                row = None if np.isnan(index) else self._table.loc[int(index)].to_dict()
+                tile.show(
+                    row, self._picture(row) if row else "", picked=row is not None and row["video"] in self._picked
+                )
+        count = int(self._pairs.notna().to_numpy().sum())
+        found = f"page {self._page.value} of {self._page.max}, {count} videos" if count else "no video matches"
+        self._where.value = f'<span role="status">{found}</span>'
+
+    def _picture(self, row: Row) -> str:
+        if reason := why_not(row):
+            return note(reason)
+        try:
+            strip = face_strip(self._save_path, row["video"], faces=self._faces, size=56)
+        except FileNotFoundError as error:
+            return note(str(error))
+        return image_tag(strip, f"{self._faces} faces of {name_of(row)}, in order of time")
+
+    def _pick(self, row: Row, ticked: bool) -> None:
+        (self._picked.add if ticked else self._picked.discard)(row["video"])
+
+    def _open(self, tile: _Tile) -> None:
+        assert tile.row is not None  # an empty tile is not shown
+        self._came_from, self._detail.value = tile, clip_detail(self._save_path, tile.row)
+        self._show_opened(True)
+        self._close.focus()
+
+    def _close_detail(self, _button: object) -> None:
+        self._show_opened(False)
+        if self._came_from is not None:
+            self._came_from.opener.focus()
+
+    def _show_opened(self, opened: bool) -> None:
+        self._rows.layout.display, self._opened.layout.display = ("none", None) if opened else (None, "none")
+        if not opened:
+            self._detail.value = ""
+
+
+class _Filters(ui.HBox):  # type: ignore[misc]
+    """Which rows of a table, in which order; a control is there only where there is something to choose."""
+
+    def __init__(self, table: pd.DataFrame, changed: Callable[[object], None]) -> None:
+        self._table = table
+        orders = [name for name, (columns, _) in ORDERS.items() if columns[0] in table]
+        first = "worst first" if "mistake" in table else "by name"
+        self._order = ui.Dropdown(options=orders, value=first, description="order")
+        self._choices = {column: _choice(table[column], column) for column in ("status", "label") if column in table}
+        self._score = ui.FloatRangeSlider(value=(0, 1), min=0, max=1, step=0.01, description="score")
+        self._search = ui.Text(placeholder="part of a video's id", description="find", continuous_update=False)
+        controls = [self._order, *(box for box in self._choices.values() if len(box.options) > 2)]
+        controls += [self._score, self._search] if "score" in table else [self._search]
+        self._score.continuous_update = False
+        for control in controls:
+            control.observe(changed, names="value")
+            control.style.description_width = "initial"
+            control.layout.width = "220px" if control is self._score else "auto"
+        super().__init__(controls, layout=ui.Layout(flex_flow="row wrap"))
+
+    def matching(self) -> pd.DataFrame:
+        """What is searched for brings its whole family along; the other filters apply to each video."""
+        rows = self._table
+        if self._search.value:
+            found = rows["video"].str.contains(self._search.value, case=False, regex=False)
+            rows = rows[rows["original"].isin(rows.loc[found, "original"])]
+        for column, choice in self._choices.items():
+            if choice.value != ANY:
+                rows = rows[rows[column] == choice.value]
+        if self._score.value != (0, 1):  # all of it lets videos without a score pass
+            rows = rows[rows["score"].between(*self._score.value)]
+        columns, ascending = ORDERS[self._order.value]
+        return rows.sort_values(columns, ascending=ascending, kind="stable")
+
+
+class _Tile(ui.VBox):  # type: ignore[misc]
+    """One video on a page: a box to tick, a button to open it, its faces."""
+
+    def __init__(self, picked: Callable[[Row, bool], None], opened: Callable[[_Tile], None]) -> None:
+        self.row: Row | None = None
+        self.opener = _button("open", "", lambda _button: opened(self))
+        self._tick = ui.Checkbox(indent=False, layout=ui.Layout(width="auto", flex="1"))
+        self._tick.observe(lambda change: self.row and picked(self.row, change["new"]), names="value")
+        self._picture = ui.HTML()
+        super().__init__(
+            [ui.HBox([self._tick, self.opener]), self._picture],
+            layout=ui.Layout(width="50%", margin="2px", padding="2px"),
+        )
+
+    def show(self, row: Row | None, picture: str, *, picked: bool) -> None:
+        """Show another row, or with None nothing, in the same place."""
+        self.row = row
+        self._tick.value, self._picture.value = picked, picture
+        self.layout.visibility = "visible" if row else "hidden"
+        if row:
+            self._tick.description = name_of(row)
+            self.opener.tooltip = f"open {row['video']}: all its faces, its boxes, its timeline"
+            line = "dashed" if row["label"] == "FAKE" else "solid"
+            self.layout.border = f"2px {line} {COLOURS.get(row['label'], COLOURS[''])}"
+
+
+def _button(word: str, tooltip: str, clicked: Callable[[object], None]) -> ui.Button:
+    button = ui.Button(description=word, tooltip=tooltip, layout=ui.Layout(width="auto", align_self="flex-start"))
+    button.on_click(clicked)
+    return button
+
+
+def _choice(values: pd.Series, column: str) -> ui.Dropdown:
+    options = [(f"{value or 'none'} ({count})", value) for value, count in values.value_counts().sort_index().items()]
+    return ui.Dropdown(options=[(ANY, ANY), *options], description=column)
+
+
+def _pair(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row a pair, holding indices of `rows`: an original in column 0, one of its fakes in 1, NaN for a missing side.
+
+    Families, and the videos of one, keep the order of `rows`.
+    """
+    alone = np.arange(len(rows))
+    if rows["label"].nunique() == 1:
+        family, place, side = alone // 2, 0, alone % 2
+    else:
+        side = (rows["label"] == "FAKE").to_numpy(int)
+        family = rows.groupby("original", sort=False).ngroup().to_numpy()
+        place = rows.groupby(["original", side]).cumcount().to_numpy()
+    places = pd.DataFrame({"family": family, "place": place, "side": side, "row": rows.index})
+    return places.pivot(index=["family", "place"], columns="side", values="row").reindex(columns=[0, 1])

@@ -1,0 +1,77 @@
+"""A person's own video: picked, looked at, and judged, step by step."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as ui
+
+from dfdc_utils.markup import note
+from dfdc_utils.prediction import Detector, decode_faces
+from dfdc_utils.report import describe
+from dfdc_utils.verdicts import Prediction
+
+
+class VideoJudge(ui.VBox):  # type: ignore[misc]
+    """Pick a video, by its path or by an upload, and read what `detector` says of it.
+
+    `path` is looked at first, if given. The last result is `prediction`. An uploaded file is kept only while it is
+    looked at. Taught in notebook 06.
+    """
+
+    def __init__(self, detector: Detector, path: str | Path | None = None) -> None:
+        self._detector = detector
+        self.prediction: Prediction | None = None
+        wide = ui.Layout(width="60%")
+        self._path = ui.Text(value=str(path or ""), placeholder="path of a video", description="Video", layout=wide)
+        self._look = ui.Button(description="Look at it", button_style="primary", tooltip="Score the video at this path")
+        self._upload = ui.FileUpload(accept="video/*,.mp4,.mov,.avi,.mkv,.webm", description="or upload one")
+        self._whole = ui.Checkbox(value=False, description="all of it, not only its first seconds", indent=False)
+        self._step = ui.HTML()
+        self._answer = ui.HTML(layout=ui.Layout(max_height="720px", overflow="auto"))
+        self._look.on_click(lambda _: self._judge(Path(self._path.value).expanduser(), self._path.value))
+        self._upload.observe(self._take, names="value")
+        super().__init__(
+            [ui.HBox([self._path, self._look]), ui.HBox([self._upload, self._whole]), self._step, self._answer]
+        )
+        if path:
+            self._judge(Path(path), str(path))
+
+    def _take(self, _change: object) -> None:
+        if not self._upload.value:
+            return
+        upload: dict[str, Any] = self._upload.value[0]
+        self._upload.value = ()  # so that the same file can be picked again
+        with tempfile.TemporaryDirectory() as folder:
+            # The name alone: what a browser sends may hold folders.
+            file = Path(folder) / (Path(upload["name"].replace("\\", "/")).name or "upload")
+            file.write_bytes(upload["content"])
+            self._judge(file, upload["name"])
+
+    def _judge(self, path: Path, named: str) -> None:
+        if not named.strip():
+            self._answer.value = note("Name a video, or upload one.")
+            return
+        self._look.disabled = True
+        self._answer.value = ""
+        try:
+            self._say(f"1 of 3: finding the faces in {path.name}")
+            self.prediction = self._detector.predict(path, whole=self._whole.value)
+            evidence = None
+            if self.prediction.tracks:
+                worst = self.prediction.tracks[0].worst
+                self._say(f"2 of 3: scored {self.prediction.score:.2f}; asking why")
+                evidence = decode_faces(worst.faces), self._detector.explain(worst)
+            self._say("3 of 3: drawing")
+            self._answer.value = describe(self.prediction, evidence)
+            self._say("")
+        except (OSError, ValueError) as error:
+            self._say("")
+            self._answer.value = note(str(error))
+        finally:
+            self._look.disabled = False
+
+    def _say(self, step: str) -> None:
+        self._step.value = note(step) if step else ""

@@ -1,0 +1,175 @@
+"""A video file → the faces of each person in it, window by window, just as `processing` would have saved them.
+
+Nothing here needs TensorFlow: it is what the workers of a pool do, and what they send back is small.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfdc_utils.config import SequenceConfig
+from dfdc_utils.errors import NoFaceFound, UnreadableVideo
+from dfdc_utils.extraction import crop_track, extract_tracks, own_detector
+from dfdc_utils.guards import ended_if_hung, one_thread, time_check
+from dfdc_utils.storage import encode_face, read_faces, spread_evenly
+from dfdc_utils.tracks import Boxes, Track, box_overlap
+from dfdc_utils.video import Clip, probe_video, sample_frames, sample_windows
+
+log = logging.getLogger(__name__)
+
+Status = Literal["ok", "no_face", "unreadable"]
+
+# Two windows share half their frames. Where boxes of two people overlap by chance, it is in a few frames and by less.
+SAME_PERSON = 0.5
+
+
+@dataclass(frozen=True)
+class FaceWindow:
+    """One person's faces over one window of a video: a sequence for the model.
+
+    `track` numbers the person, 0 the one with the largest face. `times` (T,) are seconds from the video's start,
+    `boxes` (T, 4) float (x, y, width, height) in pixels of the full frame, `detected` (T,) bool, False where the box
+    was made up from others. `faces` are the T crops as JPEG files. Where fewer than T frames exist, some come twice.
+    """
+
+    track: int
+    times: NDArray[np.float64]
+    boxes: Boxes
+    detected: NDArray[np.bool_]
+    faces: tuple[bytes, ...] = field(repr=False)
+
+    def overlap(self, other: FaceWindow) -> float:
+        """IoU of the boxes, 0 to 1, on average over the time that both windows hold; 0 if they hold none together."""
+        shared = (self.times >= other.times[0]) & (self.times <= other.times[-1])
+        there = [np.interp(self.times[shared], other.times, other.boxes[:, side]) for side in range(4)]
+        overlaps = [box_overlap(*pair) for pair in zip(self.boxes[shared], np.transpose(there), strict=True)]
+        return float(np.mean(overlaps)) if overlaps else 0.0
+
+
+@dataclass(frozen=True)
+class Look:
+    """One video to look at: the whole of it if `whole`, else its first seconds.
+
+    `weights` are YuNet's, None for Haar. `time_limit` in seconds; a whole video has twice its own length on top.
+    """
+
+    path: Path
+    config: SequenceConfig
+    weights: Path | None = None
+    whole: bool = False
+    time_limit: float = 60.0
+
+
+@dataclass(frozen=True)
+class VideoFaces:
+    """What a video shows: `status` is `ok`, `no_face` or `unreadable`; `error` says what is wrong and what to do.
+
+    `seconds` is up to where it was looked at, from its start. With status `ok` an `error` means that it breaks off.
+    """
+
+    path: Path
+    status: Status
+    error: str
+    seconds: float
+    windows: tuple[FaceWindow, ...]
+
+
+def find_faces(look: Look) -> VideoFaces:
+    """The faces in a video. What is wrong with the video is told, not raised; a missing detector is raised.
+
+    Taught in notebook 06.
+    """
+    detector = own_detector(look.config.detector, look.weights)
+    windows: list[FaceWindow] = []
+    status: Status = "no_face"
+    error, seconds = "", 0.0
+    last: list[FaceWindow] = []
+    try:
+        limit = look.time_limit + (2 * probe_video(look.path).duration if look.whole else 0.0)
+        with one_thread(), ended_if_hung(limit):
+            for clip in _clips(look, time_check(look.path, limit)):
+                seconds = float(clip.times[-1])
+                try:
+                    tracks = extract_tracks(clip, detector, look.config)
+                except NoFaceFound as nobody:
+                    last, error = [], error if windows else str(nobody)
+                    continue
+                seen = [_as_window(clip, track, look.config) for track in tracks]
+                last = _recognise(seen, last, newcomer=1 + max((window.track for window in windows), default=-1))
+                windows += last
+                status, error = "ok", ""
+    except UnreadableVideo as broken:
+        status, error = status if windows else "unreadable", str(broken)
+    except Exception as surprise:  # one video must not end a call for thousands
+        log.exception("%s: unexpected", look.path.name)
+        what = f"{look.path.name}: unexpected {type(surprise).__name__}: {surprise}. Please report it."
+        windows, status, error = [], "unreadable", what
+    return VideoFaces(look.path, status, error, seconds, tuple(windows))
+
+
+def read_window_faces(save_path: str | Path, video: str, frame_count: int) -> VideoFaces:
+    """What `processing` has saved of a video: the same that `find_faces` finds in its first seconds.
+
+    Raises `FileNotFoundError` if the video was not processed.
+    """
+    record = read_faces(save_path, video)
+    folder = Path(save_path) / video
+    windows = []
+    for number, track in enumerate(record["tracks"]):
+        frames = [track["frames"][index] for index in spread_evenly(len(track["frames"]), frame_count)]
+        windows.append(
+            FaceWindow(
+                track=number,
+                times=np.array([frame["time"] for frame in frames]),
+                boxes=np.array([frame["box"] for frame in frames]),
+                detected=np.array([frame["origin"] == "detected" for frame in frames]),
+                faces=tuple((folder / frame["file"]).read_bytes() for frame in frames),
+            )
+        )
+    seconds = max((float(window.times[-1]) for window in windows), default=0.0)
+    return VideoFaces(Path(video), record["status"], record["error"], seconds, tuple(windows))
+
+
+def _clips(look: Look, check_time: Callable[[], None]) -> Iterator[Clip]:
+    count, capture_sec = look.config.frame_count, look.config.capture_sec
+    if look.whole:
+        yield from sample_windows(look.path, count, capture_sec=capture_sec, check_time=check_time)
+    else:
+        yield sample_frames(look.path, count, capture_sec=capture_sec, check_time=check_time)
+
+
+def _as_window(clip: Clip, track: Track, config: SequenceConfig) -> FaceWindow:
+    person = crop_track(clip, track, config)
+    chosen = spread_evenly(len(person.kept), config.frame_count)
+    frames = np.array(person.kept)[chosen]
+    faces = [encode_face(crop) for crop in person.crops]
+    return FaceWindow(
+        track=-1,
+        times=clip.times[frames],
+        boxes=track.boxes[frames],
+        detected=track.detected[frames],
+        faces=tuple(faces[index] for index in chosen),
+    )
+
+
+def _recognise(seen: list[FaceWindow], before: list[FaceWindow], newcomer: int) -> list[FaceWindow]:
+    """Number the people of a window as in the one before, new ones from `newcomer` on."""
+    pairs = sorted(
+        ((window.overlap(old), index, old.track) for index, window in enumerate(seen) for old in before), reverse=True
+    )
+    names: dict[int, int] = {}
+    for overlap, index, track in pairs:
+        if overlap >= SAME_PERSON and index not in names and track not in names.values():
+            names[index] = track
+    for index in range(len(seen)):
+        if index not in names:
+            names[index] = newcomer
+            newcomer += 1
+    return [replace(window, track=names[index]) for index, window in enumerate(seen)]

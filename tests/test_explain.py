@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+from dfdc_utils.explain import frame_importance, heat_maps, weigh_evidence
+from dfdc_utils.models import HEADS, build_cnn_lstm, load_model
+from dfdc_utils.processing import read_manifest
+from dfdc_utils.sequences import load_sequence
+from dfdc_utils.storage import read_faces
+from dfdc_utils.tracks import crop_face, smooth_boxes
+
+FRAME_COUNT, FACE_SIZE, FRAME_RATE = 16, 96, 30  # of the sample
+
+
+class Sample:
+    """The test split of the model that was trained on the sample, and what the sample knows of its fakes."""
+
+    def __init__(self, sample: Path, faces: Path, model: Path) -> None:
+        self.faces, self.model = faces, load_model(model)
+        self.truth = json.loads((sample / "truth.json").read_text())
+        self.frames = read_manifest(faces).set_index("video")
+        split = pd.read_csv(model / "split.csv", dtype=str)
+        self.test = split[split["split"] == "test"]
+
+    def videos(self, kind: str) -> list[str]:
+        return [video for video in self.test["video"] if self.truth[f"{video}.mp4"]["kind"] == kind]
+
+    def load(self, video: str) -> np.ndarray:
+        return load_sequence(self.faces, video, FRAME_COUNT)
+
+    def blended(self, video: str) -> np.ndarray:
+        """Where a fake was blended in, bool (T, H, W): its ellipses, drawn into full frames, cropped as faces are."""
+        frames = read_faces(self.faces, video)["tracks"][0]["frames"]
+        boxes = smooth_boxes(np.array([frame["box"] for frame in frames]))
+        masks = []
+        for index in np.linspace(0, len(frames) - 1, FRAME_COUNT).round().astype(int):
+            picture = np.zeros((*self.frames.loc[video, ["height", "width"]].astype(int), 3), np.uint8)
+            number = round(frames[index]["time"] * FRAME_RATE)
+            x, y, across, down, angle = self.truth[f"{video}.mp4"]["masks"][number]
+            cv2.ellipse(picture, (x, y), (across, down), angle, 0, 360, (255, 255, 255), cv2.FILLED)
+            masks.append(crop_face(picture, boxes[index], FACE_SIZE)[..., 0] > 127)
+        return np.stack(masks)
+
+
+@pytest.fixture(scope="module")
+def known(sample: Path, sample_faces: Path, sample_model: Path) -> Sample:
+    return Sample(sample, sample_faces, sample_model)
+
+
+def share_inside(heat: np.ndarray, place: np.ndarray) -> float:
+    return float(heat[place].sum() / heat.sum())
+
+
+def grad_cam(model: keras.Model, sequence: np.ndarray) -> np.ndarray:
+    """The textbook's, on the last maps."""
+    tapped = keras.Model(model.input, [model.get_layer("conv_3").output, model.output])
+    with tf.GradientTape() as tape:
+        frames = tf.Variable(sequence[None].astype("float32"))
+        maps, score = tapped(frames)
+        logit = tf.math.log(score / (1 - score))
+    weights = tf.reduce_mean(tape.gradient(logit, maps), axis=(1, 2), keepdims=True)
+    heat = tf.nn.relu(tf.reduce_sum(weights * maps, axis=-1, keepdims=True))
+    return tf.image.resize(heat, sequence.shape[1:3])[..., 0].numpy()
+
+
+def test_heat_lies_where_the_fake_was_blended_in(known: Sample) -> None:
+    """The share of all frames' heat, as a mean over the spatial fakes of the test split; beside it what knows less."""
+    keras.utils.set_random_seed(0)
+    ways = {"ours": known.model, "untrained": build_cnn_lstm(FRAME_COUNT, FACE_SIZE)}
+    shares: dict[str, list[float]] = {name: [] for name in [*ways, "last maps", "everywhere"]}
+    for video in known.videos("spatial"):
+        sequence, place = known.load(video), known.blended(video)
+        for name, model in ways.items():
+            shares[name].append(share_inside(heat_maps(model, sequence), place))
+        shares["last maps"].append(share_inside(grad_cam(known.model, sequence), place))
+        shares["everywhere"].append(float(place.mean()))
+    mean = {name: float(np.mean(values)) for name, values in shares.items()}
+    print({name: round(value, 2) for name, value in mean.items()})
+    assert len(shares["ours"]) >= 5
+    assert mean["ours"] >= 0.70
+    assert mean["everywhere"] < 0.35 and mean["untrained"] < 0.55 and mean["last maps"] < 0.55
+
+
+def test_what_the_model_takes_for_real_stays_dark(known: Sample) -> None:
+    light: dict[str, list[float]] = {"real": [], "spatial": []}
+    for kind, means in light.items():
+        for video in known.videos(kind)[:6]:
+            heat = heat_maps(known.model, known.load(video))
+            means.append(float(heat.mean()))
+            score = float(known.model(known.load(video)[None], training=False)[0, 0])
+            assert heat.max() == pytest.approx(score, abs=1e-5)
+    assert np.mean(light["real"]) < np.mean(light["spatial"]) / 3
+
+
+def test_evidence_of_a_trained_model_adds_up_to_its_logit(known: Sample) -> None:
+    """But for what the model says of nothing, which is the same for all."""
+    weighed = [weigh_evidence(known.model, known.load(video)) for video in known.test["video"][:8]]
+    of_nothing = np.array([logit - evidence.sum() for logit, evidence in weighed])
+    assert np.ptp([logit for logit, _ in weighed]) > 3
+    assert np.ptp(of_nothing) < 0.05
+
+
+def test_importance_points_at_the_one_frame_of_a_fake(known: Sample) -> None:
+    """A real video with one frame of its own fake: nearly always just this frame matters most."""
+    pairs = known.test[(known.test["label"] == "FAKE") & known.test["original"].isin(known.test["video"])]
+    found = []
+    for number, (real, fake) in enumerate(zip(pairs["original"], pairs["video"], strict=True)):
+        index = 3 + number % 10
+        sequence = known.load(real)
+        sequence[index] = known.load(fake)[index]
+        found.append(int(frame_importance(known.model, sequence).argmax()) == index)
+    assert len(found) >= 12
+    assert np.mean(found) > 0.7  # by chance 0.06
+
+
+@pytest.fixture
+def lamp() -> keras.Model:
+    """A model whose answer is known: a frame's logit is 8 · tanh(0.3 · mean of its one map) − 1; black maps to 0."""
+    model = build_cnn_lstm(4, 32, head="mean", filters=(1,))
+    for weight in model.weights:
+        weight.assign(np.zeros(weight.shape))
+    model.get_layer("conv_0").kernel.assign(np.full((3, 3, 3, 1), 1 / 27))
+    for name, value in (("features", 1), ("seen", 1), ("frame_logits", 8)):
+        kernel = np.zeros(model.get_layer(name).kernel.shape)
+        kernel[0, 0] = value
+        model.get_layer(name).kernel.assign(kernel)
+    model.get_layer("frame_logits").bias.assign([-1])
+    return model
+
+
+def test_heat_and_importance_where_the_answer_is_known(lamp: keras.Model) -> None:
+    sequence = np.zeros((4, 32, 32, 3), np.uint8)
+    sequence[2, 8:16, 16:24] = 255
+    logit, evidence = weigh_evidence(lamp, sequence)
+    heat = heat_maps(lamp, sequence)
+    assert heat.shape == (4, 32, 32) and heat.dtype == np.float32
+    assert heat[2, 10:14, 18:22].min() > 0.5 * heat.max()
+    heat[2, 5:19, 13:27] = 0  # a cell is two pixels wide, and shades into the next
+    assert not heat.any()
+    assert evidence.sum() == pytest.approx(logit + 1, abs=1e-4)
+    importance = frame_importance(lamp, sequence)
+    assert importance.dtype == np.float64
+    # Hidden, its part goes; the frame after it shows it once more when hidden itself.
+    np.testing.assert_allclose(importance, [0, 0, logit + 1, -(logit + 1)], atol=1e-5)
+
+
+def test_nothing_to_see_is_no_heat(lamp: keras.Model) -> None:
+    black = np.zeros((4, 32, 32, 3), np.uint8)
+    np.testing.assert_array_equal(heat_maps(lamp, black), np.zeros((4, 32, 32), np.float32))
+    np.testing.assert_array_equal(frame_importance(lamp, black), np.zeros(4))
+    lamp.get_layer("frame_logits").kernel.assign(-lamp.get_layer("frame_logits").kernel)  # light now speaks for REAL
+    assert not heat_maps(lamp, black + np.uint8(255)).any()
+
+
+def test_a_change_lies_on_the_frame_and_the_place_that_changed() -> None:
+    keras.utils.set_random_seed(0)
+    model = build_cnn_lstm(5, 32, filters=(4, 8))
+    kernel, *others = model.get_layer("lstm").get_weights()
+    kernel[: len(kernel) // 2] = 0  # blind to the features themselves: only their change is left
+    model.get_layer("lstm").set_weights([kernel, *others])
+    sequence = np.repeat(np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3)).astype(np.uint8), 5, axis=0)
+    sequence[3:, 4:12, 4:12] = 0
+    _, evidence = weigh_evidence(model, sequence)
+    peak = np.abs(evidence).max()
+    assert peak > 0
+    there = np.abs(evidence) > 1e-5 * peak
+    assert there[3, 4:12, 4:12].mean() > 0.9
+    there[3, :22, :22] = False
+    assert not there.any()
+
+
+FULL, HALF = "float32", "mixed_bfloat16"
+MODELS = [
+    *(
+        pytest.param({"head": head}, (4, 32), policy, id=f"{head}-{policy}")
+        for head in HEADS
+        for policy in (FULL, HALF)
+    ),
+    pytest.param({"backbone": "MobileNetV2"}, (3, 64), FULL, id="MobileNetV2"),
+    pytest.param({"backbone": "MobileNetV2", "head": "mean"}, (2, 64), HALF, id="MobileNetV2-mean-mixed"),
+    pytest.param({"dropout": 0.3, "filters": (8, 16)}, (5, 50), FULL, id="odd size"),
+    pytest.param({}, (1, 32), FULL, id="one frame"),
+]
+
+
+@pytest.mark.parametrize(("options", "shape", "policy"), MODELS)
+def test_every_kind_of_model_is_explained(
+    options: dict[str, Any], shape: tuple[int, int], policy: str, tmp_path: Path
+) -> None:
+    """Loaded from its file; the evidence adds up to the logit, less that of the same model gone blind."""
+    frame_count, face_size = shape
+    keras.config.set_dtype_policy(policy)
+    try:
+        keras.utils.set_random_seed(1)
+        build_cnn_lstm(frame_count, face_size, **options).save(tmp_path / "model.keras")
+    finally:
+        keras.config.set_dtype_policy(FULL)
+    model = load_model(tmp_path)
+    features = model.get_layer("features")
+    if "backbone" in options:  # untrained, its maps are all but empty
+        features.kernel.assign(features.kernel * 1e3)
+    sequence = np.random.default_rng(0).integers(0, 256, (frame_count, face_size, face_size, 3)).astype(np.uint8)
+    precision = 1e-3 if policy == FULL else 0.05
+    score = float(model(sequence[None], training=False)[0, 0])
+    heat, importance = heat_maps(model, sequence), frame_importance(model, sequence)
+    assert heat.shape == sequence.shape[:3] and heat.dtype == np.float32
+    assert heat.min() >= 0 and heat.max() == pytest.approx(score, abs=precision)
+    assert importance.shape == (frame_count,) and np.isfinite(importance).all()
+    assert importance.any() == (frame_count > 1)
+    logit, evidence = weigh_evidence(model, sequence)
+    features.kernel.assign(features.kernel * 0)
+    of_nothing, nothing = weigh_evidence(model, sequence)
+    assert not nothing.any()
+    assert evidence.any() and evidence.sum() == pytest.approx(logit - of_nothing, abs=precision, rel=0.1)
+
+
+def test_importance_is_the_fall_of_the_logit() -> None:
+    keras.utils.set_random_seed(0)
+    model = build_cnn_lstm(4, 32)
+    sequence = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype(np.uint8)
+    shown = [[0, 1, 2, 3], [1, 1, 2, 3], [0, 0, 2, 3], [0, 1, 1, 3], [0, 1, 2, 2]]
+    scores = model.predict(np.stack([sequence[order] for order in shown]), verbose=0).ravel().astype(float)
+    logits = np.log(scores / (1 - scores))
+    np.testing.assert_allclose(frame_importance(model, sequence), logits[0] - logits[1:], atol=1e-5)
+
+
+@pytest.mark.parametrize("function", [heat_maps, frame_importance, weigh_evidence])
+def test_what_does_not_fit_is_said(function: Any) -> None:
+    model = build_cnn_lstm(4, 32)
+    for wrong in (np.zeros((5, 32, 32, 3), np.uint8), np.zeros((4, 32, 32, 3)), np.zeros((4, 32, 32), np.uint8)):
+        with pytest.raises(ValueError, match=r"looks at uint8 \(4, 32, 32, 3\): prepare it with the model's own"):
+            function(model, wrong)
+    frames = keras.Input((4, 32, 32, 3))
+    foreign = keras.Model(frames, keras.layers.Dense(1, name="score")(keras.layers.Flatten()(frames)), name="foreign")
+    with pytest.raises(ValueError, match="foreign has no layer 'features' and no maps that it averages"):
+        function(foreign, np.zeros((4, 32, 32, 3), np.uint8))

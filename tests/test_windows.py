@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import CYAN, MAGENTA, SquareDetector, squares, write_clip
+
+from dfdc_utils import extraction, windows
+from dfdc_utils.config import SequenceConfig
+from dfdc_utils.processing import processing
+from dfdc_utils.windows import Look, find_faces, read_window_faces
+
+CONFIG = SequenceConfig(capture_sec=1.0, frame_count=8, face_size=32, detector="haar")
+LEFT, RIGHT = {"start": (20, 40), "step": (0, 0)}, {"start": (220, 60), "step": (0, 0)}
+
+
+@pytest.fixture(autouse=True)
+def _squares_for_faces(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (extraction, windows):
+        monkeypatch.setattr(module, "own_detector", lambda name, weights: SquareDetector())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("videos")
+
+
+def test_the_first_seconds_are_what_processing_saves(folder: Path, tmp_path: Path) -> None:
+    """To the byte: a score of a video must not depend on the way its faces came."""
+    path = write_clip(folder / "same.mp4", squares(60, people=((MAGENTA, LEFT), (CYAN, RIGHT)), hidden=range(7, 14)))
+    found = find_faces(Look(path, CONFIG))
+    settings = {"capture_sec": 1.0, "frame_count": 8, "face_size": 32, "detector": "haar"}
+    (tmp_path / "in").mkdir()
+    path.rename(tmp_path / "in" / "same.mp4")
+    processing(tmp_path / "in", tmp_path / "faces", workers=1, show_progress=False, **settings)
+    saved = read_window_faces(tmp_path / "faces", "same", 8)
+    assert [window.track for window in found.windows] == [window.track for window in saved.windows] == [0, 1]
+    for one, other in zip(found.windows, saved.windows, strict=True):
+        assert one.faces == other.faces
+        assert one.detected.tolist() == other.detected.tolist()
+        np.testing.assert_allclose(one.times, other.times, atol=1e-4)
+        np.testing.assert_allclose(one.boxes, other.boxes, atol=0.051)
+    assert not found.windows[0].detected.all()
+    assert (found.status, found.error) == ("ok", "")
+
+
+def test_people_keep_their_numbers_through_a_whole_video(folder: Path) -> None:
+    """The second person comes in late, and is at times the larger one: numbers follow the person, not the size."""
+    frames = [*squares(45, people=((MAGENTA, LEFT),)), *squares(75, people=((MAGENTA, LEFT), (CYAN, RIGHT)))]
+    found = find_faces(Look(write_clip(folder / "late.mp4", frames), CONFIG, whole=True))
+    seen: dict[int, set[int]] = {}
+    for window in found.windows:
+        seen.setdefault(window.track, set()).add(round(float(window.boxes[-1, 0])))
+    assert set(seen) == {0, 1}
+    assert all(abs(x - LEFT["start"][0]) <= 3 for x in seen[0])
+    assert all(abs(x - RIGHT["start"][0]) <= 3 for x in seen[1])
+    assert min(window.times[0] for window in found.windows if window.track == 1) >= 0.9
+    assert found.seconds == pytest.approx(4, abs=0.15)
+
+
+def test_whoever_leaves_leaves_the_others_as_they_are(folder: Path) -> None:
+    frames = [*squares(60, people=((MAGENTA, LEFT), (CYAN, RIGHT))), *squares(60, people=((CYAN, RIGHT),))]
+    found = find_faces(Look(write_clip(folder / "leaves.mp4", frames), CONFIG, whole=True))
+    last = [window for window in found.windows if window.times[-1] == found.windows[-1].times[-1]]
+    assert [window.track for window in last] == [1]
+
+
+def test_statuses_say_what_is_wrong(folder: Path, tmp_path: Path) -> None:
+    nobody = find_faces(Look(write_clip(folder / "nobody.mp4", squares(30, people=())), CONFIG, whole=True))
+    assert (nobody.status, nobody.windows) == ("no_face", ())
+    assert "nobody.mp4: no lasting face" in nobody.error
+    gone = find_faces(Look(tmp_path / "gone.mp4", CONFIG))
+    assert gone.status == "unreadable" and "gone.mp4: there is no such file" in gone.error
+    (tmp_path / "text.mp4").write_text("no video")
+    broken = find_faces(Look(tmp_path / "text.mp4", CONFIG, whole=True))
+    assert broken.status == "unreadable" and "Get the file again" in broken.error
+
+
+def test_a_face_that_goes_away_leaves_the_windows_in_which_it_was(folder: Path) -> None:
+    frames = [*squares(45, people=((MAGENTA, LEFT),)), *squares(60, people=())]
+    found = find_faces(Look(write_clip(folder / "away.mp4", frames), CONFIG, whole=True))
+    assert found.status == "ok" and found.error == ""
+    assert max(window.times[0] for window in found.windows) < 1.5
+    assert found.seconds > 3
+
+
+def test_what_came_before_the_time_ran_out_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_clip(folder / "slow.mp4", squares(120, people=((MAGENTA, LEFT),)))
+    clock = iter(np.arange(0, 1e6, 0.02))
+    monkeypatch.setattr("dfdc_utils.guards.time.monotonic", lambda: float(next(clock)))
+    found = find_faces(Look(path, CONFIG, whole=True, time_limit=1.0))
+    assert found.status == "ok" and 1 <= len(found.windows) < 7
+    assert "slow.mp4: it is not done after" in found.error
+
+
+def test_a_surprise_is_one_videos(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumble(*_: object) -> None:
+        raise ZeroDivisionError("of all things")
+
+    monkeypatch.setattr(windows, "crop_track", stumble)
+    found = find_faces(Look(write_clip(folder / "odd.mp4", squares(30)), CONFIG))
+    assert found.status == "unreadable" and found.windows == ()
+    assert "odd.mp4: unexpected ZeroDivisionError: of all things" in found.error
+
+
+def test_fewer_frames_than_asked_come_twice(folder: Path) -> None:
+    found = find_faces(Look(write_clip(folder / "short.mp4", squares(3)), CONFIG))
+    (window,) = found.windows
+    assert len(window.faces) == 8 and len(set(window.faces)) == 3
+
+
+def test_overlap_counts_only_shared_moments() -> None:
+    def window(times: list[float], x: float) -> windows.FaceWindow:
+        boxes = np.array([[x, 0.0, 10, 10]] * len(times))
+        return windows.FaceWindow(0, np.array(times), boxes, np.ones(len(times), bool), (b"",) * len(times))
+
+    assert window([0, 1], 0).overlap(window([1, 2], 0)) == 1
+    assert window([0, 1], 0).overlap(window([1, 2], 5)) == pytest.approx(1 / 3)
+    assert window([0, 1], 0).overlap(window([0.5, 2], 0)) == 1, "moments need not be the same ones"
+    assert window([0, 1], 0).overlap(window([2, 3], 0)) == 0
