@@ -97,7 +97,7 @@ def _strips(prediction: Prediction, sequence: Image, explanation: Explanation) -
         f"<h3>Why: the most suspicious window, {when}</h3>"
         f"<p>Faces as the model saw them; below, brighter where it sees a fake. The frame at "
         f"{window.faces.times[strongest]:.2f} s adds most to the score.</p>"
-        f'<div style="width:{SIZE * len(sequence)}px;max-width:100%">{"".join(images)}</div>'
+        f'<div style="max-width:{SIZE * len(sequence)}px">{"".join(images)}</div>'
         f'<details style="border-top:1px solid {LINE}"><summary>Each frame</summary><table><tr><th>time</th>'
         f"<th>face</th><th>adds to the score's logit</th></tr>{frames}</table></details>"
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
 # error that is allowed, JupyterLab shows `[ ]:` for those that still wait.)
 STANDSTILL = 5
 
+# The first two name other data; with the last, figures would be drawn for nobody.
+SETTINGS_FROM_OUTSIDE = ("DFDC_DATA", "DFDC_YUNET", "MPLBACKEND")
+
 SETTINGS = {
     # All cells are drawn at once: what is not on the screen can be found and pictured too.
     "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none", "scrollPastEnd": False},
@@ -43,13 +47,13 @@ PROMPTS = "() => [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].
 
 
 @contextmanager
-def serve(folder: Path, scratch: Path) -> Iterator[str]:
-    """A JupyterLab that shows `folder` to this machine alone, its settings in `scratch`; yields its address."""
+def serve(folder: Path, scratch: Path) -> Iterator[Callable[[str], str]]:
+    """A JupyterLab for `folder`, its settings in `scratch`; yields a function from a file name to its address."""
     (scratch / "config" / "labconfig").mkdir(parents=True)
     (scratch / "config" / "labconfig" / "default_setting_overrides.json").write_text(json.dumps(SETTINGS))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    environment = {name: value for name, value in os.environ.items() if name not in ("DFDC_DATA", "DFDC_YUNET")}
+    environment = {name: value for name, value in os.environ.items() if name not in SETTINGS_FROM_OUTSIDE}
     environment |= {
         "JUPYTER_CONFIG_DIR": str(scratch / "config"),
         "JUPYTER_DATA_DIR": str(scratch / "data"),
@@ -58,6 +62,7 @@ def serve(folder: Path, scratch: Path) -> Iterator[str]:
         "JUPYTERLAB_WORKSPACES_DIR": str(scratch / "workspaces"),
         "JUPYTER_PREFER_ENV_PATH": "1",  # the kernel of this environment, not one that the user has installed
         "IPYTHONDIR": str(scratch / "ipython"),
+        "JUPYTER_TOKEN": (token := secrets.token_hex()),  # who has it may run code here
     }
     options = {
         "ServerApp.ip": "127.0.0.1",
@@ -65,23 +70,17 @@ def serve(folder: Path, scratch: Path) -> Iterator[str]:
         "ServerApp.port_retries": 0,
         "ServerApp.root_dir": folder,
         "ServerApp.allow_root": True,
-        "IdentityProvider.token": "",
         "LabApp.extension_manager": "readonly",  # the other one asks PyPI
         "LabApp.news_url": "",
     }
-    command = [
-        sys.executable,
-        "-m",
-        "jupyterlab",
-        "--no-browser",
-        *(f"--{key}={value}" for key, value in options.items()),
-    ]
+    settings = [f"--{name}={value}" for name, value in options.items()]
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", *settings]
     address = f"http://127.0.0.1:{port}"
     log = scratch / "lab.log"
     with log.open("w") as output, subprocess.Popen(command, stdout=output, stderr=output, env=environment) as server:
         try:
             _wait_until_up(server, address, log)
-            yield address
+            yield lambda name: f"{address}/doc/tree/{name}?token={token}"
         finally:
             _stop(server)
 
@@ -138,11 +137,11 @@ def listen(page: Page) -> list[str]:
 class Notebook:
     """One notebook, open in a window of its own; `complaints` is what `listen` hears there."""
 
-    def __init__(self, browser: Browser, address: str, path: Path) -> None:
+    def __init__(self, browser: Browser, address: Callable[[str], str], path: Path) -> None:
         self.path = path
         self.page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
         self.complaints = listen(self.page)
-        self.page.goto(f"{address}/doc/tree/{path.name}")
+        self.page.goto(address(path.name))
         expect(self.page.locator(".jp-Cell")).to_have_count(len(self._saved()), timeout=30_000)
 
     def _saved(self) -> list[Any]:

@@ -27,7 +27,8 @@ class VideoJudge(ui.VBox):  # type: ignore[misc]
         wide = ui.Layout(width="60%")
         self._path = ui.Text(value=str(path or ""), placeholder="path of a video", description="Video", layout=wide)
         self._look = ui.Button(description="Look at it", button_style="primary", tooltip="Score the video at this path")
-        self._upload = ui.FileUpload(accept="video/*,.mp4,.mov,.avi,.mkv,.webm", description="or upload one")
+        files = "video/*,.mp4,.mov,.avi,.mkv,.webm"
+        self._upload = ui.FileUpload(accept=files, description="or upload one", layout=ui.Layout(width="auto"))
         self._whole = ui.Checkbox(value=False, description="all of it, not only its first seconds", indent=False)
         self._step = ui.HTML()
         self._answer = ui.HTML(layout=ui.Layout(max_height="720px", overflow="auto"))
