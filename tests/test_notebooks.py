@@ -25,7 +25,7 @@ MAY_DIFFER = {
     "comparison.round(": "the same",
     "judge(comparison)": "the same",
     "calibration_error(labels": "the same",
-    "prediction.in_words()": "the same",
+    "print(prediction.in_words())": "the same",
     "detector.predict_many(": "a progress bar that may take its time",
     '["label", "verdict"]': "figures of a training run",
     "write_report(": "a size",

@@ -206,7 +206,7 @@ def test_history_marks_the_epoch_that_was_kept() -> None:
     assert "80%" in left.get_title() and "epoch kept, 2" in left.get_title()
     assert "0.45" in right.get_title()
     lines = {line.get_label(): line for line in left.lines}
-    assert list(lines["original project, training"].get_xydata()[1]) == [8, 0.912]
+    assert list(lines["original project, training:\n91.2 %, then falling"].get_xydata()[1]) == [8, 0.912]
     assert "original project, training" not in {
         line.get_label() for line in plots.plot_history(history, original=False).axes[0].lines
     }

@@ -489,17 +489,17 @@ def test_a_full_disk_ends_the_run_clearly_and_the_next_run_completes_it(
 ) -> None:
     target = tmp_path / "faces"
     room = [12]  # JPEGs: one video whole, the other half
-    write = storage._write_jpeg
+    encode = storage.encode_face
 
-    def fill_up(path: Path, image: np.ndarray) -> None:
+    def fill_up(crop: np.ndarray) -> bytes:
         room[0] -= 1
         if room[0] < 0:
-            raise OSError(28, "No space left on device", str(path))
-        write(path, image)
+            raise OSError(28, "No space left on device")
+        return encode(crop)
 
     with monkeypatch.context() as patched:
         patched.setattr("random.randrange", lambda count: 0)  # where a run begins
-        patched.setattr(storage, "_write_jpeg", fill_up)
+        patched.setattr(storage, "encode_face", fill_up)
         with pytest.raises(OSError, match=r"No space left on device.*Free some space and run it again: what is") as e:
             run(pair, target)
     assert e.value.errno == 28

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dfdc_utils.frames import Image
-from dfdc_utils.plots.theme import CHANCE, FAKE, MODEL, figure_of
+from dfdc_utils.plots.theme import CHANCE, FAKE, MODEL, REAL, figure_of
 from dfdc_utils.verdicts import Explanation, Prediction, WindowScore
 
 LINES = ("-", "--", ":", "-.")  # of the first four people: told apart without colour
@@ -27,7 +27,7 @@ def plot_score_over_time(prediction: Prediction, *, axis: Axes | None = None) ->
     axis = axis or plt.subplots(figsize=(6.4, 2.6))[1]
     threshold = prediction.calibration.threshold
     for place, track in enumerate(prediction.tracks):
-        colour, line = (FAKE if place == 0 else MODEL), LINES[place % len(LINES)]
+        colour, line = (FAKE if track.score > threshold else REAL), LINES[place % len(LINES)]
         for number, window in enumerate(track.windows):
             span = (window.start, window.end)
             axis.fill_between(span, window.low, window.high, color=colour, alpha=0.25, lw=0)
