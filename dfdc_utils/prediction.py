@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -98,8 +99,9 @@ class Detector:
         """
         looks = [self._look(path, whole, time_limit) for path in paths]
         workers = 1 if workers == 1 or len(looks) == 1 else workers
+        patience = None if whole else 3 * time_limit  # a whole video may take hours; a worker that hangs ends itself
         with tqdm(total=len(looks), desc="looking at videos", unit="video", disable=not show_progress) as progress:
-            for look, found in each_whatever_dies(find_faces, looks, workers=workers, patience=3 * time_limit):
+            for look, found in each_whatever_dies(find_faces, looks, workers=workers, patience=patience):
                 progress.update()
                 if isinstance(found, WorkerDied):
                     what = f"{look.path.name}: the process that worked on it ended ({found}). Leave it out."
@@ -135,12 +137,16 @@ class Detector:
             evidence[one.path] = decode_faces(worst.faces), self.explain(worst)
         return evidence
 
-    def _look(self, path: str | Path, whole: bool, time_limit: float) -> Look:
+    @functools.cached_property
+    def _settled(self) -> tuple[SequenceConfig, Path | None]:
+        """How faces are found here, and YuNet's weights: looked for once, not for every video or by every worker."""
         config = self.sequence
-        if config.detector == "auto":  # settled here, so that it is looked for once and not by every worker
+        if config.detector == "auto":
             config = replace(config, detector=load_detector().name)
-        weights = find_yunet() if config.detector == "yunet" else None
-        return Look(Path(path).absolute(), config, weights, whole, time_limit)
+        return config, find_yunet() if config.detector == "yunet" else None
+
+    def _look(self, path: str | Path, whole: bool, time_limit: float) -> Look:
+        return Look(Path(path).absolute(), *self._settled, whole, time_limit)
 
     def _judge(self, found: VideoFaces) -> Prediction:
         scored = self._score(found.windows)
