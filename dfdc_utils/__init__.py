@@ -24,6 +24,7 @@ _HOME = {
     "make_dataset": "sequences",
     "build_cnn_lstm": "models",
     "load_model": "models",
+    "pretrain": "pretraining",
     "choose_strategy": "strategies",
     "train": "training",
     "TrainingConfig": "config",
@@ -33,10 +34,11 @@ _HOME = {
     "predict_video": "prediction",
 }
 _MODULES = (
-    *("augmentation", "blending", "calibration", "card", "catalog", "checkpoints", "config", "errors", "explain"),
-    *("extraction", "faces", "frames", "guards", "intervals", "loop", "markup", "models", "packets", "plots", "pool"),
-    *("prediction", "processing", "report", "results", "sample", "sequences", "shards", "storage", "strategies"),
-    *("tracks", "training", "verdicts", "video", "widgets", "windows"),
+    *("augmentation", "blending", "calibration", "card", "catalog", "checkpoints", "config", "encoder", "errors"),
+    *("explain", "extraction", "faces", "familiarity", "filming", "frames", "guards", "intervals", "loop", "markup"),
+    *("models", "packets", "pairs", "photographs", "plots", "pool", "prediction", "pretraining", "pretraining_card"),
+    *("processing", "report", "results", "sample", "sequences", "shards", "storage", "strategies", "tracks"),
+    *("training", "verdicts", "video", "widgets", "windows"),
 )
 
 __all__ = sorted([*_HOME, *_MODULES])

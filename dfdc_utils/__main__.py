@@ -1,4 +1,7 @@
-"""The command line: python -m dfdc_utils sample | process | pack | train | evaluate | predict, each with --help."""
+"""The command line: python -m dfdc_utils sample | process | pack | train | evaluate | predict | pretrain.
+
+Each answers --help.
+"""
 
 from __future__ import annotations
 
@@ -107,14 +110,46 @@ def _parser() -> argparse.ArgumentParser:
         "be scored (no face, not readable), 2 if nothing could be done."
     )
     predict.add_argument("videos", type=Path, nargs="+", metavar="VIDEO", help="a file, or a folder of them")
-    predict.add_argument("--model", type=Path, default=DATA / "model", help="folder of the model")
+    predict.add_argument(
+        "--model", default=DATA / "model", help="folder of the model, or pretrained: that of the package"
+    )
     predict.add_argument("--whole", action="store_true", help="look at all of each video, not only its first seconds")
     predict.add_argument("--json", type=Path, metavar="FILE", help="write all figures there; - for standard output")
     predict.add_argument("--csv", type=Path, metavar="FILE", help="write a row a video there; - for standard output")
     predict.add_argument("--html", type=Path, metavar="FILE", help="write a page there, with faces and heat maps")
     predict.add_argument("--workers", type=int, help="processes; one a core by default")
     predict.add_argument("--time-limit", type=float, default=60.0, help="seconds a video may take")
+
+    pretrain = add("pretrain", _pretrain, "train on photographs of real faces and blends of them with themselves")
+    pretrain.add_argument("location", type=Path, help="folder of face photographs, or of faces that process made")
+    pretrain.add_argument("--save-path", type=Path, default=DATA / "pretrained", help="folder for the model")
+    pretrain.add_argument(
+        "--weights", default="imagenet", help="MobileNetV2's to start from: imagenet, a file, or none"
+    )
+    pretrain.add_argument("--steps", type=int, default=12000, help="batches for the frame encoder")
+    pretrain.add_argument("--people", type=int, default=16, help="real faces a batch, beside as many blends")
+    pretrain.add_argument("--face-size", type=int, default=112, help="side of a face crop, pixels")
+    pretrain.add_argument("--frame-count", type=int, default=16, help="frames of a sequence")
+    pretrain.add_argument("--data", help="what the photographs are, in a line, wherever a score is shown")
+    pretrain.add_argument("--notes", type=Path, help="Markdown for the card: whose photographs, on what terms")
+    pretrain.add_argument("--workers", type=int, default=1, help="processes that make pairs; 0: none beside this one")
+    pretrain.add_argument("--seed", type=int, default=0, help="of the split, the blends and the weights")
     return parser
+
+
+def _pretrain(options: argparse.Namespace) -> None:
+    from dfdc_utils.encoder import EncoderConfig
+    from dfdc_utils.pretraining import PretrainingConfig, pretrain
+
+    weights = None if options.weights == "none" else options.weights
+    names = ("steps", "people", "face_size", "seed")
+    encoder = EncoderConfig(weights=weights, **{name: getattr(options, name) for name in names})
+    config = PretrainingConfig(encoder=encoder, frame_count=options.frame_count)
+    notes = options.notes.read_text(encoding="utf-8") if options.notes else ""
+    pretrain(
+        options.location, options.save_path, config=config, data=options.data, notes=notes, workers=options.workers
+    )
+    print(options.save_path / "card.md")
 
 
 def _sample(options: argparse.Namespace) -> None:

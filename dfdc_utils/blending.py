@@ -18,7 +18,8 @@ Landmarks = NDArray[np.float32]
 
 SHIFT, SCALE = 0.03, 0.05  # the copy's offset and growth, in shares of the picture's side
 RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)  # how much of the copy is blended in; the paper's
-JITTERED = 0.5  # share of the fakes whose parameters tremble from frame to frame
+HULLS = 0.3  # share of the pairs whose mask is the hull of the landmarks
+OUTER_IS_CHANGED = 0.35  # share of the pairs: a swap changes the face more often than what surrounds it
 JITTER = 0.012  # of the picture's side, and of the light: what a swap made frame by frame trembles by
 
 # Where YuNet finds right and left eye, nose and corners of the mouth in a crop with a margin of 1.3, in shares of its
@@ -43,64 +44,82 @@ def find_landmarks(sequence: Image, detector: Detector) -> Landmarks:
     return found
 
 
-def self_blend(sequence: Image, landmarks: Landmarks, generator: np.random.Generator) -> Image:
-    """Make a fake of a real sequence: uint8 (T, H, W, 3), `landmarks` float32 (T, 5, 2) in pixels.
+def self_blend(sequence: Image, landmarks: Landmarks, generator: np.random.Generator) -> tuple[Image, Image]:
+    """Make a pair of one real sequence: the real and its fake, each uint8 (T, H, W, 3), alike outside the mask.
 
-    Shape of the mask, light, sharpness, offset and blend ratio are drawn once and hold for all frames; in half of the
-    fakes they tremble from frame to frame. The same state of `generator` makes the same fake. Taught in notebook 03.
+    `landmarks` is float32 (T, 5, 2) in pixels. Shape of the mask, light, sharpness, offset and blend ratio are drawn
+    once; over time, offset and light are constant, drift or jitter, a third of the pairs each. What can be told without
+    a look at the blend is the same in both: where the surroundings are the changed copy, they are so in the real one
+    too, and both are resampled once. The same state of `generator` makes the same pair. Taught in notebook 03.
     """
-    frame_count, size = sequence.shape[:2]
+    size = sequence.shape[1]
     change = _Change(generator)
     shift = generator.uniform(-SHIFT, SHIFT, 2) * size
     scale = 1 + generator.uniform(-SCALE, SCALE)
-    ratio = generator.choice(RATIOS)
+    ratio = np.float32(generator.choice(RATIOS))
     outline = _Outline(generator)
     feather = generator.uniform(0.01, 0.07) * size  # pixels over which the edge fades
-    tremble = JITTER * float(generator.random() < JITTERED) * generator.normal(size=(frame_count, 3))
-    copy_below = generator.random() < 0.5  # which of the two is changed, and so where the change is seen
-    fake = np.empty_like(sequence)
+    outer_shift = generator.uniform(-0.5, 0.5, 2)  # less than a pixel: the resampling is all that is wanted of it
+    course = _course(generator, len(sequence))
+    outer_is_changed = generator.random() < OUTER_IS_CHANGED
+    reals, fakes = np.empty_like(sequence), np.empty_like(sequence)
     for index, frame in enumerate(sequence):
-        changed = change.apply(frame, light=float(tremble[index, 2]))
-        inner, outer = (frame, changed) if copy_below else (changed, frame)
-        offset = shift + tremble[index, :2] * size
-        centre = size / 2
-        moved = np.array(
-            [[scale, 0, centre * (1 - scale) + offset[0]], [0, scale, centre * (1 - scale) + offset[1]]], np.float32
-        )
-        inner = cv2.warpAffine(inner, moved, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-        mask = outline.draw(landmarks[index] @ moved[:, :2].T + moved[:, 2], size)
-        mask = cv2.GaussianBlur(mask, (0, 0), feather)[..., None] * np.float32(ratio)
-        fake[index] = np.clip(outer + mask * (inner.astype(np.float32) - outer), 0, 255).round()
-    return fake
+        changed = change.apply(frame, light=float(course[index, 2]))
+        inner, outer = (frame, changed) if outer_is_changed else (changed, frame)
+        reals[index] = _resample(outer, 1.0, outer_shift)
+        offset = shift + course[index, :2] * size + size / 2 * (1 - scale)
+        inner = _resample(inner, scale, offset)
+        mask = outline.draw((landmarks[index] + outer_shift) * scale + offset, size)
+        mask = cv2.GaussianBlur(mask, (0, 0), feather)[..., None] * ratio
+        fakes[index] = np.clip(reals[index] + mask * (inner.astype(np.float32) - reals[index]), 0, 255).round()
+    return reals, fakes
+
+
+def _course(generator: np.random.Generator, frame_count: int) -> NDArray[np.float64]:
+    """How offset and light of a blend change over time, (T, 3): not at all, slowly, or from frame to frame."""
+    way = generator.integers(3)
+    drift = np.sin(np.linspace(0, generator.uniform(1, 2 * np.pi), frame_count)[:, None] + generator.uniform(0, 6, 3))
+    jitter = generator.normal(size=(frame_count, 3))
+    return (0.0, 2 * JITTER * drift, JITTER * generator.uniform(0.3, 1.0) * jitter)[way] * np.ones((frame_count, 3))
+
+
+def _resample(frame: Image, scale: float, offset: NDArray[np.floating]) -> Image:
+    size = frame.shape[0]
+    moved = np.array([[scale, 0, offset[0]], [0, scale, offset[1]]], np.float32)
+    resampled = cv2.warpAffine(frame, moved, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    return np.asarray(resampled, np.uint8)
 
 
 class _Change:
-    """What sets the copy apart: colour, contrast, and either sharpness or resolution."""
+    """What sets the copy apart: colour, saturation, contrast, and sharpness or (twice as often) resolution."""
 
     def __init__(self, generator: np.random.Generator) -> None:
         self._gain = (1 + generator.uniform(-0.1, 0.1, 3)).astype(np.float32)
         self._contrast = np.float32(1 + generator.uniform(-0.15, 0.15))
         self._offset = np.float32(generator.uniform(-12, 12))
-        self._way = generator.integers(3)
+        self._saturation = np.float32(1 + generator.uniform(-0.25, 0.25))
+        self._way = generator.choice(("sharper", "softer", "softer", "as it is"))
         self._strength = generator.uniform(0.3, 1.0)
 
     def apply(self, frame: Image, *, light: float) -> Image:
         changed: Image = frame
         height, width = frame.shape[:2]
-        if self._way == 0:  # sharper
+        if self._way == "sharper":
             soft = cv2.GaussianBlur(frame, (0, 0), 1.0)
             changed = cv2.addWeighted(frame, 1 + self._strength, soft, -self._strength, 0)
-        elif self._way == 1:  # of lower resolution
-            share = 1 - 0.5 * self._strength
+        elif self._way == "softer":  # made by a network of fewer pixels, and enlarged
+            share = 1 - 0.7 * self._strength
             small = cv2.resize(frame, (round(width * share), round(height * share)), interpolation=cv2.INTER_AREA)
             changed = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
-        lit = (changed.astype(np.float32) * self._gain - 128) * self._contrast + 128 + self._offset + 255 * light
+        lit = changed.astype(np.float32) * self._gain
+        grey = lit.mean(axis=-1, keepdims=True)
+        lit = (grey + (lit - grey) * self._saturation - 128) * self._contrast + 128 + self._offset + 255 * light
         shown: Image = np.clip(lit, 0, 255).astype(np.uint8)
         return shown
 
 
 class _Outline:
-    """A deformed oval about the whole face, or about its lower half, as landmarks give it."""
+    """A deformed oval about the whole face, or about its lower half, or the hull of the landmarks."""
 
     def __init__(self, generator: np.random.Generator) -> None:
         self._angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
@@ -109,11 +128,19 @@ class _Outline:
             wave[0] * np.cos((order + 1) * self._angles) + wave[1] * np.sin((order + 1) * self._angles)
             for order, wave in enumerate(waves)
         )
-        self._lower = generator.random() < 0.25
+        where = generator.random()
+        self._lower, self._hull = where < 0.25, where >= 1 - HULLS
         self._width, self._height = generator.uniform(0.85, 1.15, 2)
 
     def draw(self, landmarks: NDArray[np.floating], size: int) -> NDArray[np.float32]:
         """The mask, float32 (size, size), 1 inside."""
+        if self._hull:  # of eyes, mouth and nose, widened: what a swap of the inner face alone replaces
+            hull = landmarks[[0, 1, 4, 3]]
+            centre = hull.mean(axis=0)
+            # Brows and chin lie beyond them.
+            points = centre + (hull - centre) * np.array([1.5 * self._width, 1.35 * self._height])
+            points = points + np.outer(self._radii[::6] - 1, landmarks[1] - landmarks[0])
+            return _fill(cv2.convexHull(points.astype(np.float32))[:, 0], size)
         eyes, mouth = landmarks[:2].mean(axis=0), landmarks[3:].mean(axis=0)
         across = (landmarks[1] - landmarks[0]) / 2  # from between the eyes to one of them
         down = (mouth - eyes) / 2
@@ -126,6 +153,10 @@ class _Outline:
             + np.outer(self._radii * np.cos(self._angles), across * self._width)
             + np.outer(self._radii * np.sin(self._angles), down * self._height)
         )
-        mask = np.zeros((size, size), np.float32)
-        cv2.fillPoly(mask, [np.round(points * 16).astype(np.int32)], 1.0, cv2.LINE_AA, shift=4)
-        return mask
+        return _fill(points, size)
+
+
+def _fill(points: NDArray[np.floating], size: int) -> NDArray[np.float32]:
+    mask = np.zeros((size, size), np.float32)
+    cv2.fillPoly(mask, [np.round(points * 16).astype(np.int32)], 1.0, cv2.LINE_AA, shift=4)
+    return mask

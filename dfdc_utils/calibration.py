@@ -34,7 +34,7 @@ class Calibration:
     `temperature` divides the score's logit; `threshold` is the calibrated score above which a video is called fake.
     `false_alarms` and `found` are the shares of the `real` REAL and `fake` FAKE validation videos above it, and
     `false_alarms_at_most` the upper end of the first one's 95 % interval (Clopper and Pearson 1934): few videos promise
-    little.
+    little. `counted` says what these were.
     """
 
     temperature: float = 1.0
@@ -44,6 +44,7 @@ class Calibration:
     found: float = float("nan")
     real: int = 0
     fake: int = 0
+    counted: str = "validation videos"
 
     def apply(self, scores: Any) -> Scores:
         """Calibrated scores, 0 real to 1 fake, of a model's own."""
@@ -56,7 +57,7 @@ class Calibration:
         if not self.real:
             return "How often it calls a real video fake was never measured."
         return (
-            f"Of {self.real} real validation videos {self.false_alarms:.0%} lay above it (with so many, up to "
+            f"Of {self.real} real {self.counted} {self.false_alarms:.0%} lay above it (with so many, up to "
             f"{self.false_alarms_at_most:.0%} cannot be ruled out), of {self.fake} fake ones {self.found:.0%}."
         )
 

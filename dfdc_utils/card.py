@@ -14,6 +14,7 @@ from dfdc_utils.calibration import Calibration
 from dfdc_utils.storage import write_atomically
 
 SAMPLE = "the embedded synthetic sample"
+SAID_ELSEWHERE = ("fingerprint", "trained_on", "data", "model", "begun_from")  # of `training.json`
 
 
 def write_card(
@@ -43,20 +44,19 @@ def write_card(
         f"A {settings['model']} that scores a video's face sequence from 0 (real) to 1 (fake), trained on "
         f"**{settings['data']}**.",
         _warning(settings["data"]),
+        settings.get("begun_from", {}).get("notes", "").strip(),
         "## Data and splits",
         "Videos of each split; a fake is always in the split of its original, and sequences are prepared as "
         f"`sequence.json` says: {_inline(json.loads((folder / 'sequence.json').read_text(encoding='utf-8')))}.",
-        _table(counts.reset_index()),
-        *(["What they share; `harmful` ones must be 0.", _table(leaks)] if leaks is not None else []),
+        as_table(counts.reset_index()),
+        *(["What they share; `harmful` ones must be 0.", as_table(leaks)] if leaks is not None else []),
         "## Training",
         f"{len(history)} epochs; the weights are those of epoch {best['epoch']:.0f}, with the lowest validation log "
         f"loss ({best['val_loss']:.3f}; accuracy {best['val_accuracy']:.3f}). Settings: "
-        + _inline(
-            {key: value for key, value in settings.items() if key not in ("fingerprint", "trained_on", "data", "model")}
-        )
+        + _inline({key: value for key, value in settings.items() if key not in SAID_ELSEWHERE})
         + ".",
         "## Calibration",
-        _calibration(Calibration.load(folder / "calibration.json")),
+        describe_calibration(Calibration.load(folder / "calibration.json")),
         "## Figures on the test split",
     ]
     if summary is None:
@@ -65,12 +65,12 @@ def write_card(
         sections += [
             f"On unseen originals of {settings['data']}, calibrated scores; 95 % intervals from resampling whole "
             "families (an original with its fakes). `constant` is what 0.5 for every video gets.",
-            _table(summary),
+            as_table(summary),
         ]
     if comparison is not None:
         sections += [
             "Beside it, models that know less; `gain` is the model's AUC less theirs, with its interval.",
-            _table(comparison),
+            as_table(comparison),
         ]
     sections += ["## Not for", _not_for(settings["data"])]
     write_atomically(folder / "card.md", "\n\n".join(section for section in sections if section) + "\n")
@@ -78,24 +78,27 @@ def write_card(
 
 
 def _warning(data: str) -> str:
-    if data != SAMPLE:
+    if not data.startswith(SAMPLE):
         return ""
-    return "**Its scores say nothing about real videos**: it has only ever seen drawn faces and drawn faults."
+    seen = "it has only ever seen drawn faces and drawn faults" if data == SAMPLE else "of the fakes, it saw drawn ones"
+    return f"**Its scores say nothing about real videos**: {seen}."
 
 
-def _calibration(fitted: Calibration) -> str:
+def describe_calibration(fitted: Calibration) -> str:
     return (
-        f"Fitted on {fitted.real} REAL and {fitted.fake} FAKE validation videos (`calibration.json`): scores are read "
+        f"Fitted on {fitted.real} REAL and {fitted.fake} FAKE {fitted.counted} (`calibration.json`): scores are read "
         f"at temperature {fitted.temperature:.2f}. At the operating threshold {fitted.threshold:.2f}, "
         f"{fitted.false_alarms:.0%} of the REAL ones are called fake and {fitted.found:.0%} of the FAKE ones found; "
-        "with so few videos the true share of false alarms may be as high as "
+        "with so few of them the true share of false alarms may be as high as "
         f"{fitted.false_alarms_at_most:.0%} (95 %)."
     )
 
 
 def _not_for(data: str) -> str:
     own = (
-        "on any real video" if data == SAMPLE else "on videos unlike those it was trained on, without testing it first"
+        "on any real video"
+        if data.startswith(SAMPLE)
+        else "on videos unlike those it was trained on, without testing it first"
     )
     return "\n".join(
         (
@@ -107,7 +110,7 @@ def _not_for(data: str) -> str:
     )
 
 
-def _table(table: pd.DataFrame) -> str:
+def as_table(table: pd.DataFrame) -> str:
     """Markdown; `DataFrame.to_markdown` would need one more package."""
     cells = [
         [f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row] for row in table.to_numpy().tolist()

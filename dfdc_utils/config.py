@@ -53,8 +53,13 @@ class SequenceConfig:
             raise ConfigMismatch(f"{path} is not a sequence configuration ({error}). Run processing again.") from error
 
     def require(self, other: SequenceConfig, *, what: str, remedy: str) -> None:
-        """Raise `ConfigMismatch`, naming each field that differs, unless `other` equals this one."""
+        """Raise `ConfigMismatch`, naming each field that differs, unless `other` equals this one.
+
+        Where this one says `auto`, faces of any detector will do.
+        """
         mine, others = asdict(self), asdict(other)
+        if self.detector == "auto":
+            mine["detector"] = other.detector
         differ = [f"{key} {others[key]!r} instead of {mine[key]!r}" for key in mine if mine[key] != others[key]]
         if differ:
             raise ConfigMismatch(f"{what} with {', '.join(differ)}. {remedy}")

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from dfdc_utils.frames import Image
+from dfdc_utils.models import take_apart
 from dfdc_utils.quiet import quiet_import
 
 with quiet_import():
@@ -35,10 +36,10 @@ def heat_maps(model: keras.Model, sequence: Image) -> NDArray[np.float32]:
     Only what speaks for FAKE is shown, on one scale for the whole sequence: the hottest place has the value of the
     model's own score, so that a quiet frame looks quiet, and a video that the model takes for real stays dark. What a
     change from one frame to the next has to say lies on the later one, in the places that changed. Places are as exact
-    as the maps of the network: 4 pixels for the small one, 32 for most of `keras.applications`.
+    as the maps of the network: 4 pixels for the small one, 16 for the pretrained, 32 for most of `keras.applications`.
 
-    `model` is one of `build_cnn_lstm`. Raises `ValueError` for another kind of model, or a sequence that does not fit.
-    Taught in notebook 06.
+    `model` is one of `build_cnn_lstm` or `build_on_encoder`. Raises `ValueError` for another kind of model, or a
+    sequence that does not fit. Taught in notebook 06.
     """
     logit, evidence = weigh_evidence(model, sequence)
     heat = np.maximum(evidence, 0)
@@ -54,8 +55,8 @@ def frame_importance(model: keras.Model, sequence: Image) -> NDArray[np.float64]
     all frames share goes with none of them; only what sets a frame apart from its neighbour counts. `sequence` is uint8
     RGB (T, H, W, 3). Logits and not scores, since a score near 1 hardly moves.
 
-    `model` is one of `build_cnn_lstm`. Raises `ValueError` for another kind of model, or a sequence that does not fit.
-    Taught in notebook 06.
+    `model` is one of `build_cnn_lstm` or `build_on_encoder`. Raises `ValueError` for another kind of model, or a
+    sequence that does not fit. Taught in notebook 06.
     """
     parts = _take_apart(model)
     features = parts.cnn(_as_batch(model, sequence), training=False)[-1]  # (T, F)
@@ -95,8 +96,8 @@ def weigh_evidence(model: keras.Model, sequence: Image) -> tuple[float, NDArray[
 
 
 class _Parts(NamedTuple):
-    """A model cut in four: `cnn` from sequences to maps and features, `pool` from maps to features, both (B·T, …);
-    `compare` from features to what the head sees, `judge` from that to logits (B, 1)."""
+    """A model cut in four: `cnn` from one sequence to maps and features, `pool` from maps to features, both (T, …);
+    `compare` from features (B·T, F) to what the head sees, `judge` from that to logits (B, 1)."""
 
     cnn: keras.Model
     pool: keras.Model
@@ -130,18 +131,35 @@ def _weigh_features(parts: _Parts, maps: list[tf.Tensor], features: tf.Tensor) -
 
 def _take_apart(model: keras.Model) -> _Parts:
     found: dict[str, Any] = {layer.name: layer for layer in model.layers}
+    if "frame_encoder" in found:
+        return _take_pretrained_apart(model)
     pools = (layers.GlobalAveragePooling2D, layers.AveragePooling2D)
     maps = [layer.input for layer in model.layers if isinstance(layer, pools)]
     missing = [f"layer {name!r}" for name in ("features", "score") if name not in found]
     missing += [] if maps else ["maps that it averages"]
     if missing:
-        raise ValueError(f"the model {model.name} has no {' and no '.join(missing)}: explain models of build_cnn_lstm")
+        raise ValueError(f"the model {model.name} has no {' and no '.join(missing)}: explain models of this package")
     features, score = found["features"].output, found["score"]
     seen = found["features_and_change"].output if "features_and_change" in found else features
     logit = score.input if isinstance(score, layers.Activation) else ops.matmul(score.input, score.kernel) + score.bias
     compare = keras.Model(features, seen if seen is not features else ops.copy(features))
     return _Parts(
         keras.Model(model.input, [*maps, features]), keras.Model(maps, features), compare, keras.Model(seen, logit)
+    )
+
+
+def _take_pretrained_apart(model: keras.Model) -> _Parts:
+    """Of `build_on_encoder`: what its head sees are the features, and what changes in them it makes out by itself."""
+    encoder, head = take_apart(model)
+    frame_count, size = model.input_shape[1:3]
+    maps, features, _ = encoder.outputs
+    see = keras.Model(encoder.input, [maps, features])
+    sequence, seen = keras.Input(model.input_shape[1:]), keras.Input(features.shape[1:])
+    return _Parts(
+        keras.Model(sequence, see(ops.reshape(sequence, (-1, size, size, 3)))),
+        keras.Model([maps], features),
+        keras.Model(seen, ops.reshape(seen, (-1, frame_count, features.shape[-1]))),
+        keras.Model(head.input, head.get_layer("score").input),
     )
 
 

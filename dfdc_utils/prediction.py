@@ -17,8 +17,9 @@ from dfdc_utils.config import SequenceConfig
 from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.explain import frame_importance, heat_maps
 from dfdc_utils.faces import find_yunet, load_detector
+from dfdc_utils.familiarity import Familiarity
 from dfdc_utils.frames import Image
-from dfdc_utils.models import load_model
+from dfdc_utils.models import load_model, model_folder, with_style
 from dfdc_utils.pool import WorkerDied, each_whatever_dies
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.sequences import stack_faces
@@ -42,38 +43,61 @@ class Detector:
         detector = Detector.load("data/model")
         print(detector.predict("video.mp4").in_words())
 
-    `sequence` and `calibration` are those that lie beside the model; `trained_on` says what it has seen. Taught in
-    notebook 06.
+    `sequence`, `calibration` and, for a pretrained model, `familiarity` are those that lie beside the model;
+    `trained_on` says what it has seen. Taught in notebook 06.
     """
 
     def __init__(
-        self, model: keras.Model, sequence: SequenceConfig, calibration: Calibration, *, trained_on: str
+        self,
+        model: keras.Model,
+        sequence: SequenceConfig,
+        calibration: Calibration,
+        *,
+        trained_on: str,
+        familiarity: Familiarity | None = None,
     ) -> None:
-        """Raises `ConfigMismatch` if `model` does not take sequences that are prepared as `sequence` says."""
+        """Raises `ConfigMismatch` if `model` does not take sequences that are prepared as `sequence` says, or sees
+        pictures otherwise than `familiarity` knows."""
         shape = (sequence.frame_count, sequence.face_size, sequence.face_size, 3)
         if tuple(model.input_shape[1:]) != shape or tuple(model.output_shape[1:]) != (1,):
             raise ConfigMismatch(
                 f"the model takes {model.input_shape[1:]} and gives {model.output_shape[1:]}, but its sequence.json "
                 f"prepares {shape} for one score: they are not from one training. Train again."
             )
+        both = None
+        if familiarity:
+            try:
+                both = with_style(model)
+            except ValueError as error:
+                raise ConfigMismatch(
+                    f"familiarity.npz is not of the model beside it ({error}). Take it away."
+                ) from error
+            if both.output_shape[1][1:] != familiarity.mean.shape:
+                raise ConfigMismatch("familiarity.npz is of another model than the one beside it. Run pretrain again.")
         self.model, self.sequence, self.calibration, self.trained_on = model, sequence, calibration, trained_on
-        self._score_batch = tf.function(
-            lambda sequences: model(sequences, training=False)[:, 0],
-            input_signature=[tf.TensorSpec((None, *shape), tf.uint8)],
-        )
+        self.familiarity = familiarity
+        self._symmetric = any(layer.name == "frame_encoder" for layer in model.layers)  # it sees all frames both ways
+
+        def see(sequences: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+            scores, style = both(sequences, training=False) if both else (model(sequences, training=False), None)
+            return scores[:, 0], style
+
+        self._score_batch = tf.function(see, input_signature=[tf.TensorSpec((None, *shape), tf.uint8)])
         self._score_batch.get_concrete_function()  # seconds that no video should be charged with
 
     @classmethod
     def load(cls, model_path: str | Path = "data/model") -> Detector:
-        """The model in a folder that training has left.
+        """The model in a folder that training has left, or for `"pretrained"` the one in the package.
 
         Raises `FileNotFoundError` if there is none, `ConfigMismatch` if what lies beside it does not belong to it,
         `ValueError` if the file is not a Keras model or carries code.
         """
-        folder = Path(model_path)
+        folder = model_folder(model_path)
         model = load_model(folder)
         sequence = SequenceConfig.load(folder / "sequence.json")
-        return cls(model, sequence, calibration_of(folder), trained_on=_trained_on(folder))
+        known = folder / "familiarity.npz"
+        familiarity = Familiarity.load(known) if known.is_file() else None
+        return cls(model, sequence, calibration_of(folder), trained_on=_trained_on(folder), familiarity=familiarity)
 
     def predict(self, path: str | Path, *, whole: bool = False, time_limit: float = TIME_LIMIT) -> Prediction:
         """Score one video: its first seconds, as in training, or with `whole` all of it in overlapping windows.
@@ -122,7 +146,10 @@ class Detector:
         return self._judge(read_window_faces(save_path, video, self.sequence.frame_count))
 
     def explain(self, window: WindowScore) -> Explanation:
-        """Where in the faces of a window, and when, the model sees a fake."""
+        """Where in the faces of a window, and when, the model sees a fake.
+
+        Raises `ValueError` for a model that it does not know.
+        """
         sequence = decode_faces(window.faces)
         return Explanation(heat_maps(self.model, sequence), frame_importance(self.model, sequence))
 
@@ -164,13 +191,15 @@ class Detector:
         for start in range(0, len(windows), SEQUENCES_AT_ONCE):
             some = windows[start : start + SEQUENCES_AT_ONCE]
             sequences = np.stack([decode_faces(window) for window in some])  # (W, T, H, W, 3)
-            raw = np.stack([self._score_batch(tf.constant(view)).numpy() for view in _views(sequences)])  # (views, W)
+            seen = [self._score_batch(tf.constant(view)) for view in _views(sequences, symmetric=self._symmetric)]
+            raw = np.stack([scored.numpy() for scored, _ in seen])  # (views, W)
             if not np.isfinite(raw).all():
                 raise ConfigMismatch("the model gives scores that are no numbers: its weights are broken. Train again.")
             calibrated = self.calibration.apply(raw)
+            away = self.familiarity.percentile(seen[0][1]) if self.familiarity else [None] * len(some)
             scores += [
-                WindowScore(float(column[0]), float(column.min()), float(column.max()), window)
-                for window, column in zip(some, calibrated.T, strict=True)
+                WindowScore(float(column[0]), float(column.min()), float(column.max()), window, unlike)
+                for window, column, unlike in zip(some, calibrated.T, away, strict=True)
             ]
         return scores
 
@@ -186,11 +215,15 @@ def decode_faces(window: FaceWindow) -> Image:
     return sequence
 
 
-def _views(sequences: Image) -> Iterator[NDArray[np.uint8]]:
-    """The sequences (W, T, H, W, 3) as they are, then mirrored, and both moved by a few pixels."""
+def _views(sequences: Image, *, symmetric: bool) -> Iterator[NDArray[np.uint8]]:
+    """The sequences (W, T, H, W, 3) as they are, then mirrored, and both moved by a few pixels.
+
+    A `symmetric` model is not asked for the mirrored ones, which it scores as it does the others.
+    """
     mirrored = np.ascontiguousarray(sequences[:, :, :, ::-1])
     yield sequences
-    yield mirrored
+    if not symmetric:
+        yield mirrored
     padded = [(0, 0), (0, 0), (MOVED, MOVED), (MOVED, MOVED), (0, 0)]
     yield np.pad(sequences, padded, mode="reflect")[:, :, 2 * MOVED :, 2 * MOVED :]
     yield np.pad(mirrored, padded, mode="reflect")[:, :, : -2 * MOVED, : -2 * MOVED]

@@ -14,7 +14,7 @@ from sklearn import metrics
 from dfdc_utils.calibration import calibration_error, calibration_of, weigh_precision
 from dfdc_utils.config import SequenceConfig
 from dfdc_utils.intervals import bootstrap_interval, draw_families
-from dfdc_utils.models import load_model
+from dfdc_utils.models import load_model, model_folder
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.sequences import make_dataset
 from dfdc_utils.training import MEAN_BASELINE
@@ -80,16 +80,18 @@ def score_videos(
 ) -> pd.DataFrame:
     """Score each video of `table` with the model in `model_path`; add `raw_score`, `score` and `mistake`.
 
-    `raw_score` is the model's own, `score` (0 real to 1 fake) the same after the temperature in `calibration.json`, and
-    `mistake` how far that lies from the label, 0 to 1. `shuffle_frames` shows each video's frames in a random order,
-    the same for the same `seed`: what is left is what the model knows without time.
+    `model_path` is a folder or `"pretrained"`. `raw_score` is the model's own, `score` (0 real to 1 fake) the same
+    after the temperature in `calibration.json`, and `mistake` how far that is from the label, 0 to 1. `shuffle_frames`
+    shows each video's frames in a random order, the same for the same `seed`: what is left is what the model knows
+    without time.
 
     Raises `ConfigMismatch` if the faces in `save_path` were prepared otherwise than those the model was trained on,
     `ValueError` for videos without a label. Taught in notebook 05.
     """
-    model = load_model(model_path)
+    folder = model_folder(model_path)
+    model = load_model(folder)
     sequence = SequenceConfig.load(Path(save_path) / "sequence.json")
-    SequenceConfig.load(Path(model_path) / "sequence.json").require(
+    SequenceConfig.load(folder / "sequence.json").require(
         sequence,
         what=f"the faces in {save_path} were made",
         remedy="Process the videos with the model's own settings, or train again.",
@@ -99,7 +101,7 @@ def score_videos(
         order = tf.constant(np.random.default_rng(seed).permutation(sequence.frame_count))
         dataset = dataset.map(lambda sequences, labels: (tf.gather(sequences, order, axis=1), labels))
     raw = model.predict(dataset, verbose=0).ravel().astype(float)
-    scores = calibration_of(model_path).apply(raw)
+    scores = calibration_of(folder).apply(raw)
     return table.assign(raw_score=raw, score=scores, mistake=np.abs(scores - _labels(table)))
 
 

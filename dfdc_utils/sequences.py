@@ -79,8 +79,8 @@ class SequenceStore:
     `labels` is float32 (N,), 1.0 for FAKE. `cache=None` decides by the memory that is free; `in_memory` tells what was
     decided, `size` how many bytes all sequences take (0.4 MB a video by default).
 
-    With `self_blend` the table's fakes are left out, and each real sequence has a fake made from itself, another one
-    for each draw (see `blending`): number N + i is a blend of number i, and `labels` is (2N,).
+    With `self_blend` the table's fakes are left out, and each real sequence makes pairs of a real and a fake, another
+    one for each draw (see `blending`): number i is the real one of a pair, N + i its fake, and `labels` is (2N,).
 
     Raises `ValueError` for an empty table or a video without a label or without faces, `ConfigMismatch` if the faces on
     disk have another size. Taught in notebook 03.
@@ -126,13 +126,8 @@ class SequenceStore:
         if self._landmarks is None:
             return self._load(number)
         count = len(self._landmarks)
-        sequence, landmarks = self._load(number % count), self._landmarks[number % count]
-
-        def blended() -> tf.Tensor:
-            fake = tf.numpy_function(_blend, (sequence, landmarks, draw), tf.uint8, stateful=False)
-            return tf.ensure_shape(fake, self.shape)
-
-        return tf.cond(number < count, lambda: sequence, blended)
+        pair = (self._load(number % count), self._landmarks[number % count], draw, number >= count)
+        return tf.ensure_shape(tf.numpy_function(_blend, pair, tf.uint8, stateful=False), self.shape)
 
     def plan(self, batch_size: int, **settings: Any) -> Plan:
         """`plan_batches` for these; with `self_blend` each is followed by its blend, both varied by the same draw."""
@@ -247,8 +242,8 @@ def make_dataset(
     return make_batches(store, plan, augment=augment).map(_without_padding)
 
 
-def _blend(sequence: Image, landmarks: NDArray[np.float32], draw: NDArray[np.int64]) -> Image:
-    return self_blend(sequence, landmarks, np.random.default_rng(draw))
+def _blend(sequence: Image, landmarks: NDArray[np.float32], draw: NDArray[np.int64], is_fake: bool) -> Image:
+    return self_blend(sequence, landmarks, np.random.default_rng(draw))[int(is_fake)]
 
 
 def _without_padding(sequences: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

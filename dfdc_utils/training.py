@@ -28,7 +28,7 @@ from dfdc_utils.catalog import report_leaks
 from dfdc_utils.checkpoints import Progress, load_progress, save_progress
 from dfdc_utils.config import SequenceConfig, TrainingConfig
 from dfdc_utils.loop import TrainingLoop
-from dfdc_utils.models import build_cnn_lstm
+from dfdc_utils.models import StartFrom, build_cnn_lstm
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.sample import name_data
 from dfdc_utils.storage import prepare_target, working_on, write_atomically
@@ -60,7 +60,8 @@ def train(
     """Train on the `train` rows of `table`, keep the weights that are best on `validation`, return the history.
 
     `table` is a manifest of `ok` videos with a `split` column, `save_path` the folder of their faces. `build` makes the
-    model from a frame count and a face size. The history has a row an epoch: `epoch`, `loss`, `accuracy`, `val_loss`,
+    model from a frame count and a face size; `start_from("pretrained")` goes on from weights that know real faces. The
+    history has a row an epoch: `epoch`, `loss`, `accuracy`, `val_loss`,
     `val_accuracy`, also written to `history.csv` in `model_path`. `callbacks` are Keras' own kind; they see epochs and
     batches, and may set `stop_training`.
 
@@ -69,19 +70,20 @@ def train(
     number of replicas computes the same for the same `batch_size`, but for rounding. Several workers do not begin a
     training again that is through: one that is restarted must find what the others find.
 
-    Raises `ValueError` if a split is missing or the splits leak, `WorkerLost` if another worker dies.
-    Taught in notebook 04.
+    Raises `ValueError` if a split is missing or the splits leak, `ConfigMismatch` if the faces are not such as the
+    model to start from was trained on, `WorkerLost` if another worker dies. Taught in notebook 04.
     """
     config = config or TrainingConfig()
     strategy = strategy or choose_strategy()
     sequence = SequenceConfig.load(Path(save_path) / "sequence.json")
     parts = _check_splits(table, need_fakes=not config.self_blend)
+    origin = _check_start(build, sequence, config) if isinstance(build, StartFrom) else {}
     with explaining_lost_workers():
         loop = TrainingLoop(parts, save_path, sequence, config, strategy, build)
         trained_on = _describe(table, sequence)
         # Layers that a process builds a second time get another number.
         architecture = re.sub(r'_\d+(?=")', "", loop.model.to_json())
-        fingerprint = _digest(trained_on, json.dumps(asdict(config)), architecture)
+        fingerprint = _digest(trained_on, json.dumps(asdict(config)), architecture, *origin.values())
         folder = _Folder(Path(model_path), fingerprint, writes=writes_files(strategy), show=show_progress)
         progress = folder.resume() if resume else None
         if progress is None and resume and workers_in_tf_config() > 1 and folder.is_finished():
@@ -93,7 +95,9 @@ def train(
     history = pd.DataFrame(progress.history)
     folder.write("history.csv", history.to_csv(index=False))
     folder.write("calibration.json", calibrate(loop.labels, progress.best_scores).to_json())
-    what = {"fingerprint": fingerprint, "trained_on": trained_on, "data": name_data(table), "model": loop.model.name}
+    data = name_data(table) + (f", begun from a model trained on {origin['data']}" if origin else "")
+    what = {"fingerprint": fingerprint, "trained_on": trained_on, "data": data, "model": loop.model.name}
+    what |= {"begun_from": origin} if origin else {}
     settings = {**what, **asdict(config), "replicas": strategy.num_replicas_in_sync}
     folder.close(json.dumps(settings, indent=1))
     return history
@@ -191,7 +195,8 @@ class _Folder:
         self.say(f"train: {loop.store}\nvalidation: {loop.validation}")
         if self._writes:
             prepare_target(self._path, what="the model")
-            (self._path / "training.json").unlink(missing_ok=True)  # until it is through, no finished model is here
+            for name in ("training.json", "familiarity.npz"):  # until it is through, no finished model is here
+                (self._path / name).unlink(missing_ok=True)
         if progress is None:
             return Progress()
         epochs = len(progress.history)
@@ -244,6 +249,15 @@ def _check_splits(table: pd.DataFrame, *, need_fakes: bool) -> dict[str, pd.Data
         if missing:
             raise ValueError(f"the {name} split has no {' and no '.join(sorted(missing))} video: process more videos")
     return parts
+
+
+def _check_start(build: StartFrom, sequence: SequenceConfig, config: TrainingConfig) -> dict[str, str]:
+    if config.mixed_precision:
+        raise ValueError("a model that is trained already keeps its precision: leave mixed_precision out")
+    SequenceConfig.load(build.folder / "sequence.json").require(
+        sequence, what="the faces to train on were made", remedy="Process the videos with the start model's settings."
+    )
+    return build.origin
 
 
 def _describe(table: pd.DataFrame, sequence: SequenceConfig) -> str:

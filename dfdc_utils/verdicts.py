@@ -13,7 +13,10 @@ from numpy.typing import NDArray
 
 from dfdc_utils.calibration import Calibration
 from dfdc_utils.card import SAMPLE
+from dfdc_utils.familiarity import UNFAMILIAR
 from dfdc_utils.windows import FaceWindow, Status
+
+RARE = 90.0  # percentile of what a model was validated on, from which on it is said to have seen few such faces
 
 Float = NDArray[np.floating[Any]]
 Verdict = Literal["fake", "real", "unsure", ""]
@@ -24,13 +27,15 @@ class WindowScore:
     """One person over one window: `score` is calibrated, 0 real to 1 fake.
 
     `low` to `high` is the range of scores when the same faces are shown mirrored and moved by some pixels, which makes
-    no video more or less fake. `faces` is what the model saw.
+    no video more or less fake. `faces` is what the model saw. `unlike` is how far that lies from all it was trained on,
+    as a percentile of what its own validation has; None if the model does not know.
     """
 
     score: float
     low: float
     high: float
     faces: FaceWindow
+    unlike: float | None = None
 
     @property
     def start(self) -> float:
@@ -55,7 +60,7 @@ class Explanation:
 
 @dataclass(frozen=True)
 class TrackScore:
-    """One person through a video. `score`, `low` and `high` are means over the person's windows."""
+    """One person through a video. `score`, `low`, `high` and `unlike` are means over the person's windows."""
 
     number: int
     windows: tuple[WindowScore, ...]
@@ -71,6 +76,16 @@ class TrackScore:
     @property
     def high(self) -> float:
         return _mean(window.high for window in self.windows)
+
+    @property
+    def unlike(self) -> float | None:
+        known = [window.unlike for window in self.windows if window.unlike is not None]
+        return _mean(known) if known else None
+
+    @property
+    def unfamiliar(self) -> bool:
+        """Whether the model knows that it was trained on nothing like this person."""
+        return self.unlike is not None and self.unlike >= UNFAMILIAR
 
     @property
     def worst(self) -> WindowScore:
@@ -101,11 +116,22 @@ class Prediction:
         return self.tracks[0].score if self.tracks else None
 
     @property
+    def decisive(self) -> TrackScore | None:
+        """The person that the verdict is about: the most suspicious one, or the first that is fake beyond doubt."""
+        beyond = (one for one in self.tracks if one.low > self.calibration.threshold and not one.unfamiliar)
+        return next(beyond, self.tracks[0] if self.tracks else None)
+
+    @property
     def verdict(self) -> Verdict:
-        """`fake` or `real` where the whole range of scores lies on one side of the threshold, else `unsure`."""
-        if not self.tracks:
+        """`fake` or `real` where the whole range of scores lies on one side of the threshold, else `unsure`.
+
+        `unsure` also where the model was trained on nothing like it.
+        """
+        person = self.decisive
+        if person is None:
             return ""
-        person = self.tracks[0]
+        if person.unfamiliar:
+            return "unsure"
         if person.low > self.calibration.threshold:
             return "fake"
         return "real" if person.high <= self.calibration.threshold else "unsure"
@@ -119,10 +145,11 @@ class Prediction:
 
     def in_words(self) -> str:
         """The verdict with its figures, how sure it is, and what the model knows."""
-        if self.score is None:
+        person, fitted = self.decisive, self.calibration
+        if person is None:
             return f"{self.headline}. {self.error}"
-        person, fitted = self.tracks[0], self.calibration
-        side = {"fake": "above", "real": "below", "unsure": "on both sides of"}[self.verdict]
+        side = "above" if person.low > fitted.threshold else "below"
+        side = "on both sides of" if person.low <= fitted.threshold < person.high else side
         who = f" (person {person.number + 1} of {len(self.tracks)})" if len(self.tracks) > 1 else ""
         sentences = [
             f"{self.headline}{who}: score {person.score:.2f}, {person.low:.2f} to {person.high:.2f} when the faces "
@@ -132,6 +159,8 @@ class Prediction:
         ]
         if self.trained_on == SAMPLE:
             sentences[-1] += " It has only seen drawn faces: on a real video its score means nothing."
+        if person.unlike is not None:
+            sentences.append(_describe_unlikeness(person.unlike))
         if self.error:
             sentences.append(f"Only the first {self.seconds:.1f} s were looked at. {self.error}")
         return " ".join(sentences)
@@ -148,6 +177,7 @@ class Prediction:
             "low": person.low if person else None,
             "high": person.high if person else None,
             "threshold": self.calibration.threshold,
+            "unlike": person.unlike if person else None,
             "tracks": len(self.tracks),
             "worst_start": person.worst.start if person else None,
             "worst_end": person.worst.end if person else None,
@@ -164,6 +194,7 @@ class Prediction:
                 "score": person.score,
                 "low": person.low,
                 "high": person.high,
+                "unlike": person.unlike,
                 "windows": [_describe(window) for window in person.windows],
             }
             for person in self.tracks
@@ -185,9 +216,20 @@ def _describe(window: WindowScore) -> dict[str, Any]:
         "score": window.score,
         "low": window.low,
         "high": window.high,
+        "unlike": window.unlike,
         "frames_detected": int(faces.detected.sum()),
         "frames_filled": int((~faces.detected).sum()),
     }
+
+
+def _describe_unlikeness(percentile: float) -> str:
+    if percentile >= UNFAMILIAR:
+        return (
+            "These faces are unlike anything that it was trained on, further from it than "
+            f"{percentile:.0f}% of what it was validated on: take the score for a guess."
+        )
+    seen = "Faces like these it has seen" if percentile < RARE else "Few faces like these has it seen"
+    return f"{seen}: {100 - percentile:.0f}% of what it was validated on lies further away."
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -95,6 +96,20 @@ def visible_images(shown: Locator) -> list[str]:
 
 def button(shown: Locator, name: str) -> Locator:
     return shown.get_by_role("button", name=name, exact=True)
+
+
+def eventually(holds: Callable[[], object]) -> bool:
+    """Whether it holds within five seconds: the kernel tells the page of its changes one by one."""
+    end = time.monotonic() + 5
+    while not holds():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def scores_in(captions: Locator) -> list[float]:
+    return [float(caption.split()[-1]) for caption in captions.all_inner_texts() if caption]
 
 
 def cut_off(notebook: Notebook) -> list[str]:
@@ -205,8 +220,8 @@ class TestResults:
             shown.page.keyboard.press("PageUp")
         expect(shown.get_by_role("status")).not_to_have_text(everything)
         low = float(lowest.get_attribute("aria-valuenow") or "nan")
-        captions = shown.locator(".widget-checkbox").all_inner_texts()
-        assert captions and all(float(caption.split()[-1]) >= low > 0 for caption in captions if caption)
+        captions = shown.locator(".widget-checkbox")
+        assert eventually(lambda: captions.count() and all(score >= low > 0 for score in scores_in(captions)))
         shown.page.keyboard.press("Home")
         expect(shown.get_by_role("status")).to_have_text(everything)
 

@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 from dfdc_utils.explain import frame_importance, heat_maps, weigh_evidence
-from dfdc_utils.models import HEADS, build_cnn_lstm, load_model
+from dfdc_utils.models import HEADS, build_cnn_lstm, build_frame_encoder, build_on_encoder, load_model
 from dfdc_utils.processing import read_manifest
 from dfdc_utils.sequences import load_sequence
 from dfdc_utils.storage import read_faces
@@ -180,12 +180,8 @@ def test_a_change_lies_on_the_frame_and_the_place_that_changed() -> None:
 
 FULL, HALF = "float32", "mixed_bfloat16"
 MODELS = [
-    *(
-        pytest.param({"head": head}, (4, 32), policy, id=f"{head}-{policy}")
-        for head in HEADS
-        for policy in (FULL, HALF)
-    ),
-    pytest.param({"backbone": "MobileNetV2"}, (3, 64), FULL, id="MobileNetV2"),
+    *(pytest.param({"head": head}, (4, 32), FULL, id=head) for head in HEADS),
+    pytest.param({}, (4, 32), HALF, id="mixed"),
     pytest.param({"backbone": "MobileNetV2", "head": "mean"}, (2, 64), HALF, id="MobileNetV2-mean-mixed"),
     pytest.param({"dropout": 0.3, "filters": (8, 16)}, (5, 50), FULL, id="odd size"),
     pytest.param({}, (1, 32), FULL, id="one frame"),
@@ -221,6 +217,28 @@ def test_every_kind_of_model_is_explained(
     of_nothing, nothing = weigh_evidence(model, sequence)
     assert not nothing.any()
     assert evidence.any() and evidence.sum() == pytest.approx(logit - of_nothing, abs=precision, rel=0.1)
+
+
+@pytest.mark.parametrize("head", ["mean", "lstm"])
+def test_pretrained_kinds_are_explained_too(head: str) -> None:
+    """Within what summing over 64 steps leaves; heat lies where the maps show something, as coarse as they are."""
+    keras.utils.set_random_seed(1)
+    encoder = build_frame_encoder(64, weights=None, feature_count=8)
+    traces = encoder.get_layer("traces")
+    traces.kernel.assign(traces.kernel * 1e3)  # untrained, the maps before it are all but empty
+    model, top = build_on_encoder(encoder, 3, head=head)
+    if head == "lstm":
+        over_time = top.get_layer("over_time")
+        over_time.kernel.assign(keras.random.normal(over_time.kernel.shape, seed=2))
+    sequence = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3)).astype(np.uint8)
+    heat, importance = heat_maps(model, sequence), frame_importance(model, sequence)
+    score = float(model(sequence[None], training=False)[0, 0])
+    assert heat.shape == (3, 64, 64) and heat.min() >= 0 and heat.max() in (pytest.approx(score, abs=1e-3), 0)
+    assert importance.shape == (3,) and importance.any()
+    logit, evidence = weigh_evidence(model, sequence)
+    blank = top(np.zeros((1, 3, 8), np.float32), training=False)
+    of_nothing = float(np.log(blank / (1 - blank))[0, 0])
+    assert evidence.any() and evidence.sum() == pytest.approx(logit - of_nothing, abs=1e-2, rel=0.05)
 
 
 def test_importance_is_the_fall_of_the_logit() -> None:

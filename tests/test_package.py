@@ -62,13 +62,13 @@ ROWS = (
     "config",
     "extraction pool intervals",
     "processing windows",
-    "augmentation blending calibration checkpoints models shards",
-    "card sequences explain",
+    "augmentation blending calibration checkpoints familiarity filming models photographs shards",
+    "card pairs sequences explain",
     "strategies verdicts",
     "loop",
-    "training prediction",
-    "results",
-    "plots",
+    "encoder training prediction",
+    "pretraining_card results",
+    "pretraining plots",
     "report",
     "widgets",
     "__main__",
@@ -138,7 +138,7 @@ def test_environment_installs_the_same() -> None:
     assert entries == ["-r requirements.txt", "-e ."]
 
 
-@pytest.mark.parametrize("command", ["sample", "process", "pack", "train", "evaluate", "predict"])
+@pytest.mark.parametrize("command", ["sample", "process", "pack", "train", "evaluate", "predict", "pretrain"])
 def test_each_command_answers_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])

@@ -17,6 +17,7 @@ from dfdc_utils.__main__ import main
 from dfdc_utils.calibration import Calibration
 from dfdc_utils.config import SequenceConfig
 from dfdc_utils.errors import ConfigMismatch
+from dfdc_utils.familiarity import UNFAMILIAR
 from dfdc_utils.models import build_cnn_lstm
 from dfdc_utils.prediction import Detector, predict_video
 from dfdc_utils.processing import processing, read_manifest
@@ -250,3 +251,46 @@ def test_a_video_processed_afresh_scores_the_same(sample: Path, trained: Detecto
     assert trained.predict_faces(tmp_path / "faces", "mine").score == pytest.approx(
         trained.predict(tmp_path / "mine.mp4").score, abs=1e-6
     )
+
+
+@pytest.fixture(scope="module")
+def pretrained() -> Detector:
+    return Detector.load("pretrained")
+
+
+def test_the_model_in_the_package_says_what_it_has_seen(sample: Path, tmp_path: Path) -> None:
+    path = next(sample.rglob("*.mp4"))
+    assert main(["predict", str(path), "--model", "pretrained", "--json", str(tmp_path / "out.json")]) in (0, 1)
+    (entry,) = json.loads((tmp_path / "out.json").read_text())
+    assert 0 <= entry["score"] <= 1 and "real face photographs" in entry["trained_on"]
+    assert entry["trained_on"] in entry["in_words"] and "means nothing" not in entry["in_words"]
+
+
+def test_real_clips_are_more_like_its_photographs_than_drawn_ones(
+    sample: Path, real_clips: Path, pretrained: Detector, manifest: pd.DataFrame
+) -> None:
+    """By the percentiles of its own validation. Of the drawn ones it has seen few like it, whatever it says else."""
+    real = list(pretrained.predict_many(sorted(real_clips.rglob("*.mp4")), show_progress=False))
+    drawn = [
+        pretrained.predict(path_of(manifest, sample, video))
+        for video in manifest.loc[manifest["status"] == "ok", "video"].iloc[::12]
+    ]
+    real_far, drawn_far = (np.array([one.to_row()["unlike"] for one in some]) for some in (real, drawn))
+    assert np.median(real_far) < 85 < np.median(drawn_far) and (real_far >= UNFAMILIAR).mean() <= 0.1
+    for one in drawn:
+        assert (one.verdict == "unsure" and "a guess" in one.in_words()) or not one.tracks[0].unfamiliar
+
+
+def test_of_another_model_it_cannot_say_how_unlike_a_video_is(
+    sample: Path, trained: Detector, pretrained: Detector
+) -> None:
+    prediction = trained.predict(next(sample.rglob("*.mp4")))
+    assert prediction.to_row()["unlike"] is None and not prediction.tracks[0].unfamiliar
+    with pytest.raises(ConfigMismatch, match="only pretrained models"):
+        Detector(
+            trained.model,
+            trained.sequence,
+            trained.calibration,
+            trained_on="",
+            familiarity=pretrained.familiarity,
+        )

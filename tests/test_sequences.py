@@ -138,7 +138,7 @@ def test_augmented_dataset_follows_the_seed(folder: Path, manifest: pd.DataFrame
 
 
 def test_self_blending_pairs_each_real_sequence_with_a_fake_of_itself(folder: Path, manifest: pd.DataFrame) -> None:
-    """Flat colours blended with themselves stay flat unless the copy was changed: mask and light are what differs."""
+    """Both of a pair are drawn at once, and differ in the face alone: nothing but the blend tells them apart."""
     store = SequenceStore(manifest, folder, self_blend=True)
     assert store.labels.tolist() == [0.0] * 5 + [1.0] * 5
     plan = store.plan(4, epochs=2, shuffle=True, seed=3)
@@ -147,11 +147,9 @@ def test_self_blending_pairs_each_real_sequence_with_a_fake_of_itself(folder: Pa
     again = [x.numpy() for x, _, _ in make_batches(store, plan)]
     for (x, _, _), same in zip(batches, again, strict=True):
         np.testing.assert_array_equal(x, same)
-        assert (x[0].astype(int) - x[1]).any()
-    originals = {load_sequence(folder, video, 4).tobytes() for video in manifest.query("label == 'REAL'")["video"]}
-    assert {x[0].tobytes() for x, _, _ in batches} <= originals
-    blends = {x[1].tobytes() for x, _, w in batches for _ in [0]}
-    assert len(blends) == 6  # another one each epoch
+        np.testing.assert_array_equal(x[0][:, :2, :2], x[1][:, :2, :2])
+        assert (x[0] != x[1]).any()
+    assert len({x[1].tobytes() for x, _, _ in batches}) == 6  # another one each epoch
 
 
 @pytest.mark.parametrize("cache", [True, False])

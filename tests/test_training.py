@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,8 +16,16 @@ from small_training import FAMILIES, same_weights, small_table, start_training
 
 from dfdc_utils.calibration import Calibration
 from dfdc_utils.catalog import split_by_original
-from dfdc_utils.config import TrainingConfig
-from dfdc_utils.models import build_cnn_lstm, load_model
+from dfdc_utils.config import SequenceConfig, TrainingConfig
+from dfdc_utils.errors import ConfigMismatch
+from dfdc_utils.models import (
+    build_cnn_lstm,
+    build_frame_encoder,
+    build_on_encoder,
+    load_model,
+    save_small,
+    start_from,
+)
 from dfdc_utils.results import score_videos
 from dfdc_utils.training import is_trained, train
 
@@ -109,6 +118,39 @@ def test_another_architecture_can_be_given(folder: Path, table: pd.DataFrame, tm
     assert "conv_1" in names and "conv_2" not in names
 
 
+def test_it_goes_on_from_a_trained_model(folder: Path, table: pd.DataFrame, tmp_path: Path) -> None:
+    """Not from an untrained one: after no more than a step the weights are those of before, but for that step."""
+    sequence = SequenceConfig.load(folder / "sequence.json")
+    encoder = build_frame_encoder(sequence.face_size, weights=None, feature_count=4)
+    begun, _ = build_on_encoder(encoder, sequence.frame_count, head="mean")
+    (tmp_path / "begun").mkdir()
+    sequence.save(tmp_path / "begun" / "sequence.json")
+    (tmp_path / "begun" / "training.json").write_text('{"data": "photographs", "notes": "For research alone."}')
+    save_small(begun, tmp_path / "begun" / "model.keras")
+    (tmp_path / "tuned").mkdir()
+    (tmp_path / "tuned" / "familiarity.npz").write_bytes(b"of another model")
+    config = TrainingConfig(epochs=1, batch_size=100, learning_rate=1e-5)
+    build = start_from(tmp_path / "begun")
+    train(table, folder, tmp_path / "tuned", config=config, build=build, show_progress=False)
+    tuned = load_model(tmp_path / "tuned")
+    assert len(begun.weights) == len(tuned.weights) and tuned.name == "pretrained_mean"
+    moved = [
+        np.abs(a - b).max()
+        for a, b in zip(load_model(tmp_path / "begun").get_weights(), tuned.get_weights(), strict=True)
+    ]
+    assert 0 < max(moved) <= 2e-5
+    assert not (tmp_path / "tuned" / "familiarity.npz").exists()
+    card = (tmp_path / "tuned" / "card.md").read_text()
+    assert "begun from a model trained on photographs" in card and "For research alone." in card
+    with pytest.raises(ValueError, match="keeps its precision"):
+        train(table, folder, tmp_path / "tuned", config=TrainingConfig(mixed_precision=True), build=build)
+    replace(sequence, margin=1.9).save(tmp_path / "begun" / "sequence.json")
+    with pytest.raises(ConfigMismatch, match=r"margin 1\.3 instead of 1\.9"):
+        train(table, folder, tmp_path / "tuned", build=build)
+    with pytest.raises(ConfigMismatch, match="process the videos as its sequence"):
+        build(sequence.frame_count, sequence.face_size + 16)
+
+
 def outcome(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     output, errors = process.communicate(timeout=120)
     return process.returncode, output, errors
@@ -117,14 +159,14 @@ def outcome(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 def test_killed_at_any_step_it_ends_as_if_undisturbed(tmp_path: Path) -> None:
     """To the last bit. The first process dies before anything was saved, the others within an epoch or at its end."""
     flickering_faces(tmp_path / "faces", families=FAMILIES)
-    assert outcome(start_training(tmp_path, "undisturbed"))[0] == 0
-    deaths = [(2, 600), (8, 600), (3, 0), (5, 600), (2, 0)]  # steps that each takes, seconds between its saves
+    undisturbed = start_training(tmp_path, "undisturbed")  # beside the others: it has its own folder
+    deaths = [(2, 600), (8, 600), (6, 600), (2, 0)]  # steps that each takes, seconds between its saves
     for steps, seconds in deaths:
         options = ("--kill-at", str(steps), "--save-sec", str(seconds))
         assert outcome(start_training(tmp_path, "killed", *options))[0] == -signal.SIGKILL
         assert not (tmp_path / "killed" / "training.json").exists()
     code, output, errors = outcome(start_training(tmp_path, "killed"))
-    assert code == 0, errors
+    assert code == outcome(undisturbed)[0] == 0, errors
     assert "going on after 2 epochs and 1 steps" in output
     one, two = tmp_path / "undisturbed", tmp_path / "killed"
     for name in ("history.csv", "calibration.json", "split.csv", "training.json"):

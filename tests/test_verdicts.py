@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,20 @@ def test_the_most_suspicious_person_is_named() -> None:
     two = prediction(track((0.9, 0.8, 0.95), number=1), track((0.1, 0.0, 0.2)))
     assert two.score == 0.9
     assert "(person 2 of 2)" in two.in_words()
+
+
+def test_nothing_is_said_for_sure_of_what_is_unlike_all_that_was_seen() -> None:
+    poster, person = (
+        TrackScore(number, tuple(replace(window, unlike=unlike) for window in track((0.9, 0.8, 0.95)).windows))
+        for number, unlike in ((0, 99.6), (1, 40.0))
+    )
+    alone = prediction(poster)
+    assert alone.verdict == "unsure" and alone.to_row()["unlike"] == 99.6
+    assert "above the threshold" in alone.in_words() and "take the score for a guess" in alone.in_words()
+    both = prediction(poster, person)
+    assert both.verdict == "fake" and "(person 2 of 2)" in both.in_words()
+    assert "60% of what it was validated on lies further away" in both.in_words()
+    assert [one["unlike"] for one in both.to_dict()["people"]] == [99.6, 40.0]
 
 
 def test_a_score_never_comes_without_what_the_model_has_seen() -> None:

@@ -1,0 +1,122 @@
+"""Pretraining's first stage: the frame encoder learns to tell a face from its self-blend, frame by frame."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from sklearn.metrics import log_loss, roc_auc_score
+
+from dfdc_utils.checkpoints import Progress, load_progress, save_progress
+from dfdc_utils.frames import Image
+from dfdc_utils.models import build_frame_encoder
+from dfdc_utils.pairs import PairSource
+from dfdc_utils.quiet import quiet_import
+
+with quiet_import():
+    import keras
+
+SAVE_SEC = 120  # a training that is killed loses at most so much
+VALIDATION_DRAW = 10**9  # far from any draw of training
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """How the frame encoder is trained: `steps` batches of `people` real faces and as many self-blends of theirs.
+
+    The learning rate falls along a cosine to 0. `weights` are those that MobileNetV2 starts from, `"imagenet"` or a
+    file; `every` steps the validation people are scored.
+    """
+
+    steps: int = 12000
+    people: int = 16
+    learning_rate: float = 4e-4
+    face_size: int = 112
+    weights: str | None = "imagenet"
+    every: int = 500
+    seed: int = 0
+
+
+def train_encoder(
+    train: PairSource,
+    validation: PairSource,
+    folder: Path,
+    config: EncoderConfig,
+    *,
+    workers: int = 1,
+    say: Callable[[str], None] = print,
+) -> tuple[keras.Model, list[dict[str, float]]]:
+    """Train on pairs of `train`; the encoder at its last step and its history, a row for each look at `validation`.
+
+    Killed and called again with the same arguments it goes on from `folder / "encoder.npz"`, to the same weights.
+    """
+    keras.utils.set_random_seed(config.seed)
+    _compute_the_same_again()
+    encoder = build_frame_encoder(config.face_size, weights=config.weights)
+    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(config.learning_rate, config.steps))
+    encoder.compile(optimizer, keras.losses.BinaryCrossentropy(from_logits=True), jit_compile=False)
+    optimizer.build(encoder.trainable_variables)
+    variables = [*encoder.variables, *optimizer.variables]
+    what = {key: value for key, value in asdict(config).items() if key != "weights"}
+    begun = hashlib.sha256(b"".join(weight.tobytes() for weight in encoder.get_weights())).hexdigest()
+    seen_by = [what, begun, train.digest, validation.digest]
+    fingerprint = hashlib.sha256(json.dumps(seen_by).encode()).hexdigest()
+    path = folder / "encoder.npz"
+    progress = load_progress(path, fingerprint) or Progress()
+    if progress.step:
+        for variable, value in zip(variables, progress.variables, strict=True):
+            variable.assign(value)
+    seen = validation.make_frames(np.arange(len(validation)), VALIDATION_DRAW)
+    labels = np.repeat(np.array([[0.0], [1.0]], np.float32), config.people, axis=0)
+    say(f"{len(train)} faces to train on, {len(validation)} of other people; step {progress.step} of {config.steps}")
+
+    saved = time.monotonic()
+
+    def save() -> None:
+        nonlocal saved
+        progress.variables = [keras.ops.convert_to_numpy(variable) for variable in variables]
+        save_progress(path, progress, fingerprint)
+        saved = time.monotonic()
+
+    started, first = time.monotonic(), progress.step
+    batches = train.batches(config.people, progress.step, config.steps, workers=workers)
+    for reals, fakes in batches:
+        encoder.reset_metrics()  # Keras else gives the mean of all batches so far
+        loss = float(encoder.train_on_batch(np.concatenate([reals, fakes]), labels))
+        progress.sums[0] += loss
+        progress.step += 1
+        if progress.step % config.every == 0 or progress.step == config.steps:
+            since = (progress.step - 1) % config.every + 1
+            row = {"step": float(progress.step), "loss": progress.sums[0] / since, **judge_frames(encoder, *seen)}
+            progress.history.append(row)
+            progress.sums = [0.0, 0.0]
+            save()
+            pace = (time.monotonic() - started) / (progress.step - first)
+            say(
+                f"step {progress.step}/{config.steps}  loss {row['loss']:.3f}  validation loss "
+                f"{row['val_loss']:.3f}, AUC {row['val_auc']:.3f}  {pace:.3f} s a step"
+            )
+        elif time.monotonic() > saved + SAVE_SEC:
+            save()
+    return encoder, progress.history
+
+
+def judge_frames(encoder: keras.Model, reals: Image, fakes: Image) -> dict[str, float]:
+    """`val_loss` and `val_auc` of single frames."""
+    logits = np.concatenate([encoder.predict(part, batch_size=64, verbose=0)[:, 0] for part in (reals, fakes)])
+    labels = np.repeat([0, 1], len(reals))
+    probabilities = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    return {"val_loss": float(log_loss(labels, probabilities)), "val_auc": float(roc_auc_score(labels, logits))}
+
+
+def _compute_the_same_again() -> None:
+    """Ask TensorFlow, where that computes, for ops that give the same result each time."""
+    if keras.config.backend() == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.experimental.enable_op_determinism()

@@ -1,0 +1,198 @@
+"""From a still to a short film and through its compression: what a video does to a face, real or fake.
+
+Everything here is drawn for a person, never for a class: a real sequence and its blend pass through the same motion,
+light, noise and encoder, so that nothing of these can tell them apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dfdc_utils.frames import Image
+from dfdc_utils.sample.encoding import encode_and_decode
+
+Points = NDArray[np.float32]
+
+MARGINS = (1.2, 1.5)  # side of the crop in multiples of the box; `processing` takes 1.3, and Haar's boxes differ
+CENTRE, ROLL = 0.05, 8.0  # how far a detector's centre may be off, in sides of the crop; degrees the head is tilted
+# Over a whole sequence: what is left of a head's motion in crops that follow the face (shares of the side, degrees).
+PAN, ZOOM, TURN, SWAY = 0.02, 0.03, 0.04, 3.0
+SHAKE = 0.004  # of the side, from frame to frame: what is left of a detector's trembling
+SPEECH = 0.02  # of the side: how far a mouth or a brow moves; a real face changes too
+# Chosen so that crops are about as sharp as those of real videos: most of these have larger faces, which shrink.
+SIZES = (96, 176)  # pixels of a crop when it is filmed
+CRFS = (18, 40)  # from hardly to heavily compressed: FaceForensics++ c23 and c40 lie inside
+FILMED, SHARPENED, SHRUNK, BLURRED, NOISY, RECOMPRESSED = 0.7, 0.6, 0.15, 0.15, 0.25, 0.35  # shares treated so
+SHARPEST, NOISE = 1.2, 6.0  # the strongest: share of the detail that is added; standard deviation of 255
+_NOISE = np.random.default_rng(0).normal(size=(512, 512, 3)).astype(np.float32)  # cut from: drawing is slow
+
+
+def move_still(
+    picture: Image, side: float, landmarks: Points, frame_count: int, size: int, generator: np.random.Generator
+) -> tuple[Image, Points]:
+    """Film a still: uint8 (T, size, size, 3) and the landmarks (T, 5, 2) in it, moved as a head before a camera moves.
+
+    `picture` (S, S, 3) has the face, `side` pixels across, at its centre. Position, size, tilt and turn of the head
+    change slowly and tremble a little; mouth and brows move. Each frame is resampled from the picture once.
+    """
+    width = side * generator.uniform(*MARGINS)  # of the crop, in pixels of the picture
+    zoom = size / width
+    mirror = generator.choice((-1.0, 1.0))
+    centre = np.array([picture.shape[1], picture.shape[0]]) / 2 + generator.uniform(-CENTRE, CENTRE, 2) * width
+    roll = generator.uniform(-ROLL, ROLL)
+    strength = generator.uniform(0, 1) ** 2  # many hold still
+    pan = strength * PAN * size * _wander(generator, frame_count, 2)
+    pan += generator.uniform(0, SHAKE) * size * generator.normal(size=(frame_count, 2))
+    scales, turns, sways = (strength * _wander(generator, frame_count, 3)).T
+    speech = generator.uniform(0, SPEECH) * size * _wander(generator, frame_count, 2, fastest=5.0)
+    speech *= generator.random() < 0.7 and frame_count > 1
+    film = np.empty((frame_count, size, size, 3), np.uint8)
+    points = np.empty((frame_count, 5, 2), np.float32)
+    bumps: tuple[Points, Points] | None = None
+    for index in range(frame_count):
+        angle = np.deg2rad(roll + SWAY * sways[index])
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        scale = zoom * (1 + ZOOM * scales[index])
+        linear = turn @ np.diag([mirror * scale * (1 + TURN * turns[index]), scale])
+        moved = np.column_stack([linear, size / 2 + pan[index] - linear @ centre])
+        points[index] = landmarks @ linear.T + moved[:, 2]
+        if mirror < 0:  # right eye and left eye change places
+            points[index] = points[index, [1, 0, 2, 4, 3]]
+        if not speech.any():
+            film[index] = cv2.warpAffine(
+                picture, moved, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
+            )
+            continue
+        bumps = bumps or _bumps(points[index], size)
+        inverse = cv2.invertAffineTransform(moved)
+        columns, rows = np.meshgrid(np.arange(size, dtype=np.float32), np.arange(size, dtype=np.float32))
+        rows = rows + np.float32(speech[index, 0]) * bumps[0] + np.float32(0.5 * speech[index, 1]) * bumps[1]
+        x, y = (row[0] * columns + row[1] * rows + row[2] for row in inverse.astype(np.float32))
+        film[index] = cv2.remap(picture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    return film, points
+
+
+@dataclass(frozen=True)
+class Take:
+    """How a film is encoded: for all that are encoded together one constant rate factor, or None for no video codec."""
+
+    size: int
+    crf: int | None
+
+    @classmethod
+    def draw(cls, generator: np.random.Generator) -> Take:
+        """Any of the sizes and qualities."""
+        size = int(generator.integers(SIZES[0] // 2, SIZES[1] // 2 + 1)) * 2  # even, as H.264's planes need
+        crf = int(generator.integers(CRFS[0], CRFS[1] + 1))
+        return cls(size, crf if generator.random() < FILMED else None)
+
+
+def film_together(films: Image, take: Take, face_size: int, generator: np.random.Generator) -> Image:
+    """Put films through light, lens, sensor, encoder and crop: (N, K, T, S, S, 3) to (N, K, T, face_size, …, 3).
+
+    K films of each of N people: the same draw of everything serves all K, and one encoder sees all N · K side by side.
+    """
+    count, versions, frame_count, size = films.shape[:4]
+    shown = np.empty_like(films)
+    crops = np.empty((count, versions, frame_count, face_size, face_size, 3), np.uint8)
+    for person in range(count):
+        treatment = _Treatment(generator, frame_count, size)
+        for version in range(versions):
+            for index in range(frame_count):
+                shown[person, version, index] = treatment.apply(films[person, version, index], index)
+    if take.crf is not None:
+        shown = _encode_side_by_side(shown, take.crf, generator)
+    recompressed = generator.random(count) < (RECOMPRESSED if take.crf is not None else 0.8)
+    qualities = np.where(recompressed, generator.integers(45, 96, count), 95)  # 95 is how `processing` keeps crops
+    method = cv2.INTER_AREA if size > face_size else cv2.INTER_CUBIC  # as `crop_face`
+    for place in np.ndindex(count, versions, frame_count):
+        crop = cv2.resize(shown[place], (face_size, face_size), interpolation=method)
+        quality = int(qualities[place[0]])
+        subsampling = cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420 if quality < 95 else cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444
+        options = (cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, subsampling)
+        stored = cv2.imencode(".jpg", crop[..., ::-1], options)[1]  # OpenCV writes BGR, and reads it
+        crops[place] = cv2.imdecode(stored, cv2.IMREAD_COLOR)[..., ::-1]
+    return crops
+
+
+class _Treatment:
+    """Light, lens and sensor before one person: drawn once, for every version of the film."""
+
+    def __init__(self, generator: np.random.Generator, frame_count: int, size: int) -> None:
+        gain = 1 + generator.uniform(-0.12, 0.12, 3)  # a colour cast
+        contrast, offset = 1 + generator.uniform(-0.25, 0.2), generator.uniform(-20, 20)
+        drift = generator.uniform(0, 8) * _wander(generator, frame_count, 1)[:, 0]  # of 255, over the sequence
+        levels = (np.arange(256)[:, None] * gain - 128) * contrast + 128 + offset  # (256, 3)
+        self._tables = [np.clip(levels + light, 0, 255).round().astype(np.uint8)[None] for light in drift]
+        share = generator.uniform(0.4, 0.9)
+        self._small = max(24, round(size * share)) if generator.random() < SHRUNK else None
+        self._sharper = generator.uniform(0.2, SHARPEST) if generator.random() < SHARPENED else 0.0
+        self._blur = generator.uniform(0.4, 1.4) if generator.random() < BLURRED else 0.0
+        self._noise = generator.uniform(1, NOISE) if generator.random() < NOISY else 0.0
+        self._corners = generator.integers(0, 512 - size, (frame_count, 2))
+
+    def apply(self, frame: Image, index: int) -> Image:
+        lit = cv2.LUT(frame, self._tables[index])
+        size = len(frame)
+        if self._small:
+            lit = cv2.resize(lit, (self._small, self._small), interpolation=cv2.INTER_AREA)
+            lit = cv2.resize(lit, (size, size), interpolation=cv2.INTER_LINEAR)
+        if self._sharper:  # as cameras do
+            soft = cv2.GaussianBlur(lit, (0, 0), 1.0)
+            lit = cv2.addWeighted(lit, 1 + self._sharper, soft, -self._sharper, 0)
+        if self._blur:
+            lit = cv2.GaussianBlur(lit, (0, 0), self._blur)
+        if self._noise:
+            top, left = self._corners[index]
+            grain = _NOISE[top : top + size, left : left + size]
+            lit = cv2.addWeighted(lit, 1.0, grain, self._noise, 0.0, dtype=cv2.CV_8U)
+        return np.asarray(lit, np.uint8)
+
+
+def _encode_side_by_side(films: Image, crf: int, generator: np.random.Generator) -> Image:
+    """H.264 and back of (N, K, T, S, S, 3), as one wide video: opening an encoder takes longer than its work.
+
+    Every film gets a place by lot: an encoder predicts each from its neighbours to the left and above, and if a real
+    one's neighbours were others than its blend's, a network would learn that instead of blends.
+    """
+    frame_count, size = films.shape[2:4]
+    tiles = films.reshape(-1, frame_count, size, size, 3)
+    across = int(np.ceil(np.sqrt(len(tiles))))
+    down = -(-len(tiles) // across)
+    wall = np.zeros((frame_count, down, across, size, size, 3), np.uint8)
+    places = generator.permutation(down * across)[: len(tiles)]
+    for place, tile in zip(places, tiles, strict=True):
+        wall[:, place // across, place % across] = tile
+    frames = wall.transpose(0, 1, 3, 2, 4, 5).reshape(frame_count, down * size, across * size, 3)
+    decoded = np.stack(list(encode_and_decode(frames, size=(across * size, down * size), crf=crf)))
+    wall = decoded.reshape(frame_count, down, size, across, size, 3).transpose(1, 3, 0, 2, 4, 5)
+    return np.ascontiguousarray(wall.reshape(-1, frame_count, size, size, 3)[places]).reshape(films.shape)
+
+
+def _wander(
+    generator: np.random.Generator, frame_count: int, count: int, *, fastest: float = 1.5
+) -> NDArray[np.float64]:
+    """`count` slow curves (T, count) between -1 and 1: sums of two waves of up to `fastest` turns a sequence."""
+    time = np.linspace(0, 1, frame_count)[:, None]
+    turns, phases = generator.uniform(0.2, fastest, (2, count)), generator.uniform(0, 2 * np.pi, (2, count))
+    return np.asarray(np.sin(2 * np.pi * turns[:, None] * time + phases[:, None]).mean(axis=0))
+
+
+def _bumps(points: Points, size: int) -> tuple[Points, Points]:
+    """Where mouth and brows take the face along: two maps (size, size), 1 at their middle."""
+    eyes, mouth = points[:2].mean(axis=0), points[3:].mean(axis=0)
+    reach = float(np.linalg.norm(mouth - eyes))
+    columns, rows = np.meshgrid(np.arange(size, dtype=np.float32), np.arange(size, dtype=np.float32))
+
+    def bump(centre: Points, across: float, down: float) -> Points:
+        away = ((columns - centre[0]) / across) ** 2 + ((rows - centre[1]) / down) ** 2
+        return np.asarray(np.exp(-0.5 * away), np.float32)
+
+    down = (mouth - eyes) / reach
+    return bump(mouth + 0.2 * reach * down, 0.5 * reach, 0.35 * reach), bump(
+        eyes - 0.3 * reach * down, 0.8 * reach, 0.2 * reach
+    )

@@ -1,0 +1,136 @@
+"""Batches of real faces and their self-blends for pretraining, made in a process of their own beside the training."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dfdc_utils.blending import self_blend
+from dfdc_utils.filming import Take, film_together, move_still
+from dfdc_utils.frames import Image
+from dfdc_utils.photographs import POINTS
+
+TOGETHER = 8  # people in one encoder: few enough for a batch to hold several qualities
+FILMED_FRAMES = 3  # for training on single frames: the encoder needs a past to predict from
+AHEAD = 6  # batches made in advance
+
+
+class Pairs(NamedTuple):
+    """`reals` and `fakes` (N, T, H, W, 3) of N people; `takes`: how each was encoded."""
+
+    reals: Image
+    fakes: Image
+    takes: list[Take]
+
+
+class PairSource:
+    """Makes pairs of the pictures that `prepare_pictures` left in `folder`, in any process, without TensorFlow."""
+
+    def __init__(self, folder: Path, table: pd.DataFrame, *, face_size: int, seed: int) -> None:
+        self._folder, self._face_size, self._seed = folder, face_size, seed
+        self._sides = table["side"].to_numpy(float)
+        self._landmarks = table[POINTS].to_numpy(np.float32).reshape(-1, 5, 2)
+        self._rows = table["row"].to_numpy(int)
+        self.digest = hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()  # of who is seen, and where
+        self._pictures: Image | None = None
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_pictures": None}  # a worker opens them itself: pickled, a map is all that it maps
+
+    def choose(self, step: int, count: int) -> NDArray[np.intp]:
+        """The people of batch number `step`: all of them once before anyone's second turn."""
+        numbers = np.arange(step * count, (step + 1) * count)
+        orders = {
+            turn: np.random.default_rng((self._seed, 1, turn)).permutation(len(self))
+            for turn in set((numbers // len(self)).tolist())
+        }
+        return np.array([orders[int(number // len(self))][number % len(self)] for number in numbers])
+
+    def make(self, numbers: Sequence[int] | NDArray[np.intp], draw: int, frame_count: int) -> Pairs:
+        """Pairs of sequences of the people `numbers`; the same draw makes the same ones."""
+        if self._pictures is None:
+            self._pictures = np.load(self._folder / "pictures.npy", mmap_mode="r")
+        generator = np.random.default_rng((self._seed, 2, draw))
+        crops, takes = [], []
+        for start in range(0, len(numbers), TOGETHER):
+            part = numbers[start : start + TOGETHER]
+            take = Take.draw(generator)
+            films = np.empty((len(part), 2, frame_count, take.size, take.size, 3), np.uint8)
+            for place, number in enumerate(part):
+                picture = np.asarray(self._pictures[self._rows[number]])
+                film, points = move_still(
+                    picture, self._sides[number], self._landmarks[number], frame_count, take.size, generator
+                )
+                films[place, 0], films[place, 1] = self_blend(film, points, generator)
+            crops.append(film_together(films, take, self._face_size, generator))
+            takes += [take] * len(part)
+        both = np.concatenate(crops)
+        return Pairs(both[:, 0], both[:, 1], takes)
+
+    def make_frames(self, numbers: Sequence[int] | NDArray[np.intp], draw: int) -> tuple[Image, Image]:
+        """Pairs of single frames, (N, H, W, 3) each: one moment of a short film, the same of both."""
+        pairs = self.make(numbers, draw, FILMED_FRAMES)
+        moments = np.random.default_rng((self._seed, 3, draw)).integers(0, FILMED_FRAMES, len(numbers))
+        people = np.arange(len(numbers))
+        return pairs.reals[people, moments], pairs.fakes[people, moments]
+
+    def batches(self, count: int, start: int, stop: int, *, workers: int = 1) -> Iterator[tuple[Image, Image]]:
+        """`make_frames` for `count` people at each step from `start` to `stop`, made ahead in `workers` processes."""
+        return _ahead(self, [("frames", step, self.choose(step, count)) for step in range(start, stop)], workers)
+
+    def sequences(self, frame_count: int, *, count: int = 16, first_draw: int = 0, workers: int = 1) -> Iterator[Pairs]:
+        """`make` for all people, `count` at a time; their order is that of the table."""
+        jobs = []
+        for start in range(0, len(self), count):
+            numbers = np.arange(start, min(start + count, len(self)))
+            jobs.append((frame_count, first_draw + start, numbers))
+        return _ahead(self, jobs, workers)
+
+
+_source: PairSource | None = None
+
+
+def _begin(source: PairSource) -> None:
+    global _source
+    cv2.setNumThreads(1)
+    _source = source
+
+
+def _work(job: tuple[int | str, int, NDArray[np.intp]]) -> Pairs | tuple[Image, Image]:
+    assert _source is not None
+    frames, draw, numbers = job
+    return _source.make_frames(numbers, draw) if frames == "frames" else _source.make(numbers, draw, int(frames))
+
+
+def _ahead(source: PairSource, jobs: list[Any], workers: int) -> Iterator[Any]:
+    """The results of all jobs in their order. `workers` 0 works in this process."""
+    if not workers:
+        _begin(source)
+        yield from map(_work, jobs)
+        return
+    context = multiprocessing.get_context("spawn")  # a fork of a process in which TensorFlow has threads may hang
+    with ProcessPoolExecutor(workers, context, _begin, (source,)) as pool:
+        waiting: deque[Future[Any]] = deque()
+        rest = iter(jobs)
+        try:
+            while True:
+                while len(waiting) < AHEAD and (job := next(rest, None)) is not None:
+                    waiting.append(pool.submit(_work, job))
+                if not waiting:
+                    return
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)

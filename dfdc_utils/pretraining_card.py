@@ -1,0 +1,67 @@
+"""`card.md` of a pretrained model: what it was made of, how well it tells self-blends, and where it must fail."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from dfdc_utils.calibration import Calibration
+from dfdc_utils.card import as_table, describe_calibration
+from dfdc_utils.familiarity import UNFAMILIAR
+from dfdc_utils.filming import CRFS
+from dfdc_utils.storage import write_atomically
+
+NOT_FOR = (
+    "A decision about a person: a score is a reason to look, not evidence.",
+    "Whole-image synthesis, a voice that was changed, or any forgery that blends nothing into a real picture.",
+    "Faces of fewer than some 50 pixels, turned far away, or covered.",
+    "Heavily compressed video: see the figures by quality; little of a blend survives there.",
+    "Filters, make-up effects and edited skin: they change a face and leave the rest, as a swap does, and may be "
+    "called fake.",
+)
+
+
+def write_pretraining_card(folder: Path) -> Path:
+    """Write `card.md` from what `pretrain` left in `folder`, and return its path."""
+    note = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    figures, history = (pd.read_csv(folder / f"{name}.csv") for name in ("figures", "history"))
+    encoder, people = note["encoder"], note["people"]
+    best = figures[figures["shipped"] & (figures["quality"] == "all")].iloc[0]
+    sections = [
+        "# Model card",
+        f"A {note['model']} that scores a video's face sequence from 0 (real) to 1 (fake), trained on "
+        f"**{note['data']}**. It has never seen a deepfake: its fakes are real faces blended with changed copies of "
+        "themselves (Shiohara and Yamasaki, CVPR 2022).",
+        "## Data and split",
+        f"{note['photographs']} photographs, {note['without_a_face']} of them left out since no large enough face was "
+        f"found; {people['train']} people to train on, {people['validation']} others for every figure below.",
+        note["notes"].strip(),
+        "## Recipe",
+        f"MobileNetV2 (weights at the start: {encoder['weights']}) as far as `block_12_add`, BatchNormalization "
+        f"frozen, at {encoder['face_size']} px; {encoder['steps']} steps of {encoder['people']} real faces and their "
+        f"self-blends, Adam from {encoder['learning_rate']:g} along a cosine to 0. Real and blend pass through the "
+        "same motion, light, sharpening, blur, noise, H.264 (constant rate factor "
+        f"{CRFS[0]} to {CRFS[1]}) and JPEG. The heads over time saw the encoder's features of {note['head_people']} "
+        f"people's pairs of {note['frame_count']} frames. Shipped is the mean over frames, "
+        f"which knows nothing of how motion was simulated, unless the LSTM's AUC lies above its interval: "
+        f"`{note['head']}`.",
+        "## Figures on self-blends of unseen people",
+        f"Sequences of {note['frame_count']} frames after degradation: AUC {best['auc']:.3f} ({best['low']:.3f} to "
+        f"{best['high']:.3f}). 95 % intervals, people drawn with replacement. **These are not figures on deepfakes.**",
+        as_table(figures),
+        "The encoder on single frames, while it trained:",
+        as_table(history),
+        "## Calibration",
+        describe_calibration(Calibration.load(folder / "calibration.json"))
+        + " Both classes are equally frequent there; among videos that one meets, fakes are rare.",
+        "## Has it seen anything like it?",
+        "`familiarity.npz` holds mean and covariance of what the early layers saw of training's sequences. A video's "
+        "distance from them is given as "
+        f"a percentile of validation's; from {UNFAMILIAR:.0f} on, the score is a guess.",
+        "## Not for",
+        "\n".join(f"- {text}" for text in NOT_FOR),
+    ]
+    write_atomically(folder / "card.md", "\n\n".join(section for section in sections if section) + "\n")
+    return folder / "card.md"

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dfdc_utils.familiarity import UNFAMILIAR, Familiarity
+
+
+@pytest.fixture(scope="module")
+def known() -> Familiarity:
+    generator = np.random.default_rng(0)
+    mixing = generator.normal(size=(8, 8))
+    return Familiarity.fit(generator.normal(size=(2000, 8)) @ mixing, generator.normal(size=(500, 8)) @ mixing)
+
+
+def test_what_is_like_training_has_any_percentile(known: Familiarity) -> None:
+    generator = np.random.default_rng(1)
+    mixing = np.random.default_rng(0).normal(size=(8, 8))
+    percentiles = known.percentile(generator.normal(size=(2000, 8)) @ mixing)
+    assert np.percentile(percentiles, [10, 50, 90]) == pytest.approx([10, 50, 90], abs=6)
+    assert (percentiles >= UNFAMILIAR).mean() < 0.06
+
+
+def test_what_is_far_away_is_unfamiliar(known: Familiarity) -> None:
+    """Also where each value alone looks usual and only their combination does not."""
+    far = known.mean + 20 * np.eye(8)
+    assert (known.percentile(far) >= UNFAMILIAR).all()
+    mixed = np.random.default_rng(0).normal(size=(8, 8))
+    rarest = np.linalg.svd(mixed)[2][-1]  # the direction that training varies least in
+    usual = rarest * (1.9 * np.linalg.norm(mixed, axis=0) / np.abs(rarest)).min()  # within 1.9 sigma in each value
+    assert known.percentile(known.mean + usual) >= UNFAMILIAR
+    assert known.distance(known.mean[None]) == pytest.approx(0)
+
+
+def test_it_is_the_same_after_a_file(known: Familiarity, tmp_path: Path) -> None:
+    known.save(tmp_path / "familiarity.npz")
+    features = np.random.default_rng(2).normal(size=(5, 8))
+    np.testing.assert_array_equal(
+        Familiarity.load(tmp_path / "familiarity.npz").percentile(features), known.percentile(features)
+    )
+    with pytest.raises(FileNotFoundError, match="does not know what it has seen"):
+        Familiarity.load(tmp_path / "nothing.npz")
+    (tmp_path / "other.npz").write_bytes(b"other")
+    with pytest.raises(ValueError, match="does not hold styles"):
+        Familiarity.load(tmp_path / "other.npz")

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import SHARED
+from photographs import CentralDetector, make_photographs
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from dfdc_utils.faces import YuNetDetector
+from dfdc_utils.pairs import Pairs, PairSource
+from dfdc_utils.photographs import find_photographs, prepare_pictures
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> PairSource:
+    folder = tmp_path_factory.mktemp("pairs")
+    table = find_photographs(make_photographs(folder / "photographs", 160))
+    pictures = prepare_pictures(table, folder / "photographs", folder, CentralDetector(), show_progress=False)
+    return PairSource(folder, pictures, face_size=64, seed=0)
+
+
+def cues(image: np.ndarray) -> list[float]:
+    """What gives a class away without a look at the blend, where no blend reaches: the edge of the picture."""
+    edge = np.ones(image.shape[:2], bool)
+    edge[4:-4, 6:-6] = False
+    grey = image.astype(float).mean(axis=-1)
+    fine = cv2.Laplacian(grey, cv2.CV_64F)
+    across = np.abs(np.diff(grey, axis=1))[edge[:, 1:]]
+    columns = np.broadcast_to(np.arange(1, image.shape[1]), edge[:, 1:].shape)[edge[:, 1:]]
+    blockiness = across[columns % 8 == 0].mean() - across[columns % 8 != 0].mean()
+    return [*image[edge].mean(axis=0), image[edge].std(), np.log1p(fine[edge].var()), blockiness]
+
+
+def auc_of_cues(pairs: Pairs) -> float:
+    frames = [films[:, 0] for films in (pairs.reals, pairs.fakes)]
+    count = len(frames[0])
+    features = np.array([cues(image) for part in frames for image in part])
+    labels, people = np.repeat([0, 1], count), np.tile(np.arange(count), 2)
+    # Each column less its mean in the pair: what is left is what the two differ by.
+    pairwise = features - np.tile((features[:count] + features[count:]) / 2, (2, 1))
+    guess = make_pipeline(StandardScaler(), LogisticRegression())
+    scores = cross_val_predict(guess, pairwise, labels, groups=people, cv=GroupKFold(5), method="decision_function")
+    return float(roc_auc_score(labels, scores))
+
+
+def test_nothing_outside_the_blend_tells_the_classes_apart(source: PairSource) -> None:
+    auc = auc_of_cues(source.make(np.arange(len(source)), 0, 2))
+    assert 0.35 < auc < 0.65, auc
+
+
+def test_the_check_of_cues_can_fail(source: PairSource) -> None:
+    """Blends that were compressed once more than their reals: the trap that the check is for."""
+    pairs = source.make(np.arange(len(source)), 0, 2)
+    again = pairs.fakes.copy()
+    for place in np.ndindex(again.shape[:2]):
+        stored = cv2.imencode(".jpg", again[place], [cv2.IMWRITE_JPEG_QUALITY, 60])[1]
+        again[place] = cv2.imdecode(stored, cv2.IMREAD_COLOR)
+    assert auc_of_cues(Pairs(pairs.reals, again, pairs.takes)) > 0.8
+
+
+def test_real_photographs_give_no_class_away_either(yunet_path: Path, tmp_path: Path) -> None:
+    if not (SHARED / "faces").is_dir():
+        pytest.skip("no photographs of real faces on this machine")
+    table = find_photographs(SHARED / "faces").iloc[::30]
+    pictures = prepare_pictures(table.reset_index(drop=True), SHARED / "faces", tmp_path, YuNetDetector(yunet_path))
+    pairs = PairSource(tmp_path, pictures, face_size=112, seed=0).make(np.arange(len(pictures)), 0, 2)
+    assert 0.35 < auc_of_cues(pairs) < 0.65
+
+
+def test_the_same_draw_makes_the_same_pairs(source: PairSource) -> None:
+    once, again, other = (source.make([3, 5], draw, 3) for draw in (1, 1, 2))
+    np.testing.assert_array_equal(once.reals, again.reals)
+    np.testing.assert_array_equal(once.fakes, again.fakes)
+    assert once.takes == again.takes
+    assert (once.reals != other.reals).any() and (once.reals != once.fakes).any()
+    assert once.reals.shape == once.fakes.shape == (2, 3, 64, 64, 3)
+
+
+def test_everyone_has_a_turn_before_anyones_second(source: PairSource) -> None:
+    chosen = np.concatenate([source.choose(step, 16) for step in range(20)])
+    assert (np.bincount(chosen) == 2).all()
+    assert len(set(chosen[:160])) == 160
+
+
+def test_processes_make_what_this_one_makes_in_the_same_order(source: PairSource) -> None:
+    here, there = (list(source.batches(4, 2, 6, workers=workers)) for workers in (0, 1))
+    for (real, fake), (other_real, other_fake) in zip(here, there, strict=True):
+        np.testing.assert_array_equal(real, other_real)
+        np.testing.assert_array_equal(fake, other_fake)
+
+
+def test_sequences_come_in_the_order_of_the_people(source: PairSource) -> None:
+    few = PairSource(source._folder, _rows(source, 5), face_size=32, seed=0)
+    together = list(few.sequences(2, count=3, workers=0))
+    assert [len(pairs.reals) for pairs in together] == [3, 2]
+    np.testing.assert_array_equal(together[1].fakes, few.make([3, 4], 3, 2).fakes)
+
+
+def _rows(source: PairSource, count: int) -> pd.DataFrame:
+    points = source._landmarks[:count].reshape(count, 10)
+    columns = [f"point_{index}_{axis}" for index in range(5) for axis in "xy"]
+    return pd.DataFrame(points, columns=columns).assign(row=source._rows[:count], side=source._sides[:count])
