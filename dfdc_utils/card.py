@@ -113,7 +113,8 @@ def _not_for(data: str) -> str:
 def as_table(table: pd.DataFrame) -> str:
     """Markdown; `DataFrame.to_markdown` would need one more package."""
     cells = [
-        [f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row] for row in table.to_numpy().tolist()
+        [f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row]
+        for row in table.itertuples(index=False, name=None)
     ]
     rows = [list(table.columns), ["---"] * len(table.columns), *cells]
     return "\n".join("| " + " | ".join("" if cell == "nan" else cell for cell in row) + " |" for row in rows)

@@ -123,7 +123,7 @@ def pretrain(
     sequences.save(folder / "sequence.json")
     familiarity.save(folder / "familiarity.npz")
     write_atomically(folder / "calibration.json", calibration.to_json())
-    write_atomically(folder / "history.csv", pd.DataFrame(history).round(4).to_csv(index=False))
+    write_atomically(folder / "history.csv", pd.DataFrame(history).astype({"step": int}).round(4).to_csv(index=False))
     write_atomically(folder / "figures.csv", figures.round(4).to_csv(index=False))
     note = {
         "data": data or f"self-blends of the photographs in {Path(location).name}",

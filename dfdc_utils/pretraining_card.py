@@ -40,8 +40,9 @@ def write_pretraining_card(folder: Path) -> Path:
         note["notes"].strip(),
         "## Recipe",
         f"MobileNetV2 (weights at the start: {encoder['weights']}) as far as `block_12_add`, BatchNormalization "
-        f"frozen, at {encoder['face_size']} px; {encoder['steps']} steps of {encoder['people']} real faces and their "
-        f"self-blends, Adam from {encoder['learning_rate']:g} along a cosine to 0. Real and blend pass through the "
+        f"frozen, at {encoder['face_size']} px, each frame seen as it is and mirrored; {encoder['steps']} steps of "
+        f"{encoder['people']} real faces and their self-blends, Adam from {encoder['learning_rate']:g} along a cosine "
+        "to 0. Real and blend pass through the "
         "same motion, light, sharpening, blur, noise, H.264 (constant rate factor "
         f"{CRFS[0]} to {CRFS[1]}) and JPEG. The heads over time saw the encoder's features of {note['head_people']} "
         f"people's pairs of {note['frame_count']} frames. Shipped is the mean over frames, "
