@@ -23,7 +23,7 @@ _HOME = {
     "load_sequence": "sequences",
     "make_dataset": "sequences",
     "build_cnn_lstm": "models",
-    "load_model": "models",
+    "load_model": "model_files",
     "pretrain": "pretraining",
     "choose_strategy": "strategies",
     "train": "training",
@@ -35,10 +35,10 @@ _HOME = {
 }
 _MODULES = (
     *("augmentation", "blending", "calibration", "card", "catalog", "checkpoints", "config", "encoder", "errors"),
-    *("explain", "extraction", "faces", "familiarity", "filming", "frames", "guards", "intervals", "loop", "markup"),
-    *("models", "packets", "pairs", "photographs", "plots", "pool", "prediction", "pretraining", "pretraining_card"),
-    *("processing", "report", "results", "sample", "sequences", "shards", "storage", "strategies", "tracks"),
-    *("training", "verdicts", "video", "widgets", "windows"),
+    *("explain", "extraction", "faces", "familiarity", "filming", "frames", "guards", "intervals", "loop"),
+    *("markup", "model_files", "models", "packets", "pairs", "photographs", "plots", "pool", "prediction"),
+    *("pretrained", "pretraining", "pretraining_card", "processing", "report", "results", "sample", "sequences"),
+    *("shards", "storage", "strategies", "tracks", "training", "verdicts", "video", "widgets", "windows"),
 )
 
 __all__ = sorted([*_HOME, *_MODULES])

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfdc_utils.faces import Detector
+from dfdc_utils.faces import Detector, largest
 from dfdc_utils.frames import Image
 
 Landmarks = NDArray[np.float32]
@@ -37,8 +37,7 @@ def find_landmarks(sequence: Image, detector: Detector) -> Landmarks:
     for index, crop in enumerate(sequence):
         faces = [face for face in detector.detect(crop) if face.landmarks is not None]
         if faces:  # the largest: a bystander at the edge of the crop is smaller
-            largest = max(faces, key=lambda face: face.box[2] * face.box[3])
-            found[index] = largest.landmarks
+            found[index] = largest(faces).landmarks
     missed = np.isnan(found[:, 0, 0])
     found[missed] = TYPICAL * size if missed.all() else found[~missed].mean(axis=0)
     return found

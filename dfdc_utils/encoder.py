@@ -1,4 +1,4 @@
-"""Pretraining's first stage: the frame encoder learns to tell a face from its self-blend, frame by frame."""
+"""Pretraining's second stage: the frame encoder learns to tell a face from its self-blend, frame by frame."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.special import expit
 from sklearn.metrics import log_loss, roc_auc_score
 
 from dfdc_utils.checkpoints import Progress, load_progress, save_progress
 from dfdc_utils.frames import Image
-from dfdc_utils.models import build_frame_encoder
+from dfdc_utils.model_files import digest_weights
 from dfdc_utils.pairs import PairSource
+from dfdc_utils.pretrained import build_frame_encoder
 from dfdc_utils.quiet import quiet_import
 
 with quiet_import():
@@ -63,8 +65,7 @@ def train_encoder(
     optimizer.build(encoder.trainable_variables)
     variables = [*encoder.variables, *optimizer.variables]
     what = {key: value for key, value in asdict(config).items() if key != "weights"}
-    begun = hashlib.sha256(b"".join(weight.tobytes() for weight in encoder.get_weights())).hexdigest()
-    seen_by = [what, begun, train.digest, validation.digest]
+    seen_by = [what, digest_weights(encoder), train.digest, validation.digest]
     fingerprint = hashlib.sha256(json.dumps(seen_by).encode()).hexdigest()
     path = folder / "encoder.npz"
     progress = load_progress(path, fingerprint) or Progress()
@@ -110,7 +111,7 @@ def judge_frames(encoder: keras.Model, reals: Image, fakes: Image) -> dict[str, 
     """`val_loss` and `val_auc` of single frames."""
     logits = np.concatenate([encoder.predict(part, batch_size=64, verbose=0)[:, 0] for part in (reals, fakes)])
     labels = np.repeat([0, 1], len(reals))
-    probabilities = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    probabilities = expit(logits.astype(np.float64))
     return {"val_loss": float(log_loss(labels, probabilities)), "val_auc": float(roc_auc_score(labels, logits))}
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from dfdc_utils.frames import Image
-from dfdc_utils.models import take_apart
+from dfdc_utils.pretrained import take_apart
 from dfdc_utils.quiet import quiet_import
 
 with quiet_import():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -36,6 +37,11 @@ class Face:
     box: NDArray[np.float64]
     score: float
     landmarks: NDArray[np.float64] | None = field(default=None, repr=False)
+
+
+def largest(faces: Iterable[Face]) -> Face:
+    """The face with the largest box. Raises `ValueError` if there is none."""
+    return max(faces, key=lambda face: face.box[2] * face.box[3])
 
 
 class Detector(Protocol):

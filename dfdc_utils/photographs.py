@@ -16,8 +16,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from dfdc_utils.faces import Detector, Face
+from dfdc_utils.faces import Detector, largest
 from dfdc_utils.frames import Image
+from dfdc_utils.processing import read_manifest
 from dfdc_utils.storage import sequence_paths, working_on
 
 CANVAS = 160  # pixels; a face of 94 with all of its surroundings at a margin of 1.7
@@ -36,7 +37,7 @@ def find_photographs(location: str | Path, *, validation: float = 0.1, seed: int
     the person, for the manifest does not know more. Else `index.csv` with columns `file` and `identity` says who is in
     which photograph; without it, that is the name of the folder that a file is in, or of the file without the number
     at its end. `validation` is the share of the people, not of the photographs. Raises `FileNotFoundError` if there is
-    no photograph, `ValueError` if there are fewer than two people or a file is listed twice.
+    no photograph, `ValueError` if there are fewer than four people or a file is listed twice.
     """
     folder = Path(location)
     if (folder / "manifest.csv").is_file():
@@ -56,10 +57,10 @@ def find_photographs(location: str | Path, *, validation: float = 0.1, seed: int
     if not twice.empty:
         raise ValueError(f"{folder}: {twice.iloc[0]} is listed twice: list each photograph once")
     people = sorted(table["identity"].unique())
-    if len(people) < 2:
-        raise ValueError(f"{folder} shows one person only: training and validation need one each at least")
+    if len(people) < 4:
+        raise ValueError(f"{folder} shows {len(people)} people: training and validation need two each at least")
     shuffled = np.random.default_rng(seed).permutation(people)
-    held_out = set(shuffled[: max(1, round(validation * len(people)))])
+    held_out = set(shuffled[: max(2, round(validation * len(people)))])
     table["split"] = np.where(table["identity"].isin(held_out), "validation", "train")
     return table.sort_values("file", ignore_index=True)
 
@@ -126,7 +127,7 @@ def cut_photograph(picture: Image, detector: Detector) -> tuple[Image, float, di
     faces = [face for face in detector.detect(np.asarray(looked_at, np.uint8)) if face.landmarks is not None]
     if not faces:
         return None
-    face: Face = max(faces, key=lambda found: found.box[2] * found.box[3])
+    face = largest(faces)
     box, points = face.box / share, np.asarray(face.landmarks) / share
     side = float(max(box[2:]))
     if side < SMALLEST:
@@ -148,7 +149,7 @@ def _reflected(start: int, length: int) -> NDArray[np.intp]:
 
 
 def _faces_of_videos(folder: Path) -> pd.DataFrame:
-    manifest = pd.read_csv(folder / "manifest.csv", dtype=str, keep_default_na=False)
+    manifest = read_manifest(folder)
     real = manifest[(manifest["status"] == "ok") & (manifest["label"] != "FAKE")]
     rows = [
         {"file": str(Path(path).relative_to(folder)), "identity": row.original or row.video}

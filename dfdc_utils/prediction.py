@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +18,9 @@ from dfdc_utils.explain import frame_importance, heat_maps
 from dfdc_utils.faces import find_yunet, load_detector
 from dfdc_utils.familiarity import Familiarity
 from dfdc_utils.frames import Image
-from dfdc_utils.models import load_model, model_folder, with_style
+from dfdc_utils.model_files import describe_data, load_model, model_folder
 from dfdc_utils.pool import WorkerDied, each_whatever_dies
+from dfdc_utils.pretrained import with_style
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.sequences import stack_faces
 from dfdc_utils.verdicts import Explanation, Prediction, TrackScore, WindowScore
@@ -97,7 +97,7 @@ class Detector:
         sequence = SequenceConfig.load(folder / "sequence.json")
         known = folder / "familiarity.npz"
         familiarity = Familiarity.load(known) if known.is_file() else None
-        return cls(model, sequence, calibration_of(folder), trained_on=_trained_on(folder), familiarity=familiarity)
+        return cls(model, sequence, calibration_of(folder), trained_on=describe_data(folder), familiarity=familiarity)
 
     def predict(self, path: str | Path, *, whole: bool = False, time_limit: float = TIME_LIMIT) -> Prediction:
         """Score one video: its first seconds, as in training, or with `whole` all of it in overlapping windows.
@@ -157,11 +157,10 @@ class Detector:
         self, predictions: Sequence[Prediction], *, most: int = MOST_EXPLAINED
     ) -> dict[Path, tuple[Image, Explanation]]:
         """What `write_report` shows: for the `most` suspicious videos the sequence of their worst window, explained."""
-        scored = sorted((one for one in predictions if one.tracks), key=lambda one: -(one.score or 0))
+        scored = [(one.path, one.decisive) for one in predictions if one.decisive]
         evidence = {}
-        for one in scored[:most]:
-            worst = one.tracks[0].worst
-            evidence[one.path] = decode_faces(worst.faces), self.explain(worst)
+        for path, person in sorted(scored, key=lambda pair: -pair[1].score)[:most]:
+            evidence[path] = decode_faces(person.worst.faces), self.explain(person.worst)
         return evidence
 
     @functools.cached_property
@@ -227,11 +226,3 @@ def _views(sequences: Image, *, symmetric: bool) -> Iterator[NDArray[np.uint8]]:
     padded = [(0, 0), (0, 0), (MOVED, MOVED), (MOVED, MOVED), (0, 0)]
     yield np.pad(sequences, padded, mode="reflect")[:, :, 2 * MOVED :, 2 * MOVED :]
     yield np.pad(mirrored, padded, mode="reflect")[:, :, : -2 * MOVED, : -2 * MOVED]
-
-
-def _trained_on(folder: Path) -> str:
-    try:
-        settings = json.loads((folder / "training.json").read_text(encoding="utf-8"))
-        return str(settings["data"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return "videos that nothing here names"

@@ -25,9 +25,10 @@ from dfdc_utils.encoder import EncoderConfig, train_encoder
 from dfdc_utils.faces import Detector, load_detector
 from dfdc_utils.familiarity import Familiarity
 from dfdc_utils.intervals import bootstrap_interval
-from dfdc_utils.models import build_on_encoder, save_small, see_frames
+from dfdc_utils.model_files import digest_weights, save_small
 from dfdc_utils.pairs import PairSource
 from dfdc_utils.photographs import find_photographs, prepare_pictures
+from dfdc_utils.pretrained import build_on_encoder, see_frames
 from dfdc_utils.pretraining_card import write_pretraining_card
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.storage import prepare_target, working_on, write_atomically
@@ -159,8 +160,7 @@ def _features(
     encoder: keras.Model, source: PairSource, config: PretrainingConfig, path: Path, *, first_draw: int, workers: int
 ) -> _Seen:
     """What the encoder sees in one pair of sequences of everyone in `source`; from `path` if that is there."""
-    key = hashlib.sha256(b"".join(weight.tobytes() for weight in encoder.get_weights())).hexdigest()
-    key += f" {len(source)} {config.frame_count} {first_draw}"
+    key = f"{digest_weights(encoder)} {source.digest} {len(source)} {config.frame_count} {first_draw}"
     with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile), np.load(path) as stored:
         if str(stored["key"]) == key:
             return _Seen(*(stored[field.name] for field in fields(_Seen)))
@@ -172,7 +172,8 @@ def _features(
         for label, films in enumerate((pairs.reals, pairs.fakes)):
             flat = films.reshape(-1, *films.shape[2:])
             features, styles = (
-                np.asarray(part).reshape(*films.shape[:2], -1) for part in see.predict(flat, batch_size=64, verbose=0)
+                np.asarray(part).reshape(*films.shape[:2], -1)
+                for part in see.predict(flat, batch_size=config.frame_count, verbose=0)  # no last batch is smaller
             )
             found["features"][label].append(features)
             found["styles"][label].append(styles.mean(axis=1))

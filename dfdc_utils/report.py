@@ -16,7 +16,7 @@ from dfdc_utils.frames import Image
 from dfdc_utils.markup import LINE, data_uri, image_tag, note
 from dfdc_utils.plots import lay_heat, plot_score_over_time
 from dfdc_utils.storage import write_atomically
-from dfdc_utils.verdicts import Explanation, Prediction, as_table
+from dfdc_utils.verdicts import Explanation, Prediction, WindowScore, as_table
 
 MOST_SECTIONS = 50  # a section takes 0.2 MB
 SIZE = 72  # pixels of a face in a strip: sixteen fit the page
@@ -63,12 +63,12 @@ def describe(prediction: Prediction, evidence: tuple[Image, Explanation] | None 
     words = (
         f"<h2>{escape(prediction.path.name)}: {escape(prediction.headline)}</h2><p>{escape(prediction.in_words())}</p>"
     )
-    if not prediction.tracks:
+    person = prediction.decisive
+    if person is None:
         return words
-    person = prediction.tracks[0]
     alt = "; ".join(f"{window.start:.1f} to {window.end:.1f} s: {window.score:.2f}" for window in person.windows)
-    chart = figure_tag(plot_score_over_time(prediction), f"Score over time, most suspicious person. {alt}")
-    return words + chart + ("" if evidence is None else _strips(prediction, *evidence))
+    chart = figure_tag(plot_score_over_time(prediction), f"Score over time, person of the verdict. {alt}")
+    return words + chart + ("" if evidence is None else _strips(person.worst, *evidence))
 
 
 def figure_tag(figure: Figure, alt: str) -> str:
@@ -80,8 +80,7 @@ def figure_tag(figure: Figure, alt: str) -> str:
     return f'<img src="{source}" alt="{escape(alt)}" style="display:block;max-width:100%;background:white">'
 
 
-def _strips(prediction: Prediction, sequence: Image, explanation: Explanation) -> str:
-    window = prediction.tracks[0].worst
+def _strips(window: WindowScore, sequence: Image, explanation: Explanation) -> str:
     when = f"{window.start:.1f} to {window.end:.1f} s"
     laid = np.hstack([lay_heat(face, heat) for face, heat in zip(sequence, explanation.heat, strict=True)])
     images = [

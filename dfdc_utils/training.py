@@ -28,7 +28,8 @@ from dfdc_utils.catalog import report_leaks
 from dfdc_utils.checkpoints import Progress, load_progress, save_progress
 from dfdc_utils.config import SequenceConfig, TrainingConfig
 from dfdc_utils.loop import TrainingLoop
-from dfdc_utils.models import StartFrom, build_cnn_lstm
+from dfdc_utils.model_files import StartFrom, read_note
+from dfdc_utils.models import build_cnn_lstm
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.sample import name_data
 from dfdc_utils.storage import prepare_target, working_on, write_atomically
@@ -118,16 +119,7 @@ def train_missing(
 def is_trained(table: pd.DataFrame, save_path: str | Path, model_path: str | Path = "data/model") -> bool:
     """Whether `model_path` holds a finished model of just these videos, splits and sequences. Taught in notebook 05."""
     sequence = SequenceConfig.load(Path(save_path) / "sequence.json")
-    return _settings_in(Path(model_path)).get("trained_on") == _describe(table, sequence)
-
-
-def _settings_in(folder: Path) -> dict[str, Any]:
-    """What `training.json` says; nothing if the folder holds no finished model."""
-    try:
-        settings: dict[str, Any] = json.loads((folder / "training.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return settings
+    return read_note(Path(model_path)).get("trained_on") == _describe(table, sequence)
 
 
 def _train_epochs(
@@ -188,7 +180,7 @@ class _Folder:
 
     def is_finished(self) -> bool:
         """Whether a training like this one is through."""
-        return _settings_in(self._path).get("fingerprint") == self._fingerprint
+        return read_note(self._path).get("fingerprint") == self._fingerprint
 
     def open(self, loop: TrainingLoop, progress: Progress | None) -> Progress:
         """Make the folder ready; where to begin."""

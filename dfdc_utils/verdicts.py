@@ -112,8 +112,8 @@ class Prediction:
 
     @property
     def score(self) -> float | None:
-        """That of the most suspicious person; None if there is nobody to score."""
-        return self.tracks[0].score if self.tracks else None
+        """That of the person whom the verdict is about; None if there is nobody to score."""
+        return self.decisive.score if self.decisive else None
 
     @property
     def decisive(self) -> TrackScore | None:
@@ -167,7 +167,7 @@ class Prediction:
 
     def to_row(self) -> dict[str, Any]:
         """One row of a table."""
-        person = self.tracks[0] if self.tracks else None
+        person = self.decisive
         return {
             "video": self.path.stem,
             "path": str(self.path),

@@ -11,13 +11,15 @@ import pandas as pd
 import pytest
 from photographs import CentralDetector, make_photographs
 
+from dfdc_utils.__main__ import _parser
 from dfdc_utils.calibration import Calibration
 from dfdc_utils.config import SequenceConfig
 from dfdc_utils.encoder import EncoderConfig, train_encoder
 from dfdc_utils.familiarity import UNFAMILIAR, Familiarity
-from dfdc_utils.models import build_frame_encoder, build_on_encoder, load_model, model_folder, save_small, with_style
+from dfdc_utils.model_files import load_model, model_folder, save_small
 from dfdc_utils.pairs import PairSource
 from dfdc_utils.photographs import find_photographs, prepare_pictures
+from dfdc_utils.pretrained import build_frame_encoder, build_on_encoder, with_style
 from dfdc_utils.pretraining import PretrainingConfig, pretrain
 
 TINY = EncoderConfig(steps=4, people=2, face_size=32, weights=None, every=2)
@@ -105,6 +107,15 @@ def test_heads_begin_as_the_mean_over_frames(head: str, encoder: keras.Model) ->
     assert scores.shape == (2, 1)
 
 
+def test_the_command_has_the_recipe_of_the_card() -> None:
+    """Its defaults, written twice so that --help loads no TensorFlow, are those of the package's own weights."""
+    asked = vars(_parser().parse_args(["pretrain", "photographs"]))
+    note = json.loads((model_folder("pretrained") / "training.json").read_text())
+    for name in ("steps", "people", "face_size", "seed"):
+        assert asked[name] == getattr(EncoderConfig(), name) == note["encoder"][name]
+    assert asked["frame_count"] == PretrainingConfig().frame_count == note["frame_count"]
+
+
 def test_faulty_requests_are_named(encoder: keras.Model) -> None:
     with pytest.raises(ValueError, match="neither lstm nor mean"):
         build_on_encoder(encoder, 4, head="attention")
@@ -156,7 +167,7 @@ def test_the_model_in_the_package_loads_with_plain_keras(shipped: keras.Model) -
 
 
 def test_a_package_without_a_model_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("dfdc_utils.models.__file__", str(tmp_path / "models.py"))
+    monkeypatch.setattr("dfdc_utils.model_files.__file__", str(tmp_path / "model_files.py"))
     with pytest.raises(FileNotFoundError, match="holds no model"):
         load_model("pretrained")
     assert model_folder(tmp_path) == tmp_path

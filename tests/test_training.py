@@ -18,14 +18,9 @@ from dfdc_utils.calibration import Calibration
 from dfdc_utils.catalog import split_by_original
 from dfdc_utils.config import SequenceConfig, TrainingConfig
 from dfdc_utils.errors import ConfigMismatch
-from dfdc_utils.models import (
-    build_cnn_lstm,
-    build_frame_encoder,
-    build_on_encoder,
-    load_model,
-    save_small,
-    start_from,
-)
+from dfdc_utils.model_files import load_model, save_small, start_from
+from dfdc_utils.models import build_cnn_lstm
+from dfdc_utils.pretrained import build_frame_encoder, build_on_encoder
 from dfdc_utils.results import score_videos
 from dfdc_utils.training import is_trained, train
 

@@ -67,7 +67,7 @@ def test_nothing_is_said_for_sure_of_what_is_unlike_all_that_was_seen() -> None:
     assert alone.verdict == "unsure" and alone.to_row()["unlike"] == 99.6
     assert "above the threshold" in alone.in_words() and "take the score for a guess" in alone.in_words()
     both = prediction(poster, person)
-    assert both.verdict == "fake" and "(person 2 of 2)" in both.in_words()
+    assert both.verdict == "fake" and "(person 2 of 2)" in both.in_words() and both.to_row()["unlike"] == 40.0
     assert "60% of what it was validated on lies further away" in both.in_words()
     assert [one["unlike"] for one in both.to_dict()["people"]] == [99.6, 40.0]
 

@@ -22,7 +22,8 @@ def plot_score_over_time(prediction: Prediction, *, axis: Axes | None = None) ->
 
     Raises `ValueError` for a video without a score.
     """
-    if not prediction.tracks:
+    person = prediction.decisive
+    if person is None:
         raise ValueError(f"{prediction.path.name} has no score to plot: {prediction.error}")
     axis = axis or plt.subplots(figsize=(6.4, 2.6))[1]
     threshold = prediction.calibration.threshold
@@ -36,10 +37,10 @@ def plot_score_over_time(prediction: Prediction, *, axis: Axes | None = None) ->
     axis.axhline(threshold, color=CHANCE, lw=1.2, ls=(0, (1, 1)))
     axis.annotate(f"threshold {threshold:.2f}", (0, threshold), (2, 2), textcoords="offset points", fontsize=8)
     axis.set(xlabel="seconds", ylabel="score, 1 = fake", ylim=(-0.03, 1.03), xlim=(0, max(prediction.seconds, 0.1)))
-    windows = prediction.tracks[0].windows
+    windows = person.windows
     above = sum(window.score > threshold for window in windows)
     where = f"above the threshold in {above} of {len(windows)} windows" if len(windows) > 1 else "first seconds"
-    axis.set_title(f"{prediction.headline}: score {prediction.tracks[0].score:.2f}, {where}")
+    axis.set_title(f"{prediction.headline}: score {person.score:.2f}, {where}")
     if len(prediction.tracks) > 1:
         axis.legend(fontsize=8, loc="center right")
     return figure_of(axis)

@@ -61,9 +61,9 @@ class VideoJudge(ui.VBox):  # type: ignore[misc]
             self._say(f"1 of 3: finding the faces in {path.name}")
             self.prediction = self._detector.predict(path, whole=self._whole.value)
             evidence = None
-            if self.prediction.tracks:
-                worst = self.prediction.tracks[0].worst
-                self._say(f"2 of 3: scored {self.prediction.score:.2f}; asking why")
+            if person := self.prediction.decisive:
+                worst = person.worst
+                self._say(f"2 of 3: scored {person.score:.2f}; asking why")
                 evidence = decode_faces(worst.faces), self._detector.explain(worst)
             self._say("3 of 3: drawing")
             self._answer.value = describe(self.prediction, evidence)

@@ -1,0 +1,108 @@
+"""The pretrained model, put together of what sees frames and of a head over time; plain Keras, as in `models`."""
+
+from __future__ import annotations
+
+from dfdc_utils.models import application_maps, change_over_time, prepare_frames
+from dfdc_utils.quiet import quiet_import
+
+with quiet_import():
+    import keras
+    from keras import layers, ops
+
+
+def build_frame_encoder(
+    face_size: int = 112, *, weights: str | None = "imagenet", feature_count: int = 128
+) -> keras.Model:
+    """Build what scores single frames: MobileNetV2 as far as `block_12_add`, its maps, their average, a logit.
+
+    Takes frames (B, H, W, 3), uint8 or float in 0..255 RGB, H = W = `face_size`; gives logits (B, 1). The layer
+    `features` holds the averaged maps (B, `feature_count`). `weights` is `"imagenet"`, a local file or None.
+    BatchNormalization stays as it is, frozen. Raises `FileNotFoundError` if weights cannot be had.
+
+    A blend's edge is fine and lies anywhere: deeper blocks know more of objects and less of edges, and cost more.
+    """
+    frames = keras.Input((face_size, face_size, 3), name="frame")
+    maps = application_maps(frames, "MobileNetV2", weights, until="block_12_add")  # (B, H/16, W/16, 96)
+    maps = layers.Conv2D(feature_count, 1, activation="relu", name="traces")(maps)
+    features = layers.GlobalAveragePooling2D(name="features")(maps)
+    return keras.Model(frames, layers.Dense(1, name="frame_logit")(features), name="frame_encoder")
+
+
+def see_frames(encoder: keras.Model) -> keras.Model:
+    """What `build_frame_encoder` made, giving maps (B, h, w, F), features (B, F) and style (B, S).
+
+    Weights are shared. Each frame is seen as it is and mirrored, and maps are the mean of both: a mirrored video has
+    the same score, and the logit is the mean of both, for only an average and a sum lie between. The style is the
+    averaged maps of `block_3_project_BN` and `block_6_project_BN`, each brought to length 1: what kind of picture it
+    is, for layers that still know more of pictures than of blends. `Familiarity` judges it.
+    """
+    network = next(layer for layer in encoder.layers if layer.name.startswith("MobileNetV2"))
+    early = [network.get_layer(name).output for name in ("block_3_project_BN", "block_6_project_BN")]
+    seen = keras.Model(network.input, [*early, network.output], name=network.name)
+    frames = keras.Input(encoder.input_shape[1:], name="frame")
+    *early, maps = seen(prepare_frames("MobileNetV2", frames))
+    *_, mirrored = seen(prepare_frames("MobileNetV2", ops.flip(frames, axis=2)))
+    traces = encoder.get_layer("traces")
+    maps = layers.Average(name="both_ways")([traces(maps), ops.flip(traces(mirrored), axis=2)])
+    features = encoder.get_layer("features")(maps)
+    average = layers.GlobalAveragePooling2D(name="style_averages")
+    style = layers.Concatenate(name="style")([layers.UnitNormalization()(average(part)) for part in early])
+    return keras.Model(frames, [maps, features, style], name="frame_encoder")
+
+
+def build_on_encoder(
+    encoder: keras.Model, frame_count: int = 16, *, head: str = "lstm", units: int = 16
+) -> tuple[keras.Model, keras.Model]:
+    """Put a head over time on what `build_frame_encoder` made: the whole model, and its head alone.
+
+    The whole takes sequences (B, T, H, W, 3) like `build_cnn_lstm` and gives scores (B, 1). The head takes the features
+    of their frames (B, T, F), which `see_frames` gives: it can be trained on these alone, and the two share their
+    weights. `"mean"` averages the encoder's own logits; `"lstm"` adds to that average what an LSTM makes of the
+    features and of how much they changed since the frame before. At first it adds nothing.
+
+    Raises `ValueError` for another head.
+    """
+    if head not in ("lstm", "mean"):
+        raise ValueError(f"head {head!r} is neither lstm nor mean")
+    size, count = encoder.input_shape[1], encoder.get_layer("features").output.shape[-1]
+    inputs = keras.Input((frame_count, count), name="features")
+    frame_logit = layers.Dense(1, dtype="float32", name="frame_logit")
+    logit = ops.mean(frame_logit(inputs), axis=1)  # (B, 1)
+    if head == "lstm":
+        scaled = layers.Normalization(name="standard")(inputs)
+        seen = layers.Dense(2 * units, dtype="float32", name="seen")(scaled)  # (B, T, 2·units)
+        both = layers.Concatenate(dtype="float32", name="features_and_change")([seen, change_over_time(seen)])
+        told = layers.LSTM(units, dtype="float32", name="lstm")(both)
+        added = layers.Dense(1, kernel_initializer="zeros", dtype="float32", name="over_time")(told)
+        logit = layers.Add(name="logit")([logit, added])
+    top = keras.Model(inputs, layers.Activation("sigmoid", dtype="float32", name="score")(logit), name=f"head_{head}")
+    frame_logit.set_weights(encoder.get_layer("frame_logit").get_weights())
+    sequence = keras.Input((frame_count, size, size, 3), name="sequence")
+    frames = ops.reshape(sequence, (-1, size, size, 3))  # (B·T, H, W, 3)
+    _, features, _ = see_frames(encoder)(frames)
+    return keras.Model(sequence, top(ops.reshape(features, (-1, frame_count, count))), name=f"pretrained_{head}"), top
+
+
+def take_apart(model: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """Of a model that `build_on_encoder` made, also one loaded from its file: what sees frames, and the head over time.
+
+    Raises `ValueError` if the model is not one of `build_on_encoder`.
+    """
+    parts = {layer.name: layer for layer in model.layers}
+    head = next((layer for name, layer in parts.items() if name.startswith("head_")), None)
+    if "frame_encoder" not in parts or head is None:
+        raise ValueError(f"{model.name} has no frame_encoder: only pretrained models know what they have seen")
+    return parts["frame_encoder"], head
+
+
+def with_style(model: keras.Model) -> keras.Model:
+    """The same model, giving scores (B, 1) and the style averaged over time (B, S), which `Familiarity` judges.
+
+    Raises `ValueError` if the model is not one of `build_on_encoder`.
+    """
+    see, head = take_apart(model)
+    frame_count, size = model.input_shape[1:3]
+    sequence = keras.Input(model.input_shape[1:], name="sequence")
+    _, features, style = see(ops.reshape(sequence, (-1, size, size, 3)))
+    score = head(ops.reshape(features, (-1, frame_count, features.shape[-1])))
+    return keras.Model(sequence, [score, ops.mean(ops.reshape(style, (-1, frame_count, style.shape[-1])), axis=1)])
