@@ -14,6 +14,7 @@ from dfdc_utils.calibration import Calibration
 from dfdc_utils.storage import write_atomically
 
 SAMPLE = "the embedded synthetic sample"
+NOT_EVIDENCE = "A decision about a person: a score is a reason to look, not evidence."
 SAID_ELSEWHERE = ("fingerprint", "trained_on", "data", "model", "begun_from")  # of `training.json`
 
 
@@ -103,7 +104,7 @@ def _not_for(data: str) -> str:
     return "\n".join(
         (
             f"- Use {own}.",
-            "- A decision about a person: a score is a reason to look, not evidence.",
+            f"- {NOT_EVIDENCE}",
             "- Methods of forgery that it has not seen, whole-image synthesis, or a voice that was changed.",
             "- Faces smaller than the crops it was trained on, or videos compressed again and again.",
         )

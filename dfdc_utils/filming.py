@@ -6,6 +6,7 @@ light, noise and encoder, so that nothing of these can tell them apart.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import cv2
@@ -28,7 +29,6 @@ SIZES = (96, 176)  # pixels of a crop when it is filmed
 CRFS = (18, 40)  # from hardly to heavily compressed: FaceForensics++ c23 and c40 lie inside
 FILMED, SHARPENED, SHRUNK, BLURRED, NOISY, RECOMPRESSED = 0.7, 0.6, 0.15, 0.15, 0.25, 0.35  # shares treated so
 SHARPEST, NOISE = 1.2, 6.0  # the strongest: share of the detail that is added; standard deviation of 255
-_NOISE = np.random.default_rng(0).normal(size=(512, 512, 3)).astype(np.float32)  # cut from: drawing is slow
 
 
 def move_still(
@@ -148,9 +148,15 @@ class _Treatment:
             lit = cv2.GaussianBlur(lit, (0, 0), self._blur)
         if self._noise:
             top, left = self._corners[index]
-            grain = _NOISE[top : top + size, left : left + size]
+            grain = _grain()[top : top + size, left : left + size]
             lit = cv2.addWeighted(lit, 1.0, grain, self._noise, 0.0, dtype=cv2.CV_8U)
         return np.asarray(lit, np.uint8)
+
+
+@functools.cache
+def _grain() -> NDArray[np.float32]:
+    """A sensor's noise, of standard deviation 1, to cut from: drawing it anew for every frame is slow."""
+    return np.random.default_rng(0).normal(size=(512, 512, 3)).astype(np.float32)
 
 
 def _encode_side_by_side(films: Image, crf: int, generator: np.random.Generator) -> Image:

@@ -8,13 +8,13 @@ from pathlib import Path
 import pandas as pd
 
 from dfdc_utils.calibration import Calibration
-from dfdc_utils.card import as_table, describe_calibration
+from dfdc_utils.card import NOT_EVIDENCE, as_table, describe_calibration
 from dfdc_utils.familiarity import UNFAMILIAR
 from dfdc_utils.filming import CRFS
 from dfdc_utils.storage import write_atomically
 
 NOT_FOR = (
-    "A decision about a person: a score is a reason to look, not evidence.",
+    NOT_EVIDENCE,
     "Whole-image synthesis, a voice that was changed, or any forgery that blends nothing into a real picture.",
     "Faces of fewer than some 50 pixels, turned far away, or covered.",
     "Heavily compressed video: see the figures by quality; little of a blend survives there.",

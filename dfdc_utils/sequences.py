@@ -122,7 +122,10 @@ class SequenceStore:
         return f"{count} sequences{blended}, {self.size / 1e6:,.0f} MB decoded: {where}"
 
     def load(self, number: tf.Tensor, draw: tf.Tensor | None = None) -> tf.Tensor:
-        """Sequence `number`, uint8 (T, H, W, 3), inside or outside of a graph; `draw` int64 (2,) seeds its blend."""
+        """Sequence `number`, uint8 (T, H, W, 3), inside or outside of a graph.
+
+        With `self_blend` it needs `draw`, int64 (2,), the seed of its pair.
+        """
         if self._landmarks is None:
             return self._load(number)
         count = len(self._landmarks)
