@@ -36,7 +36,7 @@ _HOME = {
 _MODULES = (
     *("augmentation", "blending", "calibration", "card", "catalog", "checkpoints", "config", "encoder", "errors"),
     *("explain", "extraction", "faces", "familiarity", "filming", "frames", "guards", "intervals", "loop"),
-    *("markup", "model_files", "models", "packets", "pairs", "photographs", "plots", "pool", "prediction"),
+    *("markup", "model_files", "models", "outliers", "packets", "pairs", "photographs", "plots", "pool", "prediction"),
     *("pretrained", "pretraining", "pretraining_card", "processing", "report", "results", "sample", "sequences"),
     *("shards", "storage", "strategies", "tracks", "training", "verdicts", "video", "widgets", "windows"),
 )

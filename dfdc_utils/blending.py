@@ -18,6 +18,7 @@ Landmarks = NDArray[np.float32]
 
 SHIFT, SCALE = 0.03, 0.05  # the copy's offset and growth, in shares of the picture's side
 RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)  # how much of the copy is blended in; the paper's
+SWAP_RATIOS = (0.75, 1.0, 1.0, 1.0)  # of another's face less is no swap
 HULLS = 0.3  # share of the pairs whose mask is the hull of the landmarks
 OUTER_IS_CHANGED = 0.35  # share of the pairs: a swap changes the face more often than what surrounds it
 JITTER = 0.012  # of the picture's side, and of the light: what a swap made frame by frame trembles by
@@ -74,6 +75,55 @@ def self_blend(sequence: Image, landmarks: Landmarks, generator: np.random.Gener
     return reals, fakes
 
 
+def swap_face(
+    sequence: Image, landmarks: Landmarks, donor: Image, donor_landmarks: Landmarks, generator: np.random.Generator
+) -> tuple[Image, Image]:
+    """Make a pair of one real sequence and the still of somebody else, `donor` (S, S, 3): the real and its fake.
+
+    The donor's face is laid over each frame by its landmarks (5, 2), its colours are brought to those of the face it
+    covers, and what sets it apart after that is as in `self_blend`, or, in half of the pairs, its sharpness alone.
+    """
+    size = sequence.shape[1]
+    change = _Change(generator, colours=generator.random() < 0.5)
+    ratio = np.float32(generator.choice(SWAP_RATIOS))
+    outline = _Outline(generator)
+    feather = generator.uniform(0.01, 0.07) * size
+    course = _course(generator, len(sequence))
+    fakes = np.empty_like(sequence)
+    gain = offset = None
+    for index, frame in enumerate(sequence):
+        placed = align(donor_landmarks, landmarks[index] + course[index, :2] * size)
+        inner = cv2.warpAffine(donor, placed, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+        inside = outline.draw(landmarks[index], size)
+        if gain is None or offset is None:  # once: the light on both may change, but not what was done to one
+            gain, offset = _match_colours(inner, frame, inside > 0.5)
+        matched = np.clip(inner * gain + offset, 0, 255).astype(np.uint8)
+        changed = change.apply(matched, light=float(course[index, 2]))
+        mask = cv2.GaussianBlur(inside, (0, 0), feather)[..., None] * ratio
+        fakes[index] = np.clip(frame + mask * (changed.astype(np.float32) - frame), 0, 255).round()
+    return sequence, fakes
+
+
+def align(landmarks: NDArray[np.floating], to: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The turn, scale and shift (2, 3) that bring `landmarks` (K, 2) nearest to others, by least squares."""
+    here, there = (points[:, 0] + 1j * points[:, 1] for points in (landmarks.astype(float), to.astype(float)))
+    centred = here - here.mean()
+    turn = np.vdot(centred, there) / max(np.vdot(centred, centred).real, 1e-6)
+    shift = there.mean() - turn * here.mean()
+    return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
+
+
+def _match_colours(
+    inner: Image, frame: Image, inside: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Gain and offset (3,) that give `inner` mean and spread of each colour of `frame` inside the mask."""
+    if not inside.any():
+        return np.ones(3, np.float32), np.zeros(3, np.float32)
+    here, there = (picture[inside].astype(np.float32) for picture in (inner, frame))
+    gain = np.clip(there.std(axis=0) / (here.std(axis=0) + 1), 0.5, 2.0)
+    return gain, there.mean(axis=0) - gain * here.mean(axis=0)
+
+
 def _course(generator: np.random.Generator, frame_count: int) -> NDArray[np.float64]:
     """How offset and light of a blend change over time, (T, 3): not at all, slowly, or from frame to frame."""
     way = generator.integers(3)
@@ -92,11 +142,12 @@ def _resample(frame: Image, scale: float, offset: NDArray[np.floating]) -> Image
 class _Change:
     """What sets the copy apart: colour, saturation, contrast, and sharpness or (twice as often) resolution."""
 
-    def __init__(self, generator: np.random.Generator) -> None:
-        self._gain = (1 + generator.uniform(-0.1, 0.1, 3)).astype(np.float32)
-        self._contrast = np.float32(1 + generator.uniform(-0.15, 0.15))
-        self._offset = np.float32(generator.uniform(-12, 12))
-        self._saturation = np.float32(1 + generator.uniform(-0.25, 0.25))
+    def __init__(self, generator: np.random.Generator, *, colours: bool = True) -> None:
+        share = float(colours)
+        self._gain = (1 + share * generator.uniform(-0.1, 0.1, 3)).astype(np.float32)
+        self._contrast = np.float32(1 + share * generator.uniform(-0.15, 0.15))
+        self._offset = np.float32(share * generator.uniform(-12, 12))
+        self._saturation = np.float32(1 + share * generator.uniform(-0.25, 0.25))
         self._way = generator.choice(("sharper", "softer", "softer", "as it is"))
         self._strength = generator.uniform(0.3, 1.0)
 

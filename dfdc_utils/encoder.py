@@ -1,4 +1,4 @@
-"""Pretraining's second stage: the frame encoder learns to tell a face from its self-blend, frame by frame."""
+"""Pretraining's second stage: the frame encoder learns to tell a face from its self-blend or a swap, frame by frame."""
 
 from __future__ import annotations
 
@@ -29,19 +29,27 @@ VALIDATION_DRAW = 10**9  # far from any draw of training
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """How the frame encoder is trained: `steps` batches of `people` real faces and as many self-blends of theirs.
+    """How the frame encoder is trained: `steps` batches of `people` real faces and as many fakes of theirs.
 
-    The learning rate falls along a cosine to 0. `weights` are those that MobileNetV2 starts from, `"imagenet"` or a
-    file; `every` steps the validation people are scored.
+    In each of the `cycles` that the steps are divided into, the learning rate falls along a cosine to 0, each time from
+    half of where it fell from before (Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983). `weights` are
+    those that MobileNetV2 starts from, `"imagenet"` or a file; `every` steps the validation people are scored
+    on self-blends. `swaps` is the share of swaps among the fakes after the first cycle.
     """
 
-    steps: int = 12000
+    steps: int = 24000
+    cycles: int = 2
     people: int = 16
     learning_rate: float = 4e-4
     face_size: int = 112
     weights: str | None = "imagenet"
+    swaps: float = 0.5
     every: int = 500
     seed: int = 0
+
+    def share_of_swaps(self, step: int) -> float:
+        """Of the fakes in a batch: none in the first cycle, in which the subtlest traces are learnt, then `swaps`."""
+        return self.swaps if step >= self.steps / self.cycles else 0.0
 
 
 def train_encoder(
@@ -60,7 +68,10 @@ def train_encoder(
     keras.utils.set_random_seed(config.seed)
     _compute_the_same_again()
     encoder = build_frame_encoder(config.face_size, weights=config.weights)
-    optimizer = keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(config.learning_rate, config.steps))
+    rate = keras.optimizers.schedules.CosineDecayRestarts(
+        config.learning_rate, config.steps / config.cycles, t_mul=1.0, m_mul=0.5
+    )
+    optimizer = keras.optimizers.Adam(rate)
     encoder.compile(optimizer, keras.losses.BinaryCrossentropy(from_logits=True), jit_compile=False)
     optimizer.build(encoder.trainable_variables)
     variables = [*encoder.variables, *optimizer.variables]
@@ -85,7 +96,7 @@ def train_encoder(
         saved = time.monotonic()
 
     started, first = time.monotonic(), progress.step
-    batches = train.batches(config.people, progress.step, config.steps, workers=workers)
+    batches = train.batches(config.people, progress.step, config.steps, swaps=config.share_of_swaps, workers=workers)
     for reals, fakes in batches:
         encoder.reset_metrics()  # Keras else gives the mean of all batches so far
         loss = float(encoder.train_on_batch(np.concatenate([reals, fakes]), labels))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,13 +15,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dfdc_utils.blending import self_blend
+from dfdc_utils.blending import align, self_blend, swap_face
 from dfdc_utils.filming import Take, film_together, move_still
 from dfdc_utils.frames import Image
 from dfdc_utils.photographs import POINTS
 
 TOGETHER = 8  # people in one encoder: few enough for a batch to hold several qualities
 FILMED_FRAMES = 3  # for training on single frames: the encoder needs a past to predict from
+DONORS = 24  # people of whom the one whose head is held most alike gives the face for a swap
 AHEAD = 6  # batches made in advance
 
 
@@ -31,6 +32,14 @@ class Pairs(NamedTuple):
     reals: Image
     fakes: Image
     takes: list[Take]
+
+
+class Still(NamedTuple):
+    """`picture` (S, S, 3) with a face at its centre: its box's longer side and `landmarks` (5, 2), in pixels."""
+
+    picture: Image
+    side: float
+    landmarks: NDArray[np.float32]
 
 
 class PairSource:
@@ -59,10 +68,20 @@ class PairSource:
         }
         return np.array([orders[int(number // len(self))][number % len(self)] for number in numbers])
 
-    def make(self, numbers: Sequence[int] | NDArray[np.intp], draw: int, frame_count: int) -> Pairs:
-        """Pairs of sequences of the people `numbers`; the same draw makes the same ones."""
+    def still(self, number: int) -> Still:
+        """The photograph that films of one person are made of."""
         if self._pictures is None:
             self._pictures = np.load(self._folder / "pictures.npy", mmap_mode="r")
+        picture = np.asarray(self._pictures[self._rows[number]])
+        return Still(picture, float(self._sides[number]), self._landmarks[number])
+
+    def make(
+        self, numbers: Sequence[int] | NDArray[np.intp], draw: int, frame_count: int, *, swaps: float = 0.0
+    ) -> Pairs:
+        """Pairs of sequences of the people `numbers`; the same draw makes the same ones.
+
+        The share `swaps` of them are made with the face of someone else in this source, the rest are self-blends.
+        """
         generator = np.random.default_rng((self._seed, 2, draw))
         crops, takes = [], []
         for start in range(0, len(numbers), TOGETHER):
@@ -70,33 +89,56 @@ class PairSource:
             take = Take.draw(generator)
             films = np.empty((len(part), 2, frame_count, take.size, take.size, 3), np.uint8)
             for place, number in enumerate(part):
-                picture = np.asarray(self._pictures[self._rows[number]])
-                film, points = move_still(
-                    picture, self._sides[number], self._landmarks[number], frame_count, take.size, generator
-                )
-                films[place, 0], films[place, 1] = self_blend(film, points, generator)
+                film, points = move_still(*self.still(number), frame_count, take.size, generator)
+                if swaps and generator.random() < swaps:
+                    donor = self._choose_donor(int(number), points[0], generator)
+                    pair = swap_face(film, points, donor.picture, donor.landmarks, generator)
+                else:
+                    pair = self_blend(film, points, generator)
+                films[place, 0], films[place, 1] = pair
             crops.append(film_together(films, take, self._face_size, generator))
             takes += [take] * len(part)
         both = np.concatenate(crops)
         return Pairs(both[:, 0], both[:, 1], takes)
 
-    def make_frames(self, numbers: Sequence[int] | NDArray[np.intp], draw: int) -> tuple[Image, Image]:
+    def _choose_donor(self, number: int, landmarks: NDArray[np.float32], generator: np.random.Generator) -> Still:
+        """Of some people drawn by lot, other than `number`, the one who holds the head most like it."""
+        others = generator.choice(len(self), min(DONORS, len(self)), replace=False)
+        others = others[others != number]
+        misfit = []
+        for other in others:
+            own = self._landmarks[other]
+            placed = align(own, landmarks)
+            misfit.append(np.abs(own @ placed[:, :2].T + placed[:, 2] - landmarks).sum())
+        return self.still(int(others[np.argmin(misfit)]))
+
+    def make_frames(
+        self, numbers: Sequence[int] | NDArray[np.intp], draw: int, *, swaps: float = 0.0
+    ) -> tuple[Image, Image]:
         """Pairs of single frames, (N, H, W, 3) each: one moment of a short film, the same of both."""
-        pairs = self.make(numbers, draw, FILMED_FRAMES)
+        pairs = self.make(numbers, draw, FILMED_FRAMES, swaps=swaps)
         moments = np.random.default_rng((self._seed, 3, draw)).integers(0, FILMED_FRAMES, len(numbers))
         people = np.arange(len(numbers))
         return pairs.reals[people, moments], pairs.fakes[people, moments]
 
-    def batches(self, count: int, start: int, stop: int, *, workers: int = 1) -> Iterator[tuple[Image, Image]]:
-        """`make_frames` for `count` people at each step from `start` to `stop`, made ahead in `workers` processes."""
-        return _ahead(self, [("frames", step, self.choose(step, count)) for step in range(start, stop)], workers)
+    def batches(
+        self, count: int, start: int, stop: int, *, swaps: Callable[[int], float], workers: int = 1
+    ) -> Iterator[tuple[Image, Image]]:
+        """`make_frames` for `count` people at each step from `start` to `stop`, made ahead in `workers` processes.
 
-    def sequences(self, frame_count: int, *, count: int = 16, first_draw: int = 0, workers: int = 1) -> Iterator[Pairs]:
+        `swaps` gives the share of swaps at a step.
+        """
+        jobs = [("frames", step, self.choose(step, count), swaps(step)) for step in range(start, stop)]
+        return _ahead(self, jobs, workers)
+
+    def sequences(
+        self, frame_count: int, *, count: int = 16, first_draw: int = 0, swaps: float = 0.0, workers: int = 1
+    ) -> Iterator[Pairs]:
         """`make` for all people, `count` at a time; their order is that of the table."""
         jobs = []
         for start in range(0, len(self), count):
             numbers = np.arange(start, min(start + count, len(self)))
-            jobs.append((frame_count, first_draw + start, numbers))
+            jobs.append((frame_count, first_draw + start, numbers, swaps))
         return _ahead(self, jobs, workers)
 
 
@@ -109,10 +151,12 @@ def _begin(source: PairSource) -> None:
     _source = source
 
 
-def _work(job: tuple[int | str, int, NDArray[np.intp]]) -> Pairs | tuple[Image, Image]:
+def _work(job: tuple[int | str, int, NDArray[np.intp], float]) -> Pairs | tuple[Image, Image]:
     assert _source is not None
-    frames, draw, numbers = job
-    return _source.make_frames(numbers, draw) if frames == "frames" else _source.make(numbers, draw, int(frames))
+    frames, draw, numbers, swaps = job
+    if frames == "frames":
+        return _source.make_frames(numbers, draw, swaps=swaps)
+    return _source.make(numbers, draw, int(frames), swaps=swaps)
 
 
 def _ahead(source: PairSource, jobs: list[Any], workers: int) -> Iterator[Any]:

@@ -32,12 +32,12 @@ def see_frames(encoder: keras.Model) -> keras.Model:
     """What `build_frame_encoder` made, giving maps (B, h, w, F), features (B, F) and style (B, S).
 
     Weights are shared. Each frame is seen as it is and mirrored, and maps are the mean of both: a mirrored video has
-    the same score, and the logit is the mean of both, for only an average and a sum lie between. The style is the
-    averaged maps of `block_3_project_BN` and `block_6_project_BN`, each brought to length 1: what kind of picture it
-    is, for layers that still know more of pictures than of blends. `Familiarity` judges it.
+    the same score, and the logit is the mean of both, for only an average and a sum lie between. The style is what the
+    maps of `block_6_project_BN` and `block_9_add` are on average and how far they spread, each brought to length 1:
+    what kind of picture it is, for layers that know of textures and of parts. `Familiarity` judges it.
     """
     network = next(layer for layer in encoder.layers if layer.name.startswith("MobileNetV2"))
-    early = [network.get_layer(name).output for name in ("block_3_project_BN", "block_6_project_BN")]
+    early = [network.get_layer(name).output for name in ("block_6_project_BN", "block_9_add")]
     seen = keras.Model(network.input, [*early, network.output], name=network.name)
     frames = keras.Input(encoder.input_shape[1:], name="frame")
     *early, maps = seen(prepare_frames("MobileNetV2", frames))
@@ -45,8 +45,8 @@ def see_frames(encoder: keras.Model) -> keras.Model:
     traces = encoder.get_layer("traces")
     maps = layers.Average(name="both_ways")([traces(maps), ops.flip(traces(mirrored), axis=2)])
     features = encoder.get_layer("features")(maps)
-    average = layers.GlobalAveragePooling2D(name="style_averages")
-    style = layers.Concatenate(name="style")([layers.UnitNormalization()(average(part)) for part in early])
+    summaries = [summary(part, axis=(1, 2)) for part in early for summary in (ops.mean, ops.std)]
+    style = layers.Concatenate(name="style")([layers.UnitNormalization()(part) for part in summaries])
     return keras.Model(frames, [maps, features, style], name="frame_encoder")
 
 

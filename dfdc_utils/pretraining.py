@@ -1,7 +1,7 @@
-"""Pretraining on real faces: photographs in, a calibrated sequence model out, and no fake but self-blends.
+"""Pretraining on real faces: photographs in, a calibrated sequence model out, and no fake but their blends.
 
-Four stages: pictures, frame encoder, features of sequences, heads over time. Begun again, those that are through are
-not done again, and the encoder goes on from its last save.
+Five stages: pictures, frame encoder, features of sequences, styles of outliers, heads over time. Begun again, those
+that are through are not done again, and the encoder goes on from its last save.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ import contextlib
 import hashlib
 import json
 import zipfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -23,9 +24,11 @@ from dfdc_utils.calibration import calibrate
 from dfdc_utils.config import SequenceConfig
 from dfdc_utils.encoder import EncoderConfig, train_encoder
 from dfdc_utils.faces import Detector, load_detector
-from dfdc_utils.familiarity import Familiarity
+from dfdc_utils.familiarity import UNFAMILIAR, Familiarity
+from dfdc_utils.frames import Image
 from dfdc_utils.intervals import bootstrap_interval
 from dfdc_utils.model_files import digest_weights, save_small
+from dfdc_utils.outliers import film_outliers
 from dfdc_utils.pairs import PairSource
 from dfdc_utils.photographs import find_photographs, prepare_pictures
 from dfdc_utils.pretrained import build_on_encoder, see_frames
@@ -39,6 +42,7 @@ with quiet_import():
 # In the middle of what was trained on; Haar's boxes are a tenth smaller than YuNet's, and their crops still inside.
 MARGIN = 1.35
 CANDIDATES = ("mean", "lstm")
+SELF_BLENDS, SWAPS = "self-blends", "swaps"
 COUNTED = "validation sequences made of photographs"
 RESAMPLES = 400  # draws for an interval: more move its ends in the third digit only
 TRAINING_DRAW = 3 * 10**9
@@ -57,6 +61,7 @@ class PretrainingConfig:
     head_people: int = 1200
     head_epochs: int = 12
     head_learning_rate: float = 1e-3
+    outliers: int = 160
 
 
 def pretrain(
@@ -74,8 +79,8 @@ def pretrain(
 
     `data` says in a line what the photographs are; `notes`, Markdown for the card, whose they are and who may use them.
     `detector` must give landmarks: YuNet by default. `workers` processes make pairs while this one trains. The table
-    has a row for each head over time and for each quality of video: `head`, `quality`, `pairs`, `auc`, `low`, `high`
-    (95 %, people drawn with replacement), `shipped`.
+    has a row for each head over time, kind of fakes and quality of video: `head`, `fakes`, `quality`, `pairs`, `auc`,
+    `low`, `high` (95 %, people drawn with replacement), `shipped`.
     Interrupted and called again with the same arguments it goes on; what that needs lies in `save_path / "work"`.
 
     Raises `FileNotFoundError` if photographs, YuNet's weights or the backbone's are missing, `ValueError` for too few.
@@ -102,20 +107,41 @@ def pretrain(
     encoder.set_weights(_in_half_precision(encoder))  # as it is stored, and so as it is measured
     sequences = SequenceConfig(frame_count=config.frame_count, face_size=config.encoder.face_size, margin=MARGIN)
     people = parts["train"].sample(min(config.head_people, len(parts["train"])), random_state=config.encoder.seed)
-    few = PairSource(work, people, **settings)
+    some = PairSource(work, people, **settings)
     say("sequences: features of training's")
-    seen = _features(encoder, few, config, work / "features_train.npz", first_draw=TRAINING_DRAW, workers=workers)
+    seen = _features(
+        encoder, some, config, work / "features_train.npz", TRAINING_DRAW, swaps=config.encoder.swaps, workers=workers
+    )
     say("sequences: features of validation's")
-    unseen = _features(
-        encoder, validation, config, work / "features_validation.npz", first_draw=VALIDATION_DRAW, workers=workers
+    unseen = {
+        fakes: _features(
+            encoder, validation, config, work / f"features_{file}.npz", VALIDATION_DRAW, swaps=swaps, workers=workers
+        )
+        for fakes, file, swaps in ((SELF_BLENDS, "blends", 0.0), (SWAPS, "swaps", 1.0))
+    }
+    say("outliers: what is no photograph of a face")
+    foreign = _outliers(encoder, train, detector, config, work / "outliers_train.npz", count=config.outliers, seed=0)
+    few = max(1, config.outliers // 2)
+    unseen_foreign = _outliers(
+        encoder, validation, detector, config, work / "outliers_validation.npz", count=few, seed=1
     )
     heads = {name: _train_head(encoder, name, seen, config) for name in CANDIDATES}
-    scores = {name: head.predict(unseen.features, batch_size=256, verbose=0)[:, 0] for name, (_, head) in heads.items()}
+    scores = {
+        (name, fakes): head.predict(some.features, batch_size=256, verbose=0)[:, 0].astype(np.float64)
+        for name, (_, head) in heads.items()
+        for fakes, some in unseen.items()
+    }
     figures = _judge(unseen, scores, parts["validation"])
     shipped = figures["head"][figures["shipped"]].iloc[0]
     say(figures.round(3).to_string(index=False))
-    calibration = replace(calibrate(unseen.labels, scores[shipped].astype(np.float64)), counted=COUNTED)
-    familiarity = Familiarity.fit(seen.styles, unseen.styles)
+    labels = np.concatenate([some.labels for some in unseen.values()])
+    calibration = replace(
+        calibrate(labels, np.concatenate([scores[shipped, fakes] for fakes in unseen])), counted=COUNTED
+    )
+    usual = np.concatenate([some.styles for some in unseen.values()])
+    familiarity = Familiarity.fit(seen.styles, usual, foreign.styles)
+    told = _judge_familiarity(familiarity, seen.styles, usual, foreign, unseen_foreign)
+    say(told.round(2).to_string(index=False))
     for name in ("training.json", "calibration.json", "familiarity.npz", "split.csv"):  # of the model that was here
         (folder / name).unlink(missing_ok=True)
     with working_on(folder, "model.keras") as unfinished:
@@ -126,8 +152,9 @@ def pretrain(
     write_atomically(folder / "calibration.json", calibration.to_json())
     write_atomically(folder / "history.csv", pd.DataFrame(history).astype({"step": int}).round(4).to_csv(index=False))
     write_atomically(folder / "figures.csv", figures.round(4).to_csv(index=False))
+    write_atomically(folder / "outliers.csv", told.round(3).to_csv(index=False))
     note = {
-        "data": data or f"self-blends of the photographs in {Path(location).name}",
+        "data": data or f"blends of the photographs in {Path(location).name}",
         "model": heads[shipped][0].name,
         "photographs": len(table),
         "without_a_face": len(table) - len(pictures),
@@ -156,35 +183,94 @@ class _Seen:
     crfs: NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class _Outliers:
+    """Styles averaged over time (N, S) of what is no photograph of a face, and what `kinds` (N,) it is."""
+
+    styles: NDArray[np.float32]
+    kinds: NDArray[np.str_]
+
+
 def _features(
-    encoder: keras.Model, source: PairSource, config: PretrainingConfig, path: Path, *, first_draw: int, workers: int
+    encoder: keras.Model,
+    source: PairSource,
+    config: PretrainingConfig,
+    path: Path,
+    first_draw: int,
+    *,
+    swaps: float,
+    workers: int,
 ) -> _Seen:
     """What the encoder sees in one pair of sequences of everyone in `source`; from `path` if that is there."""
-    key = f"{digest_weights(encoder)} {source.digest} {len(source)} {config.frame_count} {first_draw}"
-    with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile), np.load(path) as stored:
-        if str(stored["key"]) == key:
-            return _Seen(*(stored[field.name] for field in fields(_Seen)))
-    maps_and_more = see_frames(encoder)
-    see = keras.Model(maps_and_more.input, maps_and_more.outputs[1:])
+    key = f"{digest_weights(encoder)} {source.digest} {len(source)} {config.frame_count} {first_draw} {swaps}"
+    if kept := _kept(path, key, _Seen):
+        return kept
+    see = _see(encoder)
     found: dict[str, list[list[NDArray[np.float32]]]] = {"features": [[], []], "styles": [[], []]}
     crfs: list[int] = []
-    for pairs in source.sequences(config.frame_count, first_draw=first_draw, workers=workers):
+    for pairs in source.sequences(config.frame_count, first_draw=first_draw, swaps=swaps, workers=workers):
         for label, films in enumerate((pairs.reals, pairs.fakes)):
-            flat = films.reshape(-1, *films.shape[2:])
-            features, styles = (
-                np.asarray(part).reshape(*films.shape[:2], -1)
-                for part in see.predict(flat, batch_size=config.frame_count, verbose=0)  # no last batch is smaller
-            )
+            features, styles = see(films)
             found["features"][label].append(features)
             found["styles"][label].append(styles.mean(axis=1))
         crfs += [take.crf or 0 for take in pairs.takes]
     labels = np.repeat(np.array([0, 1], np.float32), len(crfs))
     parts = {name: np.concatenate([*reals, *fakes]) for name, (reals, fakes) in found.items()}
-    seen = _Seen(**parts, labels=labels, crfs=np.array(crfs * 2))
+    return _keep(path, key, _Seen(**parts, labels=labels, crfs=np.array(crfs * 2)))
+
+
+def _outliers(
+    encoder: keras.Model,
+    source: PairSource,
+    detector: Detector,
+    config: PretrainingConfig,
+    path: Path,
+    *,
+    count: int,
+    seed: int,
+) -> _Outliers:
+    """The styles of `count` outliers of each kind; from `path` if they are there."""
+    key = f"{digest_weights(encoder)} {source.digest} {detector.name} {config.frame_count} {count} {seed}"
+    if kept := _kept(path, key, _Outliers):
+        return kept
+    see, face_size = _see(encoder), config.encoder.face_size
+    styles, kinds = [], []
+    for kind, films in film_outliers(
+        source, detector, count=count, frame_count=config.frame_count, face_size=face_size, seed=seed
+    ):
+        styles.append(see(films)[1].mean(axis=1))
+        kinds += [kind] * len(films)
+    return _keep(path, key, _Outliers(np.concatenate(styles), np.array(kinds)))
+
+
+def _see(encoder: keras.Model) -> Callable[[Image], list[NDArray[np.float32]]]:
+    """From films (N, T, H, W, 3) to features (N, T, F) and styles (N, T, S)."""
+    maps_and_more = see_frames(encoder)
+    see = keras.Model(maps_and_more.input, maps_and_more.outputs[1:])
+
+    def look(films: Image) -> list[NDArray[np.float32]]:
+        flat = films.reshape(-1, *films.shape[2:])
+        seen = see.predict(flat, batch_size=films.shape[1], verbose=0)  # no last batch is smaller
+        return [np.asarray(part).reshape(*films.shape[:2], -1) for part in seen]
+
+    return look
+
+
+_Arrays = TypeVar("_Arrays", _Seen, _Outliers)
+
+
+def _kept(path: Path, key: str, kind: type[_Arrays]) -> _Arrays | None:
+    with contextlib.suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile), np.load(path) as stored:
+        if str(stored["key"]) == key:
+            return kind(**{part.name: stored[part.name] for part in fields(kind)})
+    return None
+
+
+def _keep(path: Path, key: str, arrays: _Arrays) -> _Arrays:
     with working_on(path.parent, path.name) as partial:
-        np.savez(partial / path.name, key=key, **asdict(seen))
+        np.savez(partial / path.name, key=key, **asdict(arrays))
         (partial / path.name).replace(path)
-    return seen
+    return arrays
 
 
 def _train_head(
@@ -207,33 +293,49 @@ def _in_half_precision(model: keras.Model) -> list[NDArray[np.float32]]:
     return [weight.astype(np.float16).astype(weight.dtype) for weight in model.get_weights()]
 
 
-def _judge(unseen: _Seen, scores: dict[str, NDArray[np.float32]], people: pd.DataFrame) -> pd.DataFrame:
-    """AUC with its interval, of each head, over all qualities of video and over each, and which head is `shipped`.
+def _judge(
+    unseen: dict[str, _Seen], scores: dict[tuple[str, str], NDArray[np.float64]], people: pd.DataFrame
+) -> pd.DataFrame:
+    """AUC with its interval, of each head, on each kind of fakes, over all qualities of video and over each, and which
+    head is `shipped`.
 
-    That is the mean, which can know nothing of how motion is simulated here, unless the LSTM is better by more than
-    chance: above the mean's interval.
+    That is the mean, which can know nothing of how motion is simulated here, unless the LSTM is better on self-blends
+    by more than chance: above the mean's interval.
     """
-    qualities = {"all": unseen.crfs >= 0, "no video codec": unseen.crfs == 0}
-    for best, worst in ((18, 24), (25, 31), (32, 40)):
-        qualities[f"crf {best} to {worst}"] = (unseen.crfs >= best) & (unseen.crfs <= worst)
     rows = []
-    for head, values in scores.items():
+    for (head, fakes), values in scores.items():
+        crfs = unseen[fakes].crfs
+        qualities = {"all": crfs >= 0, "no video codec": crfs == 0}
+        for best, worst in ((18, 24), (25, 31), (32, 40)):
+            qualities[f"crf {best} to {worst}"] = (crfs >= best) & (crfs <= worst)
         table = pd.DataFrame(
             {
-                "label": np.where(unseen.labels > 0, "FAKE", "REAL"),
+                "label": np.where(unseen[fakes].labels > 0, "FAKE", "REAL"),
                 "original": np.tile(people["identity"].to_numpy(), 2),
-                "score": values.astype(np.float64),
+                "score": values,
             }
         )
         for quality, chosen in qualities.items():
             part = table[chosen]
             if part["original"].nunique() < 2:
                 continue
+            auc = roc_auc_score(part["label"] == "FAKE", part["score"])
             low, high = bootstrap_interval(part, roc_auc_score, resamples=RESAMPLES)
-            rows.append(
-                (head, quality, len(part) // 2, roc_auc_score(part["label"] == "FAKE", part["score"]), low, high)
-            )
-    figures = pd.DataFrame(rows, columns=["head", "quality", "pairs", "auc", "low", "high"])
-    over_all = figures[figures["quality"] == "all"].set_index("head")
+            rows.append((head, fakes, quality, len(part) // 2, auc, low, high))
+    figures = pd.DataFrame(rows, columns=["head", "fakes", "quality", "pairs", "auc", "low", "high"])
+    over_all = figures[(figures["fakes"] == SELF_BLENDS) & (figures["quality"] == "all")].set_index("head")
     shipped = "lstm" if over_all.loc["lstm", "auc"] > over_all.loc["mean", "high"] else "mean"
     return figures.assign(shipped=figures["head"] == shipped)
+
+
+def _judge_familiarity(
+    familiarity: Familiarity, seen: Any, usual: Any, foreign: _Outliers, unseen_foreign: _Outliers
+) -> pd.DataFrame:
+    """Of each kind of outlier, made of validation's people, which share is told, and which if the kind were unknown."""
+    rows = []
+    for kind in dict.fromkeys(unseen_foreign.kinds.tolist()):
+        films = unseen_foreign.styles[unseen_foreign.kinds == kind]
+        others = Familiarity.fit(seen, usual, foreign.styles[foreign.kinds != kind])
+        told, told_unknown = ((one.percentile(films) >= UNFAMILIAR).mean() for one in (familiarity, others))
+        rows.append((kind, len(films), told, told_unknown))
+    return pd.DataFrame(rows, columns=["kind", "films", "told", "told_if_unknown"])

@@ -57,7 +57,7 @@ def sample_model(sample_faces: Path) -> Path:
     usable = manifest[(manifest["status"] == "ok") & (manifest["label"] != "")]
     table = split_by_original(balance_classes(usable), seed=0)
     if not is_trained(table, sample_faces, model):
-        train(table, sample_faces, model, config=TrainingConfig(epochs=60, seed=0), show_progress=False)
+        train(table, sample_faces, model, config=TrainingConfig(epochs=40, seed=0), show_progress=False)
     return model
 
 

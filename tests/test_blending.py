@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dfdc_utils import blending
-from dfdc_utils.blending import TYPICAL, find_landmarks, self_blend
+from dfdc_utils.blending import TYPICAL, align, find_landmarks, self_blend, swap_face
 from dfdc_utils.faces import Face, YuNetDetector
 from dfdc_utils.processing import processing
 from dfdc_utils.sequences import load_sequence
@@ -92,3 +92,42 @@ def test_blends_of_pairs_are_constant_drift_or_jitter(still: np.ndarray) -> None
         drift += 0 < bends < 1.2 * steps
         jitter += bends >= 1.2 * steps > 0
     assert constant >= 10 and drift >= 10 and jitter >= 10 and constant + drift + jitter == 60
+
+
+def turned(points: np.ndarray, degrees: float, scale: float, shift: tuple[float, float]) -> np.ndarray:
+    turn = np.deg2rad(degrees)
+    return points @ (scale * np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])) + shift
+
+
+def test_landmarks_are_aligned_by_turn_scale_and_shift() -> None:
+    there = turned(LANDMARKS[0], 20, 1.3, (5, -3))
+    placed = align(LANDMARKS[0], there)
+    np.testing.assert_allclose(LANDMARKS[0] @ placed[:, :2].T + placed[:, 2], there, atol=1e-4)
+    mirrored = align(LANDMARKS[0] * (-1, 1), LANDMARKS[0])
+    assert np.linalg.det(mirrored[:, :2]) > 0  # a face is never turned inside out
+    assert np.isfinite(align(np.ones((5, 2)), LANDMARKS[0])).all()  # nor is a single point a face
+
+
+def test_a_swap_lays_the_donors_face_over_the_landmarks(still: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turned, larger and of another colour, the donor is the same picture: laid over, hardly anything is left of it."""
+    monkeypatch.setattr(blending, "JITTER", 0.0)
+    donor = np.clip(still[0] * 0.8 + 20, 0, 255).astype(np.uint8)
+    there = turned(LANDMARKS[0], 10, 1.0, (2, 1))
+    placed = align(LANDMARKS[0], there)
+    donor = cv2.warpAffine(donor, placed, (SIZE, SIZE), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    away: dict[str, list[float]] = {"placed": [], "misplaced": []}
+    for seed in range(20):
+        for name, points in (("placed", there), ("misplaced", LANDMARKS[0])):
+            real, fake = swap_face(still, LANDMARKS, donor, points.astype(np.float32), np.random.default_rng(seed))
+            np.testing.assert_array_equal(real, still)
+            away[name].append(np.abs(fake.astype(float) - real)[:, 34:44, 22:42].mean())
+    assert np.median(away["placed"]) < 6 and 2 * np.median(away["placed"]) < np.median(away["misplaced"])
+
+
+def test_a_swap_changes_the_face_alone(still: np.ndarray) -> None:
+    donor = np.ascontiguousarray(still[0][::-1])
+    swaps = [swap_face(still, LANDMARKS, donor, LANDMARKS[0], np.random.default_rng(seed)) for seed in range(20)]
+    differs = np.mean([np.abs(real.astype(int) - fake).mean(axis=(0, 3)) for real, fake in swaps], axis=0)
+    assert differs[:2].max() < 1 < 5 < differs[36:40, 30:34].min()
+    away = swap_face(still, LANDMARKS - 500, donor, LANDMARKS[0], np.random.default_rng(0))
+    np.testing.assert_array_equal(*away)  # a mask outside the picture changes nothing

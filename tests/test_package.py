@@ -65,6 +65,7 @@ ROWS = (
     "augmentation blending calibration checkpoints familiarity filming model_files models photographs shards",
     "pretrained",
     "card pairs sequences explain",
+    "outliers",
     "strategies verdicts",
     "loop",
     "encoder training prediction",

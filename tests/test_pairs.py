@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from dfdc_utils import pairs as pairs_module
 from dfdc_utils.faces import YuNetDetector
 from dfdc_utils.pairs import Pairs, PairSource
 from dfdc_utils.photographs import find_photographs, prepare_pictures
@@ -51,8 +53,9 @@ def auc_of_cues(pairs: Pairs) -> float:
     return float(roc_auc_score(labels, scores))
 
 
-def test_nothing_outside_the_blend_tells_the_classes_apart(source: PairSource) -> None:
-    auc = auc_of_cues(source.make(np.arange(len(source)), 0, 2))
+@pytest.mark.parametrize("swaps", [0.0, 1.0])
+def test_nothing_outside_the_blend_tells_the_classes_apart(source: PairSource, swaps: float) -> None:
+    auc = auc_of_cues(source.make(np.arange(len(source)), 0, 2, swaps=swaps))
     assert 0.35 < auc < 0.65, auc
 
 
@@ -71,8 +74,9 @@ def test_real_photographs_give_no_class_away_either(yunet_path: Path, tmp_path: 
         pytest.skip("no photographs of real faces on this machine")
     table = find_photographs(SHARED / "faces").iloc[::30]
     pictures = prepare_pictures(table.reset_index(drop=True), SHARED / "faces", tmp_path, YuNetDetector(yunet_path))
-    pairs = PairSource(tmp_path, pictures, face_size=112, seed=0).make(np.arange(len(pictures)), 0, 2)
-    assert 0.35 < auc_of_cues(pairs) < 0.65
+    source = PairSource(tmp_path, pictures, face_size=112, seed=0)
+    for swaps in (0.0, 1.0):
+        assert 0.35 < auc_of_cues(source.make(np.arange(len(pictures)), 0, 2, swaps=swaps)) < 0.65
 
 
 def test_the_same_draw_makes_the_same_pairs(source: PairSource) -> None:
@@ -91,10 +95,42 @@ def test_everyone_has_a_turn_before_anyones_second(source: PairSource) -> None:
 
 
 def test_processes_make_what_this_one_makes_in_the_same_order(source: PairSource) -> None:
-    here, there = (list(source.batches(4, 2, 6, workers=workers)) for workers in (0, 1))
+    here, there = (
+        list(source.batches(4, 2, 6, swaps=lambda step: float(step >= 4), workers=workers)) for workers in (0, 1)
+    )
+    for step in range(2, 6):
+        wanted = source.make_frames(source.choose(step, 4), step, swaps=float(step >= 4))
+        np.testing.assert_array_equal(here[step - 2], wanted)
     for (real, fake), (other_real, other_fake) in zip(here, there, strict=True):
         np.testing.assert_array_equal(real, other_real)
         np.testing.assert_array_equal(fake, other_fake)
+
+
+def test_the_donor_of_a_swap_is_someone_else_whose_head_is_held_alike(source: PairSource) -> None:
+    moved = source._landmarks.copy()
+    moved[7] = moved[3] + 5  # number 7 holds the head just as number 3 does, all others each in a way of their own
+    generator = np.random.default_rng(0)
+    others = np.delete(np.arange(len(source)), [3, 7])
+    moved[others] += generator.normal(0, 3, moved[others].shape)
+    few = PairSource(source._folder, _rows(source, 24, moved), face_size=64, seed=0)
+    donor = few._choose_donor(3, moved[3], generator)
+    np.testing.assert_array_equal(donor.landmarks, moved[7])
+    again = few._choose_donor(7, moved[7], generator)
+    np.testing.assert_array_equal(again.landmarks, moved[3])
+
+
+def test_swaps_are_of_the_share_asked_for(source: PairSource, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {"self_blend": 0, "swap_face": 0}
+    for name in made:
+        make = getattr(pairs_module, name)
+
+        def count(*given: Any, name: str = name, make: Any = make) -> Any:
+            made[name] += 1
+            return make(*given)
+
+        monkeypatch.setattr(pairs_module, name, count)
+    source.make(np.arange(160), 5, 1, swaps=0.25)
+    assert made["self_blend"] + made["swap_face"] == 160 and 25 <= made["swap_face"] <= 55
 
 
 def test_sequences_come_in_the_order_of_the_people(source: PairSource) -> None:
@@ -104,7 +140,7 @@ def test_sequences_come_in_the_order_of_the_people(source: PairSource) -> None:
     np.testing.assert_array_equal(together[1].fakes, few.make([3, 4], 3, 2).fakes)
 
 
-def _rows(source: PairSource, count: int) -> pd.DataFrame:
-    points = source._landmarks[:count].reshape(count, 10)
+def _rows(source: PairSource, count: int, landmarks: np.ndarray | None = None) -> pd.DataFrame:
+    points = (source._landmarks if landmarks is None else landmarks)[:count].reshape(count, 10)
     columns = [f"point_{index}_{axis}" for index in range(5) for axis in "xy"]
     return pd.DataFrame(points, columns=columns).assign(row=source._rows[:count], side=source._sides[:count])

@@ -269,14 +269,15 @@ def test_the_model_in_the_package_says_what_it_has_seen(sample: Path, tmp_path: 
 def test_real_clips_are_more_like_its_photographs_than_drawn_ones(
     sample: Path, real_clips: Path, pretrained: Detector, manifest: pd.DataFrame
 ) -> None:
-    """By the percentiles of its own validation. Of the drawn ones it has seen few like it, whatever it says else."""
+    """By the percentiles of its own validation. Of most drawn ones it has seen nothing like it, and says so."""
     real = list(pretrained.predict_many(sorted(real_clips.rglob("*.mp4")), show_progress=False))
     drawn = [
         pretrained.predict(path_of(manifest, sample, video))
         for video in manifest.loc[manifest["status"] == "ok", "video"].iloc[::12]
     ]
     real_far, drawn_far = (np.array([one.to_row()["unlike"] for one in some]) for some in (real, drawn))
-    assert np.median(real_far) < 85 < np.median(drawn_far) and (real_far >= UNFAMILIAR).mean() <= 0.1
+    assert np.median(real_far) < 85 and (real_far >= UNFAMILIAR).mean() <= 0.1
+    assert (drawn_far >= UNFAMILIAR).mean() >= 0.6
     for one in drawn:
         assert (one.verdict == "unsure" and "a guess" in one.in_words()) or not one.tracks[0].unfamiliar
 
