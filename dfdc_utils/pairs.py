@@ -22,7 +22,7 @@ from dfdc_utils.photographs import POINTS
 
 TOGETHER = 8  # people in one encoder: few enough for a batch to hold several qualities
 FILMED_FRAMES = 3  # for training on single frames: the encoder needs a past to predict from
-DONORS = 24  # people of whom the one whose head is held most alike gives the face for a swap
+DONORS = 24  # pictures of which the one with the head held most alike gives the face for a swap
 AHEAD = 6  # batches made in advance
 
 
@@ -50,6 +50,7 @@ class PairSource:
         self._sides = table["side"].to_numpy(float)
         self._landmarks = table[POINTS].to_numpy(np.float32).reshape(-1, 5, 2)
         self._rows = table["row"].to_numpy(int)
+        self._people = table["identity"].to_numpy(str)
         self.digest = hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()  # of who is seen, and where
         self._pictures: Image | None = None
 
@@ -102,9 +103,12 @@ class PairSource:
         return Pairs(both[:, 0], both[:, 1], takes)
 
     def _choose_donor(self, number: int, landmarks: NDArray[np.float32], generator: np.random.Generator) -> Still:
-        """Of some people drawn by lot, other than `number`, the one who holds the head most like it."""
-        others = generator.choice(len(self), min(DONORS, len(self)), replace=False)
-        others = others[others != number]
+        """Of some pictures drawn by lot, all of other people than `number`, the one whose head is held most like it."""
+        drawn = generator.choice(len(self), min(DONORS, len(self)), replace=False)
+        elsewhere = self._people != self._people[number]
+        others = drawn[elsewhere[drawn]]
+        if not len(others):  # few people with many pictures each
+            others = np.flatnonzero(elsewhere)
         misfit = []
         for other in others:
             own = self._landmarks[other]

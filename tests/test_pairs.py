@@ -119,6 +119,15 @@ def test_the_donor_of_a_swap_is_someone_else_whose_head_is_held_alike(source: Pa
     np.testing.assert_array_equal(again.landmarks, moved[3])
 
 
+def test_another_picture_of_the_same_person_is_no_donor(source: PairSource) -> None:
+    """Also where, as in the faces of a video, nearly all that are held alike are the same person's."""
+    rows = _rows(source, 60).assign(identity=["one"] * 59 + ["other"])
+    few = PairSource(source._folder, rows, face_size=64, seed=0)
+    for number in range(20):
+        donor = few._choose_donor(number, source._landmarks[number], np.random.default_rng(number))
+        np.testing.assert_array_equal(donor.picture, few.still(59).picture)
+
+
 def test_swaps_are_of_the_share_asked_for(source: PairSource, monkeypatch: pytest.MonkeyPatch) -> None:
     made = {"self_blend": 0, "swap_face": 0}
     for name in made:
@@ -143,4 +152,6 @@ def test_sequences_come_in_the_order_of_the_people(source: PairSource) -> None:
 def _rows(source: PairSource, count: int, landmarks: np.ndarray | None = None) -> pd.DataFrame:
     points = (source._landmarks if landmarks is None else landmarks)[:count].reshape(count, 10)
     columns = [f"point_{index}_{axis}" for index in range(5) for axis in "xy"]
-    return pd.DataFrame(points, columns=columns).assign(row=source._rows[:count], side=source._sides[:count])
+    return pd.DataFrame(points, columns=columns).assign(
+        row=source._rows[:count], side=source._sides[:count], identity=[f"person {index}" for index in range(count)]
+    )
