@@ -120,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--workers", type=int, help="processes; one a core by default")
     predict.add_argument("--time-limit", type=float, default=60.0, help="seconds a video may take")
 
-    pretrain = add("pretrain", _pretrain, "train on photographs of real faces and blends of them with themselves")
+    pretrain = add("pretrain", _pretrain, "train on photographs of real faces and blends of them")
     pretrain.add_argument("location", type=Path, help="folder of face photographs, or of faces that process made")
     pretrain.add_argument("--save-path", type=Path, default=DATA / "pretrained", help="folder for the model")
     pretrain.add_argument(

@@ -1,4 +1,4 @@
-"""Batches of real faces and their self-blends for pretraining, made in a process of their own beside the training."""
+"""Batches of real faces and their fakes for pretraining, made in a process of their own beside the training."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ def write_pretraining_card(folder: Path) -> Path:
         "intervals, people drawn with replacement. **These are not figures on deepfakes**: both kinds of fakes are "
         "those of its training.",
         as_table(figures),
-        "The encoder on single frames of self-blends, while it trained:",
+        "The encoder on single frames while it trained, validated on self-blends:",
         as_table(history),
         "## Calibration",
         describe_calibration(Calibration.load(folder / "calibration.json"))
