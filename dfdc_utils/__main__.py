@@ -71,6 +71,9 @@ def _parser() -> argparse.ArgumentParser:
         help="for missed faces",
     )
     process.add_argument("--max-tracks", type=int, default=2, help="people saved a video")
+    process.add_argument(
+        "--for-model", metavar="MODEL", help="a folder, or pretrained: prepare faces as that model needs them instead"
+    )
     process.add_argument("--workers", type=int, help="processes; one a core by default")
     process.add_argument("--cluster", help="address of a Dask scheduler, whose workers then do the work: tcp://…")
     process.add_argument("--time-limit", type=float, default=60.0, help="seconds a video may take")
@@ -99,9 +102,12 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--restarts", type=int, default=3, help="with TF_CONFIG: how often to go on after a worker died")
     train.add_argument("--seed", type=int, default=0, help="of the split and of the weights")
 
-    evaluate = add("evaluate", _evaluate, "score the model's own test split; print the figures, write scores.csv")
+    text = "score the model's own test split, or what is labelled if it has none; print the figures, write scores.csv"
+    evaluate = add("evaluate", _evaluate, text)
     evaluate.add_argument("--save-path", type=Path, default=DATA / "faces", help="folder of the faces")
-    evaluate.add_argument("--model", type=Path, default=DATA / "model", help="folder of the model")
+    evaluate.add_argument(
+        "--model", default=DATA / "model", help="folder of the model, or pretrained: that of the package"
+    )
     evaluate.add_argument("--results", type=Path, default=DATA / "results", help="folder for the tables")
 
     predict = add("predict", _predict, "score videos: which face looks fake, when, and how sure that is")
@@ -159,11 +165,20 @@ def _sample(options: argparse.Namespace) -> None:
 
 
 def _process(options: argparse.Namespace) -> None:
+    from dataclasses import asdict
+
+    from dfdc_utils.config import SequenceConfig
+    from dfdc_utils.model_files import model_folder
     from dfdc_utils.processing import processing
 
     names = ["save_path", "capture_sec", "frame_count", "face_size", "margin", "detector", "fill_policy", "max_tracks"]
     names += ["workers", "cluster", "time_limit", "overwrite", "seed"]
     settings = {name: getattr(options, name) for name in names}
+    if options.for_model:
+        needed = asdict(SequenceConfig.load(model_folder(options.for_model) / "sequence.json"))
+        if needed["detector"] == "auto":  # any will do
+            del needed["detector"]
+        settings |= needed
     manifest = processing(options.location, num_vids=options.num_vids or None, **settings)
     print(manifest["status"].value_counts().to_string())
     print(options.save_path / "manifest.csv")
@@ -223,29 +238,42 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     from dfdc_utils.card import write_card
     from dfdc_utils.catalog import report_leaks
+    from dfdc_utils.model_files import describe_data, model_folder
     from dfdc_utils.processing import read_manifest
-    from dfdc_utils.results import compare, judge, score_baselines, score_videos, summarise
+    from dfdc_utils.results import compare, compare_parts, judge, score_baselines, score_videos, summarise
     from dfdc_utils.storage import write_atomically
 
-    if not (options.model / "training.json").is_file():
-        raise FileNotFoundError(f"{options.model} holds no finished model: run python -m dfdc_utils train first")
-    split = pd.read_csv(options.model / "split.csv", dtype=str, keep_default_na=False)
-    chosen = split.loc[split["split"] == "test", ["video", "split"]]
-    table = read_manifest(options.save_path).merge(chosen, on="video")
-    if len(table) < len(chosen):
-        raise ValueError(f"{len(chosen) - len(table)} of the model's test videos are not in {options.save_path}")
+    folder = model_folder(options.model)
+    if not (folder / "training.json").is_file():
+        raise FileNotFoundError(f"{folder} holds no finished model: run python -m dfdc_utils train first")
+    table = read_manifest(options.save_path)
+    split = None
+    if (folder / "split.csv").is_file():
+        split = pd.read_csv(folder / "split.csv", dtype=str, keep_default_na=False)
+        chosen = split.loc[split["split"] == "test", ["video", "split"]]
+        table = table.merge(chosen, on="video")
+        if len(table) < len(chosen):
+            raise ValueError(f"{len(chosen) - len(table)} of the model's test videos are not in {options.save_path}")
+    else:  # trained on photographs: no video was seen
+        table = table[(table["status"] == "ok") & (table["label"] != "")].reset_index(drop=True)
+        if table["label"].nunique() < 2 or table["original"].nunique() < 2:
+            raise ValueError(f"{options.save_path}: figures need REAL and FAKE videos, of two originals or more")
+        print(f"{len(table)} labelled videos, scored by a model of {describe_data(folder)}\n")
     scores = score_videos(table, options.save_path, options.model)
     baselines = score_baselines(scores, options.save_path, options.model)
-    tables = {"scores": scores, "summary": summarise(scores), "baselines": compare(scores, baselines)}
+    tables = {"summary": summarise(scores), "baselines": compare(scores, baselines)}
+    if table["part"].nunique() > 1:
+        tables["parts"] = compare_parts(scores)
     options.results.mkdir(parents=True, exist_ok=True)
-    for name, rows in tables.items():
+    for name, rows in {"scores": scores, **tables}.items():
         write_atomically(options.results / f"{name}.csv", rows.to_csv(index=False))
-    for name in ("summary", "baselines"):
-        print(tables[name].round(3).to_string(index=False, na_rep=""), end="\n\n")
+    for rows in tables.values():
+        print(rows.round(3).to_string(index=False, na_rep=""), end="\n\n")
     if "mean over frames" in baselines:
         print(judge(tables["baselines"]))
-    leaks = report_leaks(split)
-    print(write_card(options.model, summary=tables["summary"], comparison=tables["baselines"], leaks=leaks))
+    if split is not None:
+        leaks = report_leaks(split)
+        print(write_card(folder, summary=tables["summary"], comparison=tables["baselines"], leaks=leaks))
     print(options.results / "scores.csv")
 
 

@@ -181,6 +181,23 @@ def summarise(scores: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> 
     return pd.DataFrame(rows)
 
 
+def compare_parts(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
+    """The AUC within each folder of videos, for data sets or qualities that lie in folders of their own.
+
+    A row a `part`: `part`, `real`, `fake` (how many), `AUC`, `low`, `high` (95 %, families drawn with replacement). The
+    three are empty where a part lacks a class or has one family only.
+    """
+    rows = []
+    for part, group in scores.groupby("part"):
+        labels = _labels(group)
+        row: dict[str, Any] = {"part": part, "real": int((labels == 0).sum()), "fake": int(labels.sum())}
+        if row["real"] and row["fake"] and group["original"].nunique() > 1:
+            low, high = bootstrap_interval(group, _auc, resamples=resamples)
+            row |= {"AUC": _auc(labels, group["score"]), "low": low, "high": high}
+        rows.append(row)
+    return pd.DataFrame(rows, columns=["part", "real", "fake", "AUC", "low", "high"])
+
+
 def _labels(table: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64]]:
     labels: np.ndarray[Any, np.dtype[np.int64]] = (table["label"] == "FAKE").to_numpy(np.int64)
     return labels

@@ -9,11 +9,13 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from packaging.requirements import Requirement
 
 import dfdc_utils
 from dfdc_utils.__main__ import main
+from dfdc_utils.model_files import model_folder
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -167,3 +169,26 @@ def test_the_commands_go_the_whole_way(sample: Path, tmp_path: Path, capsys: pyt
     card = (tmp_path / "model" / "card.md").read_text()
     assert "the embedded synthetic sample" in card and "frames shuffled in time" in card
     assert (tmp_path / "results" / "scores.csv").is_file() and (tmp_path / "results" / "summary.csv").is_file()
+
+
+def test_the_pretrained_model_is_evaluated_on_all_that_is_labelled(
+    sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has no split: no video was seen. And nothing is written beside it."""
+    faces, results = str(tmp_path / "faces"), str(tmp_path / "results")
+    options = ["--num-vids", "8", "--for-model", "pretrained", "--detector", "haar"]
+    assert main(["process", str(sample), "--save-path", faces, *options]) == 0
+    before = sorted(model_folder("pretrained").rglob("*"))
+    assert main(["evaluate", "--save-path", faces, "--model", "pretrained", "--results", results]) == 0
+    assert sorted(model_folder("pretrained").rglob("*")) == before
+    printed = capsys.readouterr().out
+    manifest = tmp_path / "faces" / "manifest.csv"
+    count = (pd.read_csv(manifest)["status"] == "ok").sum()  # some clips of the sample show no face, and have no score
+    assert 4 <= count <= 8
+    assert f"{count} labelled videos, scored by a model of blends of real face photographs" in printed
+    parts = pd.read_csv(tmp_path / "results" / "parts.csv")
+    assert parts[["real", "fake"]].to_numpy().sum() == count and len(parts) > 1
+    assert len(pd.read_csv(tmp_path / "results" / "scores.csv")) == count
+    manifest.write_text(manifest.read_text().replace('"FAKE"', '""'))
+    assert main(["evaluate", "--save-path", faces, "--model", "pretrained", "--results", results]) == 2
+    assert "figures need REAL and FAKE videos" in capsys.readouterr().err

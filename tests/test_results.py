@@ -13,6 +13,7 @@ from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.models import build_cnn_lstm
 from dfdc_utils.results import (
     compare,
+    compare_parts,
     judge,
     score_baselines,
     score_videos,
@@ -69,6 +70,17 @@ def test_the_model_is_compared_with_those_that_know_less() -> None:
     comparison = comparison.reset_index()
     assert judge(comparison).startswith("The model beats mean over frames (AUC +0.")
     assert "does NOT beat itself" in judge(comparison, "itself")
+
+
+def test_each_folder_of_videos_has_figures_of_its_own() -> None:
+    good = scored(real=[0.1, 0.2], fake=[0.8, 0.9], families=2).assign(part="c23")
+    bad = scored(real=[0.8, 0.9], fake=[0.1, 0.2], families=2).assign(part="c40")
+    only = scored(real=[0.1, 0.2], fake=[]).assign(part="no fake")
+    table = compare_parts(pd.concat([bad, good, only]), resamples=50).set_index("part")
+    assert list(table.index) == ["c23", "c40", "no fake"]
+    assert table.loc["c23", ["real", "fake", "AUC", "low", "high"]].tolist() == [2, 2, 1, 1, 1]
+    assert table.loc["c40", "AUC"] == 0 and table.loc["no fake", "real"] == 2
+    assert table.loc["no fake", ["AUC", "low", "high"]].isna().all()
 
 
 def test_baselines_come_with_the_model(tmp_path: Path) -> None:
