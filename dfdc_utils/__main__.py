@@ -132,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     pretrain.add_argument(
         "--weights", default="imagenet", help="MobileNetV2's to start from: imagenet, a file, or none"
     )
-    pretrain.add_argument("--steps", type=int, default=24000, help="batches for the frame encoder")
+    pretrain.add_argument("--steps", type=int, default=36000, help="batches for the frame encoder")
     pretrain.add_argument("--people", type=int, default=16, help="real faces a batch, beside as many blends")
     pretrain.add_argument("--face-size", type=int, default=112, help="side of a face crop, pixels")
     pretrain.add_argument("--frame-count", type=int, default=16, help="frames of a sequence")

@@ -37,8 +37,8 @@ class EncoderConfig:
     on self-blends. `swaps` is the share of swaps among the fakes after the first cycle.
     """
 
-    steps: int = 24000
-    cycles: int = 2
+    steps: int = 36000
+    cycles: int = 3
     people: int = 16
     learning_rate: float = 4e-4
     face_size: int = 112
