@@ -34,11 +34,11 @@ _HOME = {
     "predict_video": "prediction",
 }
 _MODULES = (
-    *("augmentation", "blending", "calibration", "card", "catalog", "checkpoints", "config", "encoder", "errors"),
-    *("explain", "extraction", "faces", "familiarity", "filming", "frames", "guards", "intervals", "loop"),
-    *("markup", "model_files", "models", "outliers", "packets", "pairs", "photographs", "plots", "pool", "prediction"),
-    *("pretrained", "pretraining", "pretraining_card", "processing", "report", "results", "sample", "sequences"),
-    *("shards", "storage", "strategies", "tracks", "training", "verdicts", "video", "widgets", "windows"),
+    *("augmentation", "blending", "calibration", "card", "catalog", "checkpoints", "commands", "config", "encoder"),
+    *("errors", "explain", "extraction", "faces", "familiarity", "filming", "frames", "guards", "intervals", "loop"),
+    *("markup", "model_files", "models", "outliers", "packets", "pairs", "photographs", "plots", "pool"),
+    *("prediction", "pretrained", "pretraining", "processing", "report", "results", "sample", "sequences", "shards"),
+    *("storage", "strategies", "tracks", "training", "verdicts", "video", "widgets", "windows"),
 )
 
 __all__ = sorted([*_HOME, *_MODULES])

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.quiet import quiet_import
@@ -65,6 +66,12 @@ def read_note(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return note if isinstance(note, dict) else {}
+
+
+def read_split(folder: Path) -> pd.DataFrame | None:
+    """Which video was in which split of the model in a folder; None for one that was trained on no videos."""
+    file = folder / "split.csv"
+    return pd.read_csv(file, dtype=str, keep_default_na=False) if file.is_file() else None
 
 
 def describe_data(folder: Path) -> str:

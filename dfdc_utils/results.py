@@ -14,7 +14,7 @@ from sklearn import metrics
 from dfdc_utils.calibration import calibration_error, calibration_of, weigh_precision
 from dfdc_utils.config import SequenceConfig
 from dfdc_utils.intervals import bootstrap_interval, draw_families
-from dfdc_utils.model_files import load_model, model_folder
+from dfdc_utils.model_files import load_model, model_folder, read_note, read_split
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.sequences import make_dataset
 from dfdc_utils.training import MEAN_BASELINE
@@ -67,6 +67,29 @@ METRICS: dict[str, Metric] = {
     "calibration error": calibration_error,
     **{f"weighted precision at recall {recall}": _weighted_precision_at(recall) for recall in (0.1, 0.5, 0.9)},
 }
+
+
+def choose_videos(manifest: pd.DataFrame, save_path: str | Path, model_path: str | Path) -> pd.DataFrame:
+    """The videos of `manifest`, of faces in `save_path`, that figures of a model may come from: none that it has seen.
+
+    These are its own test split; of a model that was trained on photographs all videos that are labelled. Raises
+    `FileNotFoundError` if `model_path` holds no finished model, `ValueError` if videos of the split are missing, or if
+    those that are labelled are of one class or of one original.
+    """
+    folder = model_folder(model_path)
+    if not read_note(folder):
+        raise FileNotFoundError(f"{folder} holds no finished model: run python -m dfdc_utils train first")
+    split = read_split(folder)
+    if split is not None:
+        test = split.loc[split["split"] == "test", ["video", "split"]]
+        table = manifest.merge(test, on="video")
+        if len(table) < len(test):
+            raise ValueError(f"{len(test) - len(table)} of the model's test videos are not in {save_path}")
+        return table
+    table = manifest[(manifest["status"] == "ok") & (manifest["label"] != "")].reset_index(drop=True)
+    if table["label"].nunique() < 2 or table["original"].nunique() < 2:
+        raise ValueError(f"{save_path}: figures need REAL and FAKE videos, of two originals or more")
+    return table
 
 
 def score_videos(

@@ -71,10 +71,11 @@ ROWS = (
     "strategies verdicts",
     "loop",
     "encoder training prediction",
-    "pretraining_card results",
-    "pretraining plots",
+    "pretraining results",
+    "plots",
     "report",
     "widgets",
+    "commands",
     "__main__",
 )
 

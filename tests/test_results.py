@@ -12,6 +12,7 @@ from dfdc_utils.calibration import Calibration
 from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.models import build_cnn_lstm
 from dfdc_utils.results import (
+    choose_videos,
     compare,
     compare_parts,
     judge,
@@ -122,3 +123,25 @@ def test_scores_need_the_models_own_settings(tmp_path: Path) -> None:
     replace(SMALL, margin=2.0).save(tmp_path / "model" / "sequence.json")
     with pytest.raises(ConfigMismatch, match=r"margin 1\.3 instead of 2\.0"):
         score_videos(manifest, tmp_path / "faces", tmp_path / "model")
+
+
+def test_figures_come_from_videos_that_the_model_has_not_seen(tmp_path: Path) -> None:
+    manifest = pd.DataFrame(
+        {
+            "video": list("abcd"),
+            "status": ["ok", "ok", "ok", "no_face"],
+            "label": ["REAL", "FAKE", "REAL", "REAL"],
+            "original": list("aacd"),
+        }
+    )
+    with pytest.raises(FileNotFoundError, match="no finished model"):
+        choose_videos(manifest, "faces", tmp_path)
+    (tmp_path / "training.json").write_text('{"data": "photographs"}')
+    assert list(choose_videos(manifest, "faces", tmp_path)["video"]) == ["a", "b", "c"]  # it has seen none
+    with pytest.raises(ValueError, match="REAL and FAKE videos, of two originals"):
+        choose_videos(manifest.iloc[:2], "faces", tmp_path)
+    splits = pd.DataFrame({"video": list("abc"), "split": ["train", "train", "test"]})
+    splits.to_csv(tmp_path / "split.csv", index=False)
+    assert list(choose_videos(manifest, "faces", tmp_path)["video"]) == ["c"]
+    with pytest.raises(ValueError, match="1 of the model's test videos are not in faces"):
+        choose_videos(manifest.iloc[:2], "faces", tmp_path)

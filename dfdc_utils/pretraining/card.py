@@ -24,7 +24,7 @@ NOT_FOR = (
 )
 
 
-def write_pretraining_card(folder: Path) -> Path:
+def write_card(folder: Path) -> Path:
     """Write `card.md` from what `pretrain` left in `folder`, and return its path."""
     note = json.loads((folder / "training.json").read_text(encoding="utf-8"))
     figures, history, outliers = (pd.read_csv(folder / f"{name}.csv") for name in ("figures", "history", "outliers"))
