@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfdc_utils.faces import Detector, largest
-from dfdc_utils.frames import Image
+from dfdc_utils.videos.frames import Image
 
 Landmarks = NDArray[np.float32]
 

@@ -55,12 +55,12 @@ def pack(options: argparse.Namespace) -> None:
 
 
 def train(options: argparse.Namespace) -> None:
-    from dfdc_utils.catalog import balance_classes, split_by_original
     from dfdc_utils.config import TrainingConfig
     from dfdc_utils.models import build_cnn_lstm
     from dfdc_utils.processing import read_manifest
     from dfdc_utils.strategies import WorkerLost, choose_strategy
     from dfdc_utils.training import MEAN_BASELINE, train
+    from dfdc_utils.videos.catalog import balance_classes, split_by_original
 
     strategy = choose_strategy(options.replicas)
     manifest = read_manifest(options.save_path)
@@ -95,7 +95,6 @@ def _restart(restarts: int, error: Exception) -> None:
 
 def evaluate(options: argparse.Namespace) -> None:
     from dfdc_utils.card import write_card
-    from dfdc_utils.catalog import report_leaks
     from dfdc_utils.model_files import describe_data, model_folder, read_split
     from dfdc_utils.processing import read_manifest
     from dfdc_utils.results import (
@@ -108,6 +107,7 @@ def evaluate(options: argparse.Namespace) -> None:
         summarise,
     )
     from dfdc_utils.storage import write_atomically
+    from dfdc_utils.videos.catalog import report_leaks
 
     folder = model_folder(options.model)
     table = choose_videos(read_manifest(options.save_path), options.save_path, options.model)
@@ -133,10 +133,10 @@ def evaluate(options: argparse.Namespace) -> None:
 
 
 def predict(options: argparse.Namespace) -> int:
-    from dfdc_utils.catalog import read_catalog
     from dfdc_utils.prediction import Detector
     from dfdc_utils.report import write_report
     from dfdc_utils.verdicts import as_table
+    from dfdc_utils.videos.catalog import read_catalog
 
     named = [
         Path(path) for video in options.videos for path in (read_catalog(video)["path"] if video.is_dir() else [video])

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from dfdc_utils.config import SequenceConfig
 from dfdc_utils.errors import NoFaceFound, TookTooLong, UnreadableVideo
 from dfdc_utils.faces import Detector, Face, YuNetDetector, load_detector
-from dfdc_utils.frames import Image
 from dfdc_utils.guards import ended_if_hung, one_thread, time_check
 from dfdc_utils.storage import Person, is_same_work, read_faces, working_on, write_faces
 from dfdc_utils.tracks import (
@@ -29,7 +28,8 @@ from dfdc_utils.tracks import (
     follow_faces,
     smooth_boxes,
 )
-from dfdc_utils.video import Clip, sample_frames
+from dfdc_utils.videos.frames import Image
+from dfdc_utils.videos.sampling import Clip, sample_frames
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfdc_utils.frames import Image
+from dfdc_utils.videos.frames import Image
 
 log = logging.getLogger(__name__)
 

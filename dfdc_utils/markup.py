@@ -7,7 +7,7 @@ from html import escape
 
 import cv2
 
-from dfdc_utils.frames import Image
+from dfdc_utils.videos.frames import Image
 
 # JupyterLab's own colours, which change with its theme; elsewhere what is around.
 FAINT = "var(--jp-ui-font-color2, inherit)"

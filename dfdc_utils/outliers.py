@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from dfdc_utils.faces import Detector
 from dfdc_utils.filming import Take, film_together, move_still
-from dfdc_utils.frames import Image
 from dfdc_utils.pairs import TOGETHER, PairSource, Still
 from dfdc_utils.photographs import POINTS, cut_photograph
 from dfdc_utils.sample.build import SampleParameters, plan_clips
 from dfdc_utils.sample.clips import ClipRenderer
+from dfdc_utils.videos.frames import Image
 
 DRAWN_SEED = 1_000_000  # far from the seed of any sample: other people than those in it
 

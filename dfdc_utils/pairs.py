@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from dfdc_utils.blending import align, self_blend, swap_face
 from dfdc_utils.filming import Take, film_together, move_still
-from dfdc_utils.frames import Image
 from dfdc_utils.photographs import POINTS
+from dfdc_utils.videos.frames import Image
 
 TOGETHER = 8  # people in one encoder: few enough for a batch to hold several qualities
 FILMED_FRAMES = 3  # for training on single frames: the encoder needs a past to predict from

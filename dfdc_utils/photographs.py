@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from dfdc_utils.faces import Detector, largest
-from dfdc_utils.frames import Image
 from dfdc_utils.processing import read_manifest
 from dfdc_utils.storage import sequence_paths, working_on
+from dfdc_utils.videos.frames import Image
 
 CANVAS = 160  # pixels; a face of 94 with all of its surroundings at a margin of 1.7
 MARGIN = 1.7  # of the longer side of the box; beyond it a crop that is turned and shifted shows the picture reflected

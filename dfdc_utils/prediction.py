@@ -17,13 +17,13 @@ from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.explain import frame_importance, heat_maps
 from dfdc_utils.faces import find_yunet, load_detector
 from dfdc_utils.familiarity import Familiarity
-from dfdc_utils.frames import Image
 from dfdc_utils.model_files import describe_data, load_model, model_folder
 from dfdc_utils.pool import WorkerDied, each_whatever_dies
 from dfdc_utils.pretrained import with_style
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.sequences import stack_faces
 from dfdc_utils.verdicts import Explanation, Prediction, TrackScore, WindowScore
+from dfdc_utils.videos.frames import Image
 from dfdc_utils.windows import FaceWindow, Look, VideoFaces, find_faces, read_window_faces
 
 with quiet_import():

@@ -24,7 +24,6 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from dfdc_utils.catalog import balance_classes, read_catalog
 from dfdc_utils.config import SequenceConfig
 from dfdc_utils.extraction import Job, Outcome, blank_record, work_on
 from dfdc_utils.faces import find_yunet, load_detector
@@ -37,6 +36,7 @@ from dfdc_utils.storage import (
     write_atomically,
     write_faces,
 )
+from dfdc_utils.videos.catalog import balance_classes, read_catalog
 
 __all__ = ["STATUSES", "SequenceConfig", "processing", "read_manifest"]
 

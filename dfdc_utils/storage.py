@@ -26,8 +26,8 @@ import psutil
 from numpy.typing import NDArray
 
 from dfdc_utils.errors import ConfigMismatch
-from dfdc_utils.frames import Image
 from dfdc_utils.tracks import Track
+from dfdc_utils.videos.frames import Image
 
 # Compression destroys the traces that a fake leaves, and halving the colour planes blurs its edges.
 JPEG_OPTIONS = (cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfdc_utils.faces import Face
-from dfdc_utils.frames import FrameView, Image
+from dfdc_utils.videos.frames import FrameView, Image
 
 Boxes = NDArray[np.float64]
 

@@ -20,7 +20,7 @@ from dfdc_utils.extraction import crop_track, extract_tracks, own_detector
 from dfdc_utils.guards import ended_if_hung, one_thread, time_check
 from dfdc_utils.storage import encode_face, read_faces, spread_evenly
 from dfdc_utils.tracks import Boxes, Track, box_overlap
-from dfdc_utils.video import Clip, probe_video, sample_frames, sample_windows
+from dfdc_utils.videos.sampling import Clip, probe_video, sample_frames, sample_windows
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ EPOCHS, FAMILIES = 5, 17
 
 
 def small_table(faces: Path) -> pd.DataFrame:
-    from dfdc_utils.catalog import balance_classes, split_by_original
+    from dfdc_utils.videos.catalog import balance_classes, split_by_original
 
     return split_by_original(balance_classes(pd.read_csv(faces / "manifest.csv", dtype=str, keep_default_na=False)))
 

@@ -16,10 +16,10 @@ from dfdc_utils.config import SequenceConfig
 from dfdc_utils.errors import NoFaceFound
 from dfdc_utils.extraction import Job, crop_track, detect_faces, extract_tracks, work_on
 from dfdc_utils.faces import Detector, Face, HaarDetector, YuNetDetector
-from dfdc_utils.frames import Image
 from dfdc_utils.storage import read_faces
 from dfdc_utils.tracks import box_overlap, crop_face, fill_missing_boxes, follow_faces, smooth_boxes
-from dfdc_utils.video import Clip, sample_frames
+from dfdc_utils.videos.frames import Image
+from dfdc_utils.videos.sampling import Clip, sample_frames
 
 
 class Counting(SquareDetector):

@@ -13,10 +13,10 @@ import pooch
 import pytest
 
 from dfdc_utils import faces
-from dfdc_utils.catalog import read_catalog
 from dfdc_utils.faces import Face, HaarDetector, YuNetDetector, find_yunet, load_detector
 from dfdc_utils.tracks import box_overlap
-from dfdc_utils.video import sample_frames
+from dfdc_utils.videos.catalog import read_catalog
+from dfdc_utils.videos.sampling import sample_frames
 
 
 @pytest.fixture(scope="module")

@@ -22,11 +22,11 @@ import pytest
 import workers
 
 from dfdc_utils import processing as module
-from dfdc_utils.catalog import read_catalog
 from dfdc_utils.config import SequenceConfig
 from dfdc_utils.pool import WorkerDied, each
 from dfdc_utils.processing import STATUSES, processing, read_manifest
 from dfdc_utils.storage import read_faces
+from dfdc_utils.videos.catalog import read_catalog
 
 SETTINGS: dict[str, Any] = {"detector": "haar", "frame_count": 4, "face_size": 32, "num_vids": None}
 # Processes that start in no time, since they are forked from one that has imported the package already.

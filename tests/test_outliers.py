@@ -5,10 +5,10 @@ import pytest
 from photographs import CentralDetector, make_photographs
 
 from dfdc_utils.faces import Face
-from dfdc_utils.frames import Image
 from dfdc_utils.outliers import film_outliers
 from dfdc_utils.pairs import PairSource
 from dfdc_utils.photographs import find_photographs, prepare_pictures
+from dfdc_utils.videos.frames import Image
 
 KINDS = ["painted", "outlined", "negative", "upside down", "shuffled", "pattern", "drawn"]
 

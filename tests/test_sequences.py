@@ -13,7 +13,6 @@ from faces_on_disk import SMALL, flickering_faces, write_video_faces
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dfdc_utils.catalog import report_leaks
 from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.sequences import (
     SequenceStore,
@@ -25,6 +24,7 @@ from dfdc_utils.sequences import (
 )
 from dfdc_utils.shards import pack_faces
 from dfdc_utils.storage import sequence_paths
+from dfdc_utils.videos.catalog import report_leaks
 
 
 @pytest.fixture(scope="module")

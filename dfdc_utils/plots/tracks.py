@@ -16,12 +16,12 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from dfdc_utils.config import SequenceConfig
-from dfdc_utils.frames import Image
 from dfdc_utils.plots.pictures import face_cells
 from dfdc_utils.plots.theme import FILLED, REAL, figure_of, rgb
 from dfdc_utils.storage import read_faces
 from dfdc_utils.tracks import Track
-from dfdc_utils.video import sample_frames
+from dfdc_utils.videos.frames import Image
+from dfdc_utils.videos.sampling import sample_frames
 
 COLUMNS = 16  # crops in a row: the default length of a sequence
 

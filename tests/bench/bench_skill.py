@@ -16,12 +16,12 @@ import pandas as pd
 import pytest
 
 from dfdc_utils.calibration import calibration_error
-from dfdc_utils.catalog import balance_classes, split_by_original
 from dfdc_utils.config import TrainingConfig
 from dfdc_utils.models import build_cnn_lstm
 from dfdc_utils.processing import processing
 from dfdc_utils.results import METRICS, score_videos
 from dfdc_utils.training import train
+from dfdc_utils.videos.catalog import balance_classes, split_by_original
 
 SEEDS = (0, 1, 2)
 WAYS = {"lstm": "lstm", "mean over frames": "mean", "attention": "attention", "lstm, self-blends": "lstm"}  # heads

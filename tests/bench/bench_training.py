@@ -18,7 +18,6 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from dfdc_utils.catalog import balance_classes, split_by_original
 from dfdc_utils.checkpoints import Progress
 from dfdc_utils.config import SequenceConfig, TrainingConfig
 from dfdc_utils.loop import TrainingLoop
@@ -26,6 +25,7 @@ from dfdc_utils.models import build_cnn_lstm
 from dfdc_utils.processing import processing
 from dfdc_utils.sequences import SequenceStore, make_batches, plan_batches
 from dfdc_utils.storage import sequence_paths
+from dfdc_utils.videos.catalog import balance_classes, split_by_original
 
 ROUNDS = 9
 CORES = joblib.cpu_count()

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from dfdc_utils.catalog import COLUMNS, LABELS, balance_classes, read_catalog, report_leaks, split_by_original
 from dfdc_utils.errors import BrokenCatalog
+from dfdc_utils.videos.catalog import COLUMNS, LABELS, balance_classes, read_catalog, report_leaks, split_by_original
 
 Listing = dict[str, dict[str, object]]
 

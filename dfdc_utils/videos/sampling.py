@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfdc_utils.errors import UnreadableVideo
-from dfdc_utils.frames import FrameView, Image, to_rgb, turn
-from dfdc_utils.packets import Packet, Skip, decode, open_video, read_packets, read_window, reason, unreadable
+from dfdc_utils.videos.frames import FrameView, Image, to_rgb, turn
+from dfdc_utils.videos.packets import Packet, Skip, decode, open_video, read_packets, read_window, reason, unreadable
 
 # All frames of a clip are held until the faces in them are known: 16 of 8K, 300 of 1080p.
 MAX_CLIP_BYTES = 2**30
