@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfdc_utils.faces import Detector, largest
+from dfdc_utils.faces.detectors import Detector, largest
 from dfdc_utils.videos.frames import Image
 
 Landmarks = NDArray[np.float32]

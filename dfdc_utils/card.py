@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from dfdc_utils.calibration import Calibration
-from dfdc_utils.storage import write_atomically
+from dfdc_utils.faces.storage import write_atomically
 
 SAMPLE = "the embedded synthetic sample"
 NOT_EVIDENCE = "A decision about a person: a score is a reason to look, not evidence."

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dfdc_utils.storage import working_on
+from dfdc_utils.faces.storage import working_on
 
 
 @dataclass

@@ -27,7 +27,7 @@ def sample(options: argparse.Namespace) -> None:
 def process(options: argparse.Namespace) -> None:
     from dataclasses import asdict
 
-    from dfdc_utils.config import SequenceConfig
+    from dfdc_utils.faces.config import SequenceConfig
     from dfdc_utils.model_files import model_folder
     from dfdc_utils.processing import processing
 
@@ -45,9 +45,9 @@ def process(options: argparse.Namespace) -> None:
 
 
 def pack(options: argparse.Namespace) -> None:
+    from dfdc_utils.faces.storage import write_atomically
     from dfdc_utils.processing import read_manifest
     from dfdc_utils.shards import pack_faces
-    from dfdc_utils.storage import write_atomically
 
     manifest = read_manifest(options.save_path)
     print(pack_faces(manifest[manifest["status"] == "ok"], options.save_path, options.target))
@@ -55,7 +55,7 @@ def pack(options: argparse.Namespace) -> None:
 
 
 def train(options: argparse.Namespace) -> None:
-    from dfdc_utils.config import TrainingConfig
+    from dfdc_utils.faces.config import TrainingConfig
     from dfdc_utils.models import build_cnn_lstm
     from dfdc_utils.processing import read_manifest
     from dfdc_utils.strategies import WorkerLost, choose_strategy
@@ -95,6 +95,7 @@ def _restart(restarts: int, error: Exception) -> None:
 
 def evaluate(options: argparse.Namespace) -> None:
     from dfdc_utils.card import write_card
+    from dfdc_utils.faces.storage import write_atomically
     from dfdc_utils.model_files import describe_data, model_folder, read_split
     from dfdc_utils.processing import read_manifest
     from dfdc_utils.results import (
@@ -106,7 +107,6 @@ def evaluate(options: argparse.Namespace) -> None:
         score_videos,
         summarise,
     )
-    from dfdc_utils.storage import write_atomically
     from dfdc_utils.videos.catalog import report_leaks
 
     folder = model_folder(options.model)
@@ -164,7 +164,7 @@ def predict(options: argparse.Namespace) -> int:
 
 
 def _write(target: Path, text: str) -> None:
-    from dfdc_utils.storage import write_atomically
+    from dfdc_utils.faces.storage import write_atomically
 
     if str(target) == "-":
         sys.stdout.write(text)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dfdc_utils.storage import working_on
+from dfdc_utils.faces.storage import working_on
 
 UNFAMILIAR = 97.0  # percentile from which on a video counts as unlike training's: three in a hundred of its own do
 SHRINKING = 0.03  # inverse strength of the penalty on `direction`: there are few outliers for so many values

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfdc_utils.faces import Detector
+from dfdc_utils.faces.detectors import Detector
 from dfdc_utils.filming import Take, film_together, move_still
 from dfdc_utils.pairs import TOGETHER, PairSource, Still
 from dfdc_utils.photographs import POINTS, cut_photograph

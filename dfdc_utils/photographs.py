@@ -16,9 +16,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from dfdc_utils.faces import Detector, largest
+from dfdc_utils.faces.detectors import Detector, largest
+from dfdc_utils.faces.storage import sequence_paths, working_on
 from dfdc_utils.processing import read_manifest
-from dfdc_utils.storage import sequence_paths, working_on
 from dfdc_utils.videos.frames import Image
 
 CANVAS = 160  # pixels; a face of 94 with all of its surroundings at a margin of 1.7

@@ -24,11 +24,10 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from dfdc_utils.config import SequenceConfig
-from dfdc_utils.extraction import Job, Outcome, blank_record, work_on
-from dfdc_utils.faces import find_yunet, load_detector
-from dfdc_utils.pool import WorkerDied, each
-from dfdc_utils.storage import (
+from dfdc_utils.faces.config import SequenceConfig
+from dfdc_utils.faces.detectors import find_yunet, load_detector
+from dfdc_utils.faces.extraction import Job, Outcome, blank_record, work_on
+from dfdc_utils.faces.storage import (
     clear_leftovers,
     died_working,
     prepare_target,
@@ -36,6 +35,7 @@ from dfdc_utils.storage import (
     write_atomically,
     write_faces,
 )
+from dfdc_utils.pool import WorkerDied, each
 from dfdc_utils.videos.catalog import balance_classes, read_catalog
 
 __all__ = ["STATUSES", "SequenceConfig", "processing", "read_manifest"]

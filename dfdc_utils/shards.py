@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from dfdc_utils.config import SequenceConfig
+from dfdc_utils.faces.config import SequenceConfig
+from dfdc_utils.faces.storage import prepare_target, sequence_paths, working_on, write_atomically
 from dfdc_utils.quiet import quiet_import
-from dfdc_utils.storage import prepare_target, sequence_paths, working_on, write_atomically
 
 with quiet_import():
     import tensorflow as tf

@@ -14,12 +14,12 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from dfdc_utils.config import SequenceConfig
 from dfdc_utils.errors import NoFaceFound, UnreadableVideo
-from dfdc_utils.extraction import crop_track, extract_tracks, own_detector
+from dfdc_utils.faces.config import SequenceConfig
+from dfdc_utils.faces.extraction import crop_track, extract_tracks, own_detector
+from dfdc_utils.faces.storage import encode_face, read_faces, spread_evenly
+from dfdc_utils.faces.tracks import Boxes, Track, box_overlap
 from dfdc_utils.guards import ended_if_hung, one_thread, time_check
-from dfdc_utils.storage import encode_face, read_faces, spread_evenly
-from dfdc_utils.tracks import Boxes, Track, box_overlap
 from dfdc_utils.videos.sampling import Clip, probe_video, sample_frames, sample_windows
 
 log = logging.getLogger(__name__)

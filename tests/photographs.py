@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from dfdc_utils.blending import TYPICAL
-from dfdc_utils.faces import Face
+from dfdc_utils.faces.detectors import Face
 
 SIDE = 90  # of each face's box, in photographs of 150 pixels
 

@@ -53,7 +53,7 @@ def main() -> None:
     import keras
 
     from dfdc_utils import training
-    from dfdc_utils.config import TrainingConfig
+    from dfdc_utils.faces.config import TrainingConfig
     from dfdc_utils.strategies import choose_strategy
 
     class Killer(keras.callbacks.Callback):  # type: ignore[misc]

@@ -8,7 +8,7 @@ import pytest
 
 from dfdc_utils import blending
 from dfdc_utils.blending import TYPICAL, align, find_landmarks, self_blend, swap_face
-from dfdc_utils.faces import Face, YuNetDetector
+from dfdc_utils.faces.detectors import Face, YuNetDetector
 from dfdc_utils.processing import processing
 from dfdc_utils.sequences import load_sequence
 

@@ -9,7 +9,7 @@ import pytest
 from faces_on_disk import flickering_faces
 
 from dfdc_utils.card import write_card
-from dfdc_utils.config import TrainingConfig
+from dfdc_utils.faces.config import TrainingConfig
 from dfdc_utils.results import compare, score_baselines, score_videos, summarise
 from dfdc_utils.training import train
 from dfdc_utils.videos.catalog import report_leaks, split_by_original

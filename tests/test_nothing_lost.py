@@ -22,10 +22,10 @@ import pytest
 import workers
 
 from dfdc_utils import processing as module
-from dfdc_utils.config import SequenceConfig
+from dfdc_utils.faces.config import SequenceConfig
+from dfdc_utils.faces.storage import read_faces
 from dfdc_utils.pool import WorkerDied, each
 from dfdc_utils.processing import STATUSES, processing, read_manifest
-from dfdc_utils.storage import read_faces
 from dfdc_utils.videos.catalog import read_catalog
 
 SETTINGS: dict[str, Any] = {"detector": "haar", "frame_count": 4, "face_size": 32, "num_vids": None}

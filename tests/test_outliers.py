@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from photographs import CentralDetector, make_photographs
 
-from dfdc_utils.faces import Face
+from dfdc_utils.faces.detectors import Face
 from dfdc_utils.outliers import film_outliers
 from dfdc_utils.pairs import PairSource
 from dfdc_utils.photographs import find_photographs, prepare_pictures

@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dfdc_utils import pairs as pairs_module
-from dfdc_utils.faces import YuNetDetector
+from dfdc_utils.faces.detectors import YuNetDetector
 from dfdc_utils.pairs import Pairs, PairSource
 from dfdc_utils.photographs import find_photographs, prepare_pictures
 

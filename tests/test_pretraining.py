@@ -13,8 +13,8 @@ from photographs import CentralDetector, make_photographs
 
 from dfdc_utils.__main__ import _parser
 from dfdc_utils.calibration import Calibration
-from dfdc_utils.config import SequenceConfig
 from dfdc_utils.encoder import EncoderConfig, train_encoder
+from dfdc_utils.faces.config import SequenceConfig
 from dfdc_utils.familiarity import UNFAMILIAR, Familiarity
 from dfdc_utils.model_files import load_model, model_folder, save_small
 from dfdc_utils.pairs import PairSource

@@ -14,12 +14,12 @@ import pandas as pd
 import pytest
 from clips import CYAN, MAGENTA, SquareDetector
 
-from dfdc_utils import extraction, storage
 from dfdc_utils import processing as module
-from dfdc_utils.config import SequenceConfig
 from dfdc_utils.errors import BrokenCatalog, ConfigMismatch, NoFaceFound
-from dfdc_utils.extraction import extract_tracks
-from dfdc_utils.faces import Face
+from dfdc_utils.faces import extraction, storage
+from dfdc_utils.faces.config import SequenceConfig
+from dfdc_utils.faces.detectors import Face
+from dfdc_utils.faces.extraction import extract_tracks
 from dfdc_utils.processing import STATUSES, processing, read_manifest
 from dfdc_utils.videos.catalog import COLUMNS, read_catalog
 from dfdc_utils.videos.sampling import sample_frames

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dfdc_utils.errors import ConfigMismatch
+from dfdc_utils.faces.storage import sequence_paths
 from dfdc_utils.sequences import (
     SequenceStore,
     hash_faces,
@@ -23,7 +24,6 @@ from dfdc_utils.sequences import (
     plan_batches,
 )
 from dfdc_utils.shards import pack_faces
-from dfdc_utils.storage import sequence_paths
 from dfdc_utils.videos.catalog import report_leaks
 
 

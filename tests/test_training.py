@@ -15,8 +15,8 @@ from faces_on_disk import flickering_faces
 from small_training import FAMILIES, same_weights, small_table, start_training
 
 from dfdc_utils.calibration import Calibration
-from dfdc_utils.config import SequenceConfig, TrainingConfig
 from dfdc_utils.errors import ConfigMismatch
+from dfdc_utils.faces.config import SequenceConfig, TrainingConfig
 from dfdc_utils.model_files import load_model, save_small, start_from
 from dfdc_utils.models import build_cnn_lstm
 from dfdc_utils.pretrained import build_frame_encoder, build_on_encoder

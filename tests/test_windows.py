@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from clips import CYAN, MAGENTA, SquareDetector, squares, write_clip
 
-from dfdc_utils import extraction, windows
-from dfdc_utils.config import SequenceConfig
+from dfdc_utils import windows
+from dfdc_utils.faces import extraction
+from dfdc_utils.faces.config import SequenceConfig
 from dfdc_utils.processing import processing
 from dfdc_utils.windows import Look, find_faces, read_window_faces
 

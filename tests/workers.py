@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from dfdc_utils.errors import ConfigMismatch
-from dfdc_utils.extraction import Job, Outcome, blank_record, work_on
+from dfdc_utils.faces.extraction import Job, Outcome, blank_record, work_on
+from dfdc_utils.faces.storage import working_on, write_faces
 from dfdc_utils.guards import ended_if_hung
 from dfdc_utils.processing import processing
-from dfdc_utils.storage import working_on, write_faces
 from dfdc_utils.windows import Look, VideoFaces, find_faces
 
 

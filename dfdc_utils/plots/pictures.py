@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from dfdc_utils.faces.storage import read_faces
 from dfdc_utils.plots.theme import COLOURS, FILLED, rgb
-from dfdc_utils.storage import read_faces
 from dfdc_utils.videos.frames import Image
 
 STATUS_WORDS = {"ok": "no faces", "no_face": "no face found", "unreadable": "cannot be read"}

@@ -17,9 +17,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dfdc_utils.calibration import calibrate
-from dfdc_utils.config import SequenceConfig
 from dfdc_utils.encoder import EncoderConfig, train_encoder
-from dfdc_utils.faces import Detector, load_detector
+from dfdc_utils.faces.config import SequenceConfig
+from dfdc_utils.faces.detectors import Detector, load_detector
+from dfdc_utils.faces.storage import prepare_target, working_on, write_atomically
 from dfdc_utils.familiarity import Familiarity
 from dfdc_utils.model_files import save_small
 from dfdc_utils.pairs import PairSource
@@ -29,7 +30,6 @@ from dfdc_utils.pretraining.card import write_card
 from dfdc_utils.pretraining.features import Seen, see_outliers, see_pairs
 from dfdc_utils.pretraining.figures import SELF_BLENDS, SWAPS, judge_familiarity, judge_heads
 from dfdc_utils.quiet import quiet_import
-from dfdc_utils.storage import prepare_target, working_on, write_atomically
 
 with quiet_import():
     import keras

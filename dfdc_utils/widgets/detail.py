@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from dfdc_utils.faces.storage import read_faces
 from dfdc_utils.markup import FAINT, note, pictures
 from dfdc_utils.plots.pictures import STATUS_WORDS, face_cells
 from dfdc_utils.plots.theme import FILLED, REAL
 from dfdc_utils.plots.tracks import boxed_frames, describe_track, track_of
-from dfdc_utils.storage import read_faces
 
 CELL, FRAME = 60, 250  # pixels: sixteen crops, or four frames, are a notebook's usual width
 WIDTH, HEIGHT, LEFT = 640, 90, 28  # pixels: of a timeline, and where its axis begins

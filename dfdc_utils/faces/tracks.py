@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfdc_utils.faces import Face
+from dfdc_utils.faces.detectors import Face
 from dfdc_utils.videos.frames import FrameView, Image
 
 Boxes = NDArray[np.float64]

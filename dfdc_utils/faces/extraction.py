@@ -13,12 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dfdc_utils.config import SequenceConfig
 from dfdc_utils.errors import NoFaceFound, TookTooLong, UnreadableVideo
-from dfdc_utils.faces import Detector, Face, YuNetDetector, load_detector
-from dfdc_utils.guards import ended_if_hung, one_thread, time_check
-from dfdc_utils.storage import Person, is_same_work, read_faces, working_on, write_faces
-from dfdc_utils.tracks import (
+from dfdc_utils.faces.config import SequenceConfig
+from dfdc_utils.faces.detectors import Detector, Face, YuNetDetector, load_detector
+from dfdc_utils.faces.storage import Person, is_same_work, read_faces, working_on, write_faces
+from dfdc_utils.faces.tracks import (
     MAX_GROWTH,
     Boxes,
     Track,
@@ -28,6 +27,7 @@ from dfdc_utils.tracks import (
     follow_faces,
     smooth_boxes,
 )
+from dfdc_utils.guards import ended_if_hung, one_thread, time_check
 from dfdc_utils.videos.frames import Image
 from dfdc_utils.videos.sampling import Clip, sample_frames
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from clips import CYAN, MAGENTA, SquareDetector
 
-from dfdc_utils import extraction
-from dfdc_utils.config import SequenceConfig
 from dfdc_utils.errors import NoFaceFound
-from dfdc_utils.extraction import Job, crop_track, detect_faces, extract_tracks, work_on
-from dfdc_utils.faces import Detector, Face, HaarDetector, YuNetDetector
-from dfdc_utils.storage import read_faces
-from dfdc_utils.tracks import box_overlap, crop_face, fill_missing_boxes, follow_faces, smooth_boxes
+from dfdc_utils.faces import extraction
+from dfdc_utils.faces.config import SequenceConfig
+from dfdc_utils.faces.detectors import Detector, Face, HaarDetector, YuNetDetector
+from dfdc_utils.faces.extraction import Job, crop_track, detect_faces, extract_tracks, work_on
+from dfdc_utils.faces.storage import read_faces
+from dfdc_utils.faces.tracks import box_overlap, crop_face, fill_missing_boxes, follow_faces, smooth_boxes
 from dfdc_utils.videos.frames import Image
 from dfdc_utils.videos.sampling import Clip, sample_frames
 

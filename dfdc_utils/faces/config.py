@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dfdc_utils.errors import ConfigMismatch
-from dfdc_utils.faces import DETECTOR_NAMES
-from dfdc_utils.storage import write_atomically
-from dfdc_utils.tracks import FILL_POLICIES
+from dfdc_utils.faces.detectors import DETECTOR_NAMES
+from dfdc_utils.faces.storage import write_atomically
+from dfdc_utils.faces.tracks import FILL_POLICIES
 
 
 @dataclass(frozen=True)

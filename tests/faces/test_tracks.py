@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dfdc_utils.faces import Face
-from dfdc_utils.tracks import (
+from dfdc_utils.faces.detectors import Face
+from dfdc_utils.faces.tracks import (
     FILL_POLICIES,
     MIN_SHARE,
     Track,

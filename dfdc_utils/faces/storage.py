@@ -26,7 +26,7 @@ import psutil
 from numpy.typing import NDArray
 
 from dfdc_utils.errors import ConfigMismatch
-from dfdc_utils.tracks import Track
+from dfdc_utils.faces.tracks import Track
 from dfdc_utils.videos.frames import Image
 
 # Compression destroys the traces that a fake leaves, and halving the colour planes blurs its edges.

@@ -12,9 +12,9 @@ import numpy as np
 import pooch
 import pytest
 
-from dfdc_utils import faces
-from dfdc_utils.faces import Face, HaarDetector, YuNetDetector, find_yunet, load_detector
-from dfdc_utils.tracks import box_overlap
+from dfdc_utils.faces import detectors as faces
+from dfdc_utils.faces.detectors import Face, HaarDetector, YuNetDetector, find_yunet, load_detector
+from dfdc_utils.faces.tracks import box_overlap
 from dfdc_utils.videos.catalog import read_catalog
 from dfdc_utils.videos.sampling import sample_frames
 
