@@ -28,7 +28,7 @@ def process(options: argparse.Namespace) -> None:
     from dataclasses import asdict
 
     from dfdc_utils.faces.config import SequenceConfig
-    from dfdc_utils.model_files import model_folder
+    from dfdc_utils.models.folder import model_folder
     from dfdc_utils.processing import processing
 
     names = ["save_path", "capture_sec", "frame_count", "face_size", "margin", "detector", "fill_policy", "max_tracks"]
@@ -56,7 +56,7 @@ def pack(options: argparse.Namespace) -> None:
 
 def train(options: argparse.Namespace) -> None:
     from dfdc_utils.faces.config import TrainingConfig
-    from dfdc_utils.models import build_cnn_lstm
+    from dfdc_utils.models.cnn_lstm import build_cnn_lstm
     from dfdc_utils.processing import read_manifest
     from dfdc_utils.strategies import WorkerLost, choose_strategy
     from dfdc_utils.training import MEAN_BASELINE, train
@@ -94,9 +94,9 @@ def _restart(restarts: int, error: Exception) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    from dfdc_utils.card import write_card
     from dfdc_utils.faces.storage import write_atomically
-    from dfdc_utils.model_files import describe_data, model_folder, read_split
+    from dfdc_utils.models.card import write_card
+    from dfdc_utils.models.folder import describe_data, model_folder, read_split
     from dfdc_utils.processing import read_manifest
     from dfdc_utils.results import (
         choose_videos,

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from dfdc_utils.pretrained import take_apart
+from dfdc_utils.models.frame_encoder import take_apart
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.videos.frames import Image
 

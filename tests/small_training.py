@@ -37,7 +37,7 @@ def start_training(folder: Path, model: str, *options: str, env: dict[str, str] 
 
 def same_weights(one: Path, two: Path) -> float:
     """The largest difference between any two weights of the models in two folders."""
-    from dfdc_utils.model_files import load_model
+    from dfdc_utils.models.folder import load_model
 
     pairs = zip(load_model(one).get_weights(), load_model(two).get_weights(), strict=True)
     return max(float(np.abs(a - b).max()) for a, b in pairs)

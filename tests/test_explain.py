@@ -14,9 +14,9 @@ import tensorflow as tf
 from dfdc_utils.explain import frame_importance, heat_maps, weigh_evidence
 from dfdc_utils.faces.storage import read_faces
 from dfdc_utils.faces.tracks import crop_face, smooth_boxes
-from dfdc_utils.model_files import load_model
-from dfdc_utils.models import HEADS, build_cnn_lstm
-from dfdc_utils.pretrained import build_frame_encoder, build_on_encoder
+from dfdc_utils.models.cnn_lstm import HEADS, build_cnn_lstm
+from dfdc_utils.models.folder import load_model
+from dfdc_utils.models.frame_encoder import build_frame_encoder, build_on_encoder
 from dfdc_utils.processing import read_manifest
 from dfdc_utils.sequences import load_sequence
 

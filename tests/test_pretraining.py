@@ -12,14 +12,14 @@ import pytest
 from photographs import CentralDetector, make_photographs
 
 from dfdc_utils.__main__ import _parser
-from dfdc_utils.calibration import Calibration
 from dfdc_utils.encoder import EncoderConfig, train_encoder
 from dfdc_utils.faces.config import SequenceConfig
-from dfdc_utils.familiarity import UNFAMILIAR, Familiarity
-from dfdc_utils.model_files import load_model, model_folder, save_small
+from dfdc_utils.models.calibration import Calibration
+from dfdc_utils.models.folder import load_model, model_folder, save_small
+from dfdc_utils.models.frame_encoder import build_frame_encoder, build_on_encoder, with_style
+from dfdc_utils.models.ood import UNFAMILIAR, Familiarity
 from dfdc_utils.pairs import PairSource
 from dfdc_utils.photographs import find_photographs, prepare_pictures
-from dfdc_utils.pretrained import build_frame_encoder, build_on_encoder, with_style
 from dfdc_utils.pretraining import PretrainingConfig, pretrain
 
 TINY = EncoderConfig(steps=4, people=2, face_size=32, weights=None, every=2)
@@ -174,7 +174,7 @@ def test_the_model_in_the_package_loads_with_plain_keras(shipped: keras.Model) -
 
 
 def test_a_package_without_a_model_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("dfdc_utils.model_files.__file__", str(tmp_path / "model_files.py"))
+    monkeypatch.setattr("dfdc_utils.models.folder.__file__", str(tmp_path / "model_files.py"))
     with pytest.raises(FileNotFoundError, match="holds no model"):
         load_model("pretrained")
     assert model_folder(tmp_path) == tmp_path

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from faces_on_disk import SMALL, flickering_faces
 
-from dfdc_utils.calibration import Calibration
 from dfdc_utils.errors import ConfigMismatch
-from dfdc_utils.models import build_cnn_lstm
+from dfdc_utils.models.calibration import Calibration
+from dfdc_utils.models.cnn_lstm import build_cnn_lstm
 from dfdc_utils.results import (
     choose_videos,
     compare,

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfdc_utils.calibration import Calibration
-from dfdc_utils.card import SAMPLE
+from dfdc_utils.models.calibration import Calibration
+from dfdc_utils.models.card import SAMPLE
 from dfdc_utils.verdicts import Prediction, TrackScore, WindowScore, as_table
 from dfdc_utils.windows import FaceWindow
 

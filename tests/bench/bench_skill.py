@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dfdc_utils.calibration import calibration_error
 from dfdc_utils.faces.config import TrainingConfig
-from dfdc_utils.models import build_cnn_lstm
+from dfdc_utils.models.calibration import calibration_error
+from dfdc_utils.models.cnn_lstm import build_cnn_lstm
 from dfdc_utils.processing import processing
 from dfdc_utils.results import METRICS, score_videos
 from dfdc_utils.training import train

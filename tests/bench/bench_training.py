@@ -22,7 +22,7 @@ from dfdc_utils.checkpoints import Progress
 from dfdc_utils.faces.config import SequenceConfig, TrainingConfig
 from dfdc_utils.faces.storage import sequence_paths
 from dfdc_utils.loop import TrainingLoop
-from dfdc_utils.models import build_cnn_lstm
+from dfdc_utils.models.cnn_lstm import build_cnn_lstm
 from dfdc_utils.processing import processing
 from dfdc_utils.sequences import SequenceStore, make_batches, plan_batches
 from dfdc_utils.videos.catalog import balance_classes, split_by_original

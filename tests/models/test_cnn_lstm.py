@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from conftest import SHARED
 
-from dfdc_utils.model_files import load_model
-from dfdc_utils.models import HEADS, build_cnn_lstm
+from dfdc_utils.models.cnn_lstm import HEADS, build_cnn_lstm
+from dfdc_utils.models.folder import load_model
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +130,8 @@ def test_it_trains_on_jax(tmp_path: Path, sequences: np.ndarray) -> None:
     np.save(tmp_path / "x.npy", sequences)
     code = (
         "import numpy as np, keras, sys\n"
-        "from dfdc_utils.model_files import load_model\n"
-        "from dfdc_utils.models import HEADS, build_cnn_lstm\n"
+        "from dfdc_utils.models.folder import load_model\n"
+        "from dfdc_utils.models.cnn_lstm import HEADS, build_cnn_lstm\n"
         "assert keras.backend.backend() == 'jax'\n"
         "x, y = np.load('x.npy'), np.array([[0.0], [1.0], [0.0]])\n"
         "for head in HEADS:\n"

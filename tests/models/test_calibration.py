@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from dfdc_utils.calibration import Calibration, calibrate, calibration_error, count_calls, weigh_precision
+from dfdc_utils.models.calibration import Calibration, calibrate, calibration_error, count_calls, weigh_precision
 
 
 def overconfident(count: int, temperature: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from dfdc_utils.calibration import Calibration
 from dfdc_utils.faces.storage import write_atomically
+from dfdc_utils.models.calibration import Calibration
 
 SAMPLE = "the embedded synthetic sample"
 NOT_EVIDENCE = "A decision about a person: a score is a reason to look, not evidence."

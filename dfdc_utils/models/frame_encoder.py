@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dfdc_utils.models import application_maps, change_over_time, prepare_frames
+from dfdc_utils.models.cnn_lstm import application_maps, change_over_time, prepare_frames
 from dfdc_utils.quiet import quiet_import
 
 with quiet_import():
