@@ -47,7 +47,7 @@ def process(options: argparse.Namespace) -> None:
 def pack(options: argparse.Namespace) -> None:
     from dfdc_utils.faces.storage import write_atomically
     from dfdc_utils.processing import read_manifest
-    from dfdc_utils.shards import pack_faces
+    from dfdc_utils.sequences.shards import pack_faces
 
     manifest = read_manifest(options.save_path)
     print(pack_faces(manifest[manifest["status"] == "ok"], options.save_path, options.target))

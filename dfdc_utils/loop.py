@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dfdc_utils.checkpoints import Progress
 from dfdc_utils.faces.config import SequenceConfig, TrainingConfig
 from dfdc_utils.quiet import quiet_import
-from dfdc_utils.sequences import SequenceStore
+from dfdc_utils.sequences.dataset import SequenceStore
 from dfdc_utils.strategies import share_out
 
 with quiet_import():

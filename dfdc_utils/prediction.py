@@ -21,7 +21,7 @@ from dfdc_utils.models.frame_encoder import with_style
 from dfdc_utils.models.ood import Familiarity
 from dfdc_utils.pool import WorkerDied, each_whatever_dies
 from dfdc_utils.quiet import quiet_import
-from dfdc_utils.sequences import stack_faces
+from dfdc_utils.sequences.dataset import stack_faces
 from dfdc_utils.verdicts import Explanation, Prediction, TrackScore, WindowScore
 from dfdc_utils.videos.frames import Image
 from dfdc_utils.windows import FaceWindow, Look, VideoFaces, find_faces, read_window_faces

@@ -16,7 +16,7 @@ from dfdc_utils.intervals import bootstrap_interval, draw_families
 from dfdc_utils.models.calibration import calibration_error, calibration_of, weigh_precision
 from dfdc_utils.models.folder import load_model, model_folder, read_note, read_split
 from dfdc_utils.quiet import quiet_import
-from dfdc_utils.sequences import make_dataset
+from dfdc_utils.sequences.dataset import make_dataset
 from dfdc_utils.training import MEAN_BASELINE
 
 with quiet_import():

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 
 from dfdc_utils.quiet import quiet_import
-from dfdc_utils.sequences import Plan, SequenceStore, make_batches
+from dfdc_utils.sequences.dataset import Plan, SequenceStore, make_batches
 
 with quiet_import():
     import tensorflow as tf

@@ -18,7 +18,7 @@ from dfdc_utils.models.cnn_lstm import HEADS, build_cnn_lstm
 from dfdc_utils.models.folder import load_model
 from dfdc_utils.models.frame_encoder import build_frame_encoder, build_on_encoder
 from dfdc_utils.processing import read_manifest
-from dfdc_utils.sequences import load_sequence
+from dfdc_utils.sequences.dataset import load_sequence
 
 FRAME_COUNT, FACE_SIZE, FRAME_RATE = 16, 96, 30  # of the sample
 

@@ -6,8 +6,8 @@ import pytest
 from photographs import SIDE, draw_photograph
 
 from dfdc_utils import filming
-from dfdc_utils.blending import TYPICAL
 from dfdc_utils.filming import Take, film_together, move_still
+from dfdc_utils.sequences.blending import TYPICAL
 
 PICTURE = draw_photograph(np.random.default_rng(0), 160)
 LANDMARKS = ((TYPICAL - 0.5) * 1.3 * SIDE + 80).astype(np.float32)

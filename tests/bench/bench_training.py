@@ -24,7 +24,7 @@ from dfdc_utils.faces.storage import sequence_paths
 from dfdc_utils.loop import TrainingLoop
 from dfdc_utils.models.cnn_lstm import build_cnn_lstm
 from dfdc_utils.processing import processing
-from dfdc_utils.sequences import SequenceStore, make_batches, plan_batches
+from dfdc_utils.sequences.dataset import SequenceStore, make_batches, plan_batches
 from dfdc_utils.videos.catalog import balance_classes, split_by_original
 
 ROUNDS = 9
@@ -78,7 +78,7 @@ def test_loading(faces: tuple[Path, pd.DataFrame]) -> None:
 def test_waiting_for_data(faces: tuple[Path, pd.DataFrame], cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The share of a step that is spent until its batch is there, from the second epoch on."""
     if cache == "from disk":
-        monkeypatch.setattr("dfdc_utils.sequences.MEMORY_SHARE", 0.0)
+        monkeypatch.setattr("dfdc_utils.sequences.dataset.MEMORY_SHARE", 0.0)
     loop = new_loop(faces, epochs=6)
     assert loop.store.in_memory == (cache == "in memory")
     loop.start(Progress())

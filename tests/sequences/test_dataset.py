@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.faces.storage import sequence_paths
-from dfdc_utils.sequences import (
+from dfdc_utils.sequences.dataset import (
     SequenceStore,
     hash_faces,
     load_sequence,
@@ -23,7 +23,7 @@ from dfdc_utils.sequences import (
     make_dataset,
     plan_batches,
 )
-from dfdc_utils.shards import pack_faces
+from dfdc_utils.sequences.shards import pack_faces
 from dfdc_utils.videos.catalog import report_leaks
 
 

@@ -13,14 +13,14 @@ import pandas as pd
 import psutil
 from numpy.typing import NDArray
 
-from dfdc_utils.augmentation import augment_sequence
-from dfdc_utils.blending import find_landmarks, self_blend
 from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.faces.config import SequenceConfig
 from dfdc_utils.faces.detectors import load_detector
 from dfdc_utils.faces.storage import sequence_paths
 from dfdc_utils.quiet import quiet_import
-from dfdc_utils.shards import find_records, read_record
+from dfdc_utils.sequences.augmentation import augment_sequence
+from dfdc_utils.sequences.blending import find_landmarks, self_blend
+from dfdc_utils.sequences.shards import find_records, read_record
 from dfdc_utils.videos.frames import Image
 
 with quiet_import():

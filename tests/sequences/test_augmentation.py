@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dfdc_utils import augmentation
-from dfdc_utils.augmentation import augment_sequence
+from dfdc_utils.sequences import augmentation
+from dfdc_utils.sequences.augmentation import augment_sequence
 
 
 def drawn(sequence: np.ndarray, count: int) -> list[np.ndarray]:
