@@ -58,8 +58,8 @@ def train(options: argparse.Namespace) -> None:
     from dfdc_utils.faces.config import TrainingConfig
     from dfdc_utils.models.cnn_lstm import build_cnn_lstm
     from dfdc_utils.processing import read_manifest
-    from dfdc_utils.strategies import WorkerLost, choose_strategy
-    from dfdc_utils.training import MEAN_BASELINE, train
+    from dfdc_utils.training.fit import MEAN_BASELINE, train
+    from dfdc_utils.training.strategies import WorkerLost, choose_strategy
     from dfdc_utils.videos.catalog import balance_classes, split_by_original
 
     strategy = choose_strategy(options.replicas)

@@ -17,7 +17,7 @@ from dfdc_utils.models.calibration import calibration_error, calibration_of, wei
 from dfdc_utils.models.folder import load_model, model_folder, read_note, read_split
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.sequences.dataset import make_dataset
-from dfdc_utils.training import MEAN_BASELINE
+from dfdc_utils.training.fit import MEAN_BASELINE
 
 with quiet_import():
     import tensorflow as tf

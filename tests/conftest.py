@@ -49,7 +49,7 @@ def sample_model(sample_faces: Path) -> Path:
     """The folder of a model trained on the sample as notebook 04 trains it: two minutes unless it is there already."""
     from dfdc_utils.faces.config import TrainingConfig
     from dfdc_utils.processing import read_manifest
-    from dfdc_utils.training import is_trained, train
+    from dfdc_utils.training.fit import is_trained, train
     from dfdc_utils.videos.catalog import balance_classes, split_by_original
 
     model = ROOT / "data" / "model"

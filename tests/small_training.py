@@ -52,9 +52,9 @@ def main() -> None:
     options = parser.parse_args()
     import keras
 
-    from dfdc_utils import training
     from dfdc_utils.faces.config import TrainingConfig
-    from dfdc_utils.strategies import choose_strategy
+    from dfdc_utils.training import fit as training
+    from dfdc_utils.training.strategies import choose_strategy
 
     class Killer(keras.callbacks.Callback):  # type: ignore[misc]
         steps = 0

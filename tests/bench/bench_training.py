@@ -18,13 +18,13 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from dfdc_utils.checkpoints import Progress
 from dfdc_utils.faces.config import SequenceConfig, TrainingConfig
 from dfdc_utils.faces.storage import sequence_paths
-from dfdc_utils.loop import TrainingLoop
 from dfdc_utils.models.cnn_lstm import build_cnn_lstm
 from dfdc_utils.processing import processing
 from dfdc_utils.sequences.dataset import SequenceStore, make_batches, plan_batches
+from dfdc_utils.training.checkpoints import Progress
+from dfdc_utils.training.loop import TrainingLoop
 from dfdc_utils.videos.catalog import balance_classes, split_by_original
 
 ROUNDS = 9

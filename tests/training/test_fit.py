@@ -21,7 +21,7 @@ from dfdc_utils.models.cnn_lstm import build_cnn_lstm
 from dfdc_utils.models.folder import load_model, save_small, start_from
 from dfdc_utils.models.frame_encoder import build_frame_encoder, build_on_encoder
 from dfdc_utils.results import score_videos
-from dfdc_utils.training import is_trained, train
+from dfdc_utils.training.fit import is_trained, train
 from dfdc_utils.videos.catalog import split_by_original
 
 QUICK = TrainingConfig(epochs=12, batch_size=4, learning_rate=5e-3)

@@ -22,17 +22,17 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import log_loss
 
-from dfdc_utils.checkpoints import Progress, load_progress, save_progress
 from dfdc_utils.faces.config import SequenceConfig, TrainingConfig
 from dfdc_utils.faces.storage import prepare_target, working_on, write_atomically
-from dfdc_utils.loop import TrainingLoop
 from dfdc_utils.models.calibration import calibrate
 from dfdc_utils.models.card import write_card
 from dfdc_utils.models.cnn_lstm import build_cnn_lstm
 from dfdc_utils.models.folder import StartFrom, read_note
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.sample import name_data
-from dfdc_utils.strategies import choose_strategy, explaining_lost_workers, workers_in_tf_config, writes_files
+from dfdc_utils.training.checkpoints import Progress, load_progress, save_progress
+from dfdc_utils.training.loop import TrainingLoop
+from dfdc_utils.training.strategies import choose_strategy, explaining_lost_workers, workers_in_tf_config, writes_files
 from dfdc_utils.videos.catalog import report_leaks
 
 with quiet_import():

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dfdc_utils.checkpoints import Progress
 from dfdc_utils.faces.config import SequenceConfig, TrainingConfig
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.sequences.dataset import SequenceStore
-from dfdc_utils.strategies import share_out
+from dfdc_utils.training.checkpoints import Progress
+from dfdc_utils.training.strategies import share_out
 
 with quiet_import():
     import keras
