@@ -94,11 +94,7 @@ def _restart(restarts: int, error: Exception) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    from dfdc_utils.faces.storage import write_atomically
-    from dfdc_utils.models.card import write_card
-    from dfdc_utils.models.folder import describe_data, model_folder, read_split
-    from dfdc_utils.processing import read_manifest
-    from dfdc_utils.results import (
+    from dfdc_utils.evaluation.results import (
         choose_videos,
         compare,
         compare_parts,
@@ -107,6 +103,10 @@ def evaluate(options: argparse.Namespace) -> None:
         score_videos,
         summarise,
     )
+    from dfdc_utils.faces.storage import write_atomically
+    from dfdc_utils.models.card import write_card
+    from dfdc_utils.models.folder import describe_data, model_folder, read_split
+    from dfdc_utils.processing import read_manifest
     from dfdc_utils.videos.catalog import report_leaks
 
     folder = model_folder(options.model)

@@ -16,9 +16,9 @@ from sklearn import metrics
 
 from dfdc_utils import plots
 from dfdc_utils.errors import UnreadableVideo
+from dfdc_utils.evaluation.intervals import bootstrap_interval, share_interval
 from dfdc_utils.faces.storage import Person, read_faces, write_faces
 from dfdc_utils.faces.tracks import Track
-from dfdc_utils.intervals import bootstrap_interval, share_interval
 from dfdc_utils.plots.tracks import describe_track
 
 matplotlib.use("Agg")

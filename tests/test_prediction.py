@@ -15,13 +15,13 @@ from workers import die_looking_at_poison
 from dfdc_utils import prediction
 from dfdc_utils.__main__ import main
 from dfdc_utils.errors import ConfigMismatch
+from dfdc_utils.evaluation.results import score_videos
 from dfdc_utils.faces.config import SequenceConfig
 from dfdc_utils.models.calibration import Calibration
 from dfdc_utils.models.cnn_lstm import build_cnn_lstm
 from dfdc_utils.models.ood import UNFAMILIAR
 from dfdc_utils.prediction import Detector, predict_video
 from dfdc_utils.processing import processing, read_manifest
-from dfdc_utils.results import score_videos
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from dfdc_utils.intervals import share_interval
+from dfdc_utils.evaluation.intervals import share_interval
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from dfdc_utils.intervals import draw_families, share_interval
+from dfdc_utils.evaluation.intervals import draw_families, share_interval
 from dfdc_utils.models.calibration import calibration_error, count_calls
 from dfdc_utils.plots.theme import CHANCE, COLOURS, MODEL, figure_of
 

@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from dfdc_utils.intervals import bootstrap_interval
+from dfdc_utils.evaluation.intervals import bootstrap_interval
 from dfdc_utils.models.ood import UNFAMILIAR, Familiarity
 from dfdc_utils.pretraining.features import Seen, SeenOutliers
 

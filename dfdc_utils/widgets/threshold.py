@@ -6,7 +6,7 @@ import ipywidgets as ui
 import numpy as np
 import pandas as pd
 
-from dfdc_utils.intervals import share_interval
+from dfdc_utils.evaluation.intervals import share_interval
 from dfdc_utils.markup import FAINT, LINE
 from dfdc_utils.models.calibration import REAL_PER_FAKE, count_calls, weigh_precision
 from dfdc_utils.plots.theme import COLOURS

@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dfdc_utils.evaluation.results import METRICS, score_videos
 from dfdc_utils.faces.config import TrainingConfig
 from dfdc_utils.models.calibration import calibration_error
 from dfdc_utils.models.cnn_lstm import build_cnn_lstm
 from dfdc_utils.processing import processing
-from dfdc_utils.results import METRICS, score_videos
 from dfdc_utils.training.fit import train
 from dfdc_utils.videos.catalog import balance_classes, split_by_original
 

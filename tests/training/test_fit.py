@@ -15,12 +15,12 @@ from faces_on_disk import flickering_faces
 from small_training import FAMILIES, same_weights, small_table, start_training
 
 from dfdc_utils.errors import ConfigMismatch
+from dfdc_utils.evaluation.results import score_videos
 from dfdc_utils.faces.config import SequenceConfig, TrainingConfig
 from dfdc_utils.models.calibration import Calibration
 from dfdc_utils.models.cnn_lstm import build_cnn_lstm
 from dfdc_utils.models.folder import load_model, save_small, start_from
 from dfdc_utils.models.frame_encoder import build_frame_encoder, build_on_encoder
-from dfdc_utils.results import score_videos
 from dfdc_utils.training.fit import is_trained, train
 from dfdc_utils.videos.catalog import split_by_original
 

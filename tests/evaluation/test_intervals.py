@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 from sklearn.metrics import log_loss, roc_auc_score
 
-from dfdc_utils.intervals import bootstrap_interval, draw_families, share_interval
+from dfdc_utils.evaluation.intervals import bootstrap_interval, draw_families, share_interval
 
 
 def scored(real: list[float], fake: list[float], families: int | None = None) -> pd.DataFrame:

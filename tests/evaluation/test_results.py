@@ -9,9 +9,7 @@ import pytest
 from faces_on_disk import SMALL, flickering_faces
 
 from dfdc_utils.errors import ConfigMismatch
-from dfdc_utils.models.calibration import Calibration
-from dfdc_utils.models.cnn_lstm import build_cnn_lstm
-from dfdc_utils.results import (
+from dfdc_utils.evaluation.results import (
     choose_videos,
     compare,
     compare_parts,
@@ -21,6 +19,8 @@ from dfdc_utils.results import (
     summarise,
     weighted_precision,
 )
+from dfdc_utils.models.calibration import Calibration
+from dfdc_utils.models.cnn_lstm import build_cnn_lstm
 
 
 def scored(real: list[float], fake: list[float], families: int | None = None) -> pd.DataFrame:

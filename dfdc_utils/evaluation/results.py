@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn import metrics
 
+from dfdc_utils.evaluation.intervals import bootstrap_interval, draw_families
 from dfdc_utils.faces.config import SequenceConfig
-from dfdc_utils.intervals import bootstrap_interval, draw_families
 from dfdc_utils.models.calibration import calibration_error, calibration_of, weigh_precision
 from dfdc_utils.models.folder import load_model, model_folder, read_note, read_split
 from dfdc_utils.quiet import quiet_import
