@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from dfdc_utils.faces.storage import write_atomically
 from dfdc_utils.markup import LINE, data_uri, image_tag, note
 from dfdc_utils.plots import lay_heat, plot_score_over_time
-from dfdc_utils.verdicts import Explanation, Prediction, WindowScore, as_table
+from dfdc_utils.prediction.verdicts import Explanation, Prediction, WindowScore, as_table
 from dfdc_utils.videos.frames import Image
 
 MOST_SECTIONS = 50  # a section takes 0.2 MB

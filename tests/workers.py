@@ -16,8 +16,8 @@ from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.faces.extraction import Job, Outcome, blank_record, work_on
 from dfdc_utils.faces.storage import working_on, write_faces
 from dfdc_utils.guards import ended_if_hung
+from dfdc_utils.prediction.windows import Look, VideoFaces, find_faces
 from dfdc_utils.processing import processing
-from dfdc_utils.windows import Look, VideoFaces, find_faces
 
 
 def die_on_poison(job: Job) -> Outcome:

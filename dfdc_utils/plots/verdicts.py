@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dfdc_utils.plots.theme import CHANCE, FAKE, MODEL, REAL, figure_of
-from dfdc_utils.verdicts import Explanation, Prediction, WindowScore
+from dfdc_utils.prediction.verdicts import Explanation, Prediction, WindowScore
 from dfdc_utils.videos.frames import Image
 
 LINES = ("-", "--", ":", "-.")  # of the first four people: told apart without colour

@@ -9,9 +9,9 @@ from typing import Any
 import ipywidgets as ui
 
 from dfdc_utils.markup import note
-from dfdc_utils.prediction import Detector, decode_faces
+from dfdc_utils.prediction.detector import Detector, decode_faces
+from dfdc_utils.prediction.verdicts import Prediction
 from dfdc_utils.report import describe
-from dfdc_utils.verdicts import Prediction
 
 
 class VideoJudge(ui.VBox):  # type: ignore[misc]

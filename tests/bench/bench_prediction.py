@@ -19,7 +19,7 @@ from hd_clips import decode_and_forget, draw_hd_clips
 from dfdc_utils.faces.config import SequenceConfig
 from dfdc_utils.models.calibration import Calibration
 from dfdc_utils.models.cnn_lstm import build_cnn_lstm
-from dfdc_utils.prediction import Detector
+from dfdc_utils.prediction.detector import Detector
 
 ROUNDS = 9
 MANY = 100

@@ -12,7 +12,6 @@ from clips import MAGENTA, squares, write_clip
 from faces_on_disk import SMALL, flickering_faces
 from workers import die_looking_at_poison
 
-from dfdc_utils import prediction
 from dfdc_utils.__main__ import main
 from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.evaluation.results import score_videos
@@ -20,7 +19,8 @@ from dfdc_utils.faces.config import SequenceConfig
 from dfdc_utils.models.calibration import Calibration
 from dfdc_utils.models.cnn_lstm import build_cnn_lstm
 from dfdc_utils.models.ood import UNFAMILIAR
-from dfdc_utils.prediction import Detector, predict_video
+from dfdc_utils.prediction import detector as prediction
+from dfdc_utils.prediction.detector import Detector, predict_video
 from dfdc_utils.processing import processing, read_manifest
 
 

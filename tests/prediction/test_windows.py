@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from clips import CYAN, MAGENTA, SquareDetector, squares, write_clip
 
-from dfdc_utils import windows
 from dfdc_utils.faces import extraction
 from dfdc_utils.faces.config import SequenceConfig
+from dfdc_utils.prediction import windows
+from dfdc_utils.prediction.windows import Look, find_faces, read_window_faces
 from dfdc_utils.processing import processing
-from dfdc_utils.windows import Look, find_faces, read_window_faces
 
 CONFIG = SequenceConfig(capture_sec=1.0, frame_count=8, face_size=32, detector="haar")
 LEFT, RIGHT = {"start": (20, 40), "step": (0, 0)}, {"start": (220, 60), "step": (0, 0)}

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from dfdc_utils.errors import ConfigMismatch
-from dfdc_utils.explain import frame_importance, heat_maps
 from dfdc_utils.faces.config import SequenceConfig
 from dfdc_utils.faces.detectors import find_yunet, load_detector
 from dfdc_utils.models.calibration import Calibration, calibration_of
@@ -20,11 +19,12 @@ from dfdc_utils.models.folder import describe_data, load_model, model_folder
 from dfdc_utils.models.frame_encoder import with_style
 from dfdc_utils.models.ood import Familiarity
 from dfdc_utils.pool import WorkerDied, each_whatever_dies
+from dfdc_utils.prediction.explain import frame_importance, heat_maps
+from dfdc_utils.prediction.verdicts import Explanation, Prediction, TrackScore, WindowScore
+from dfdc_utils.prediction.windows import FaceWindow, Look, VideoFaces, find_faces, read_window_faces
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.sequences.dataset import stack_faces
-from dfdc_utils.verdicts import Explanation, Prediction, TrackScore, WindowScore
 from dfdc_utils.videos.frames import Image
-from dfdc_utils.windows import FaceWindow, Look, VideoFaces, find_faces, read_window_faces
 
 with quiet_import():
     import keras

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dfdc_utils.models.calibration import Calibration
 from dfdc_utils.models.card import SAMPLE
 from dfdc_utils.models.ood import UNFAMILIAR
-from dfdc_utils.windows import FaceWindow, Status
+from dfdc_utils.prediction.windows import FaceWindow, Status
 
 RARE = 90.0  # percentile of what a model was validated on, from which on it is said to have seen few such faces
 
