@@ -133,9 +133,9 @@ def evaluate(options: argparse.Namespace) -> None:
 
 
 def predict(options: argparse.Namespace) -> int:
+    from dfdc_utils.plots.page import write_report
     from dfdc_utils.prediction.detector import Detector
     from dfdc_utils.prediction.verdicts import as_table
-    from dfdc_utils.report import write_report
     from dfdc_utils.videos.catalog import read_catalog
 
     named = [

@@ -1,6 +1,6 @@
 """Figures, by the stage that they show: what they have in common is in `theme`."""
 
-from dfdc_utils.plots.pictures import choose_pairs, contact_sheet, face_cells, face_strip, show_frames
+from dfdc_utils.plots.faces import choose_pairs, contact_sheet, face_cells, face_strip, show_frames
 from dfdc_utils.plots.results import (
     plot_calibration,
     plot_confusion,

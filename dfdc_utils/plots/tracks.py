@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from dfdc_utils.faces.config import SequenceConfig
 from dfdc_utils.faces.storage import read_faces
 from dfdc_utils.faces.tracks import Track
-from dfdc_utils.plots.pictures import face_cells
+from dfdc_utils.plots.faces import face_cells
 from dfdc_utils.plots.theme import FILLED, REAL, figure_of, rgb
 from dfdc_utils.videos.frames import Image
 from dfdc_utils.videos.sampling import sample_frames

@@ -10,8 +10,8 @@ import ipywidgets as ui
 import numpy as np
 import pandas as pd
 
-from dfdc_utils.markup import image_tag, note
-from dfdc_utils.plots.pictures import face_strip
+from dfdc_utils.plots.faces import face_strip
+from dfdc_utils.plots.markup import image_tag, note
 from dfdc_utils.plots.theme import COLOURS
 from dfdc_utils.widgets.detail import clip_detail, name_of, why_not
 

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from dfdc_utils.faces.storage import read_faces
-from dfdc_utils.markup import FAINT, note, pictures
-from dfdc_utils.plots.pictures import STATUS_WORDS, face_cells
+from dfdc_utils.plots.faces import STATUS_WORDS, face_cells
+from dfdc_utils.plots.markup import FAINT, note, pictures
 from dfdc_utils.plots.theme import FILLED, REAL
 from dfdc_utils.plots.tracks import boxed_frames, describe_track, track_of
 

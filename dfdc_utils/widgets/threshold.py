@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from dfdc_utils.evaluation.intervals import share_interval
-from dfdc_utils.markup import FAINT, LINE
 from dfdc_utils.models.calibration import REAL_PER_FAKE, count_calls, weigh_precision
+from dfdc_utils.plots.markup import FAINT, LINE
 from dfdc_utils.plots.theme import COLOURS
 
 WIDTH, LEFT = 560, 44  # pixels: of the picture of all scores, and where a score of 0 lies

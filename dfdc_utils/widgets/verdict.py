@@ -8,10 +8,10 @@ from typing import Any
 
 import ipywidgets as ui
 
-from dfdc_utils.markup import note
+from dfdc_utils.plots.markup import note
+from dfdc_utils.plots.page import describe
 from dfdc_utils.prediction.detector import Detector, decode_faces
 from dfdc_utils.prediction.verdicts import Prediction
-from dfdc_utils.report import describe
 
 
 class VideoJudge(ui.VBox):  # type: ignore[misc]

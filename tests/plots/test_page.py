@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from test_verdicts import prediction, track
 
-from dfdc_utils import plots, report
+from dfdc_utils import plots
+from dfdc_utils.plots import page as report
+from dfdc_utils.plots.page import describe, write_report
 from dfdc_utils.prediction.verdicts import Explanation
-from dfdc_utils.report import describe, write_report
 
 SEQUENCE = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype(np.uint8)
 HEAT = np.zeros((4, 32, 32), np.float32)

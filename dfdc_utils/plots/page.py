@@ -13,8 +13,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dfdc_utils.faces.storage import write_atomically
-from dfdc_utils.markup import LINE, data_uri, image_tag, note
 from dfdc_utils.plots import lay_heat, plot_score_over_time
+from dfdc_utils.plots.markup import LINE, data_uri, image_tag, note
 from dfdc_utils.prediction.verdicts import Explanation, Prediction, WindowScore, as_table
 from dfdc_utils.videos.frames import Image
 
