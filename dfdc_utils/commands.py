@@ -173,8 +173,8 @@ def _write(target: Path, text: str) -> None:
 
 
 def pretrain(options: argparse.Namespace) -> None:
-    from dfdc_utils.encoder import EncoderConfig
     from dfdc_utils.pretraining import PretrainingConfig, pretrain
+    from dfdc_utils.pretraining.encoder import EncoderConfig
 
     weights = None if options.weights == "none" else options.weights
     names = ("steps", "people", "face_size", "seed")

@@ -8,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 
 from dfdc_utils.faces.storage import write_atomically
-from dfdc_utils.filming import CRFS
 from dfdc_utils.models.calibration import Calibration
 from dfdc_utils.models.card import NOT_EVIDENCE, as_table, describe_calibration
 from dfdc_utils.models.ood import UNFAMILIAR
-from dfdc_utils.pairs import DONORS
+from dfdc_utils.pretraining.filming import CRFS
+from dfdc_utils.pretraining.pairs import DONORS
 
 NOT_FOR = (
     NOT_EVIDENCE,

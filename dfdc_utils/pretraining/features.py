@@ -16,8 +16,8 @@ from dfdc_utils.faces.detectors import Detector
 from dfdc_utils.faces.storage import working_on
 from dfdc_utils.models.folder import digest_weights
 from dfdc_utils.models.frame_encoder import see_frames
-from dfdc_utils.outliers import film_outliers
-from dfdc_utils.pairs import PairSource
+from dfdc_utils.pretraining.outliers import film_outliers
+from dfdc_utils.pretraining.pairs import PairSource
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.videos.frames import Image
 

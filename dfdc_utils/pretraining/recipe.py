@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dfdc_utils.encoder import EncoderConfig, train_encoder
 from dfdc_utils.faces.config import SequenceConfig
 from dfdc_utils.faces.detectors import Detector, load_detector
 from dfdc_utils.faces.storage import prepare_target, working_on, write_atomically
@@ -24,11 +23,12 @@ from dfdc_utils.models.calibration import calibrate
 from dfdc_utils.models.folder import save_small
 from dfdc_utils.models.frame_encoder import build_on_encoder
 from dfdc_utils.models.ood import Familiarity
-from dfdc_utils.pairs import PairSource
-from dfdc_utils.photographs import find_photographs, prepare_pictures
 from dfdc_utils.pretraining.card import write_card
+from dfdc_utils.pretraining.encoder import EncoderConfig, train_encoder
 from dfdc_utils.pretraining.features import Seen, see_outliers, see_pairs
 from dfdc_utils.pretraining.figures import SELF_BLENDS, SWAPS, judge_familiarity, judge_heads
+from dfdc_utils.pretraining.pairs import PairSource
+from dfdc_utils.pretraining.photographs import find_photographs, prepare_pictures
 from dfdc_utils.quiet import quiet_import
 
 with quiet_import():

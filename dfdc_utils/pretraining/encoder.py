@@ -15,7 +15,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from dfdc_utils.models.folder import digest_weights
 from dfdc_utils.models.frame_encoder import build_frame_encoder
-from dfdc_utils.pairs import PairSource
+from dfdc_utils.pretraining.pairs import PairSource
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.training.checkpoints import Progress, load_progress, save_progress
 from dfdc_utils.videos.frames import Image

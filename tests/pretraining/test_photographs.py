@@ -9,7 +9,7 @@ import pytest
 from photographs import CentralDetector, draw_photograph, make_photographs
 
 from dfdc_utils.faces.detectors import Face
-from dfdc_utils.photographs import CANVAS, cut_photograph, find_photographs, prepare_pictures
+from dfdc_utils.pretraining.photographs import CANVAS, cut_photograph, find_photographs, prepare_pictures
 from dfdc_utils.processing import processing
 
 

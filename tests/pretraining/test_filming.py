@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from photographs import SIDE, draw_photograph
 
-from dfdc_utils import filming
-from dfdc_utils.filming import Take, film_together, move_still
+from dfdc_utils.pretraining import filming
+from dfdc_utils.pretraining.filming import Take, film_together, move_still
 from dfdc_utils.sequences.blending import TYPICAL
 
 PICTURE = draw_photograph(np.random.default_rng(0), 160)

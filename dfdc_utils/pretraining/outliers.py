@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfdc_utils.faces.detectors import Detector
-from dfdc_utils.filming import Take, film_together, move_still
-from dfdc_utils.pairs import TOGETHER, PairSource, Still
-from dfdc_utils.photographs import POINTS, cut_photograph
+from dfdc_utils.pretraining.filming import Take, film_together, move_still
+from dfdc_utils.pretraining.pairs import TOGETHER, PairSource, Still
+from dfdc_utils.pretraining.photographs import POINTS, cut_photograph
 from dfdc_utils.sample.build import SampleParameters, plan_clips
 from dfdc_utils.sample.clips import ClipRenderer
 from dfdc_utils.videos.frames import Image

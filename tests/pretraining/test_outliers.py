@@ -5,9 +5,9 @@ import pytest
 from photographs import CentralDetector, make_photographs
 
 from dfdc_utils.faces.detectors import Face
-from dfdc_utils.outliers import film_outliers
-from dfdc_utils.pairs import PairSource
-from dfdc_utils.photographs import find_photographs, prepare_pictures
+from dfdc_utils.pretraining.outliers import film_outliers
+from dfdc_utils.pretraining.pairs import PairSource
+from dfdc_utils.pretraining.photographs import find_photographs, prepare_pictures
 from dfdc_utils.videos.frames import Image
 
 KINDS = ["painted", "outlined", "negative", "upside down", "shuffled", "pattern", "drawn"]

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dfdc_utils.filming import Take, film_together, move_still
-from dfdc_utils.photographs import POINTS
+from dfdc_utils.pretraining.filming import Take, film_together, move_still
+from dfdc_utils.pretraining.photographs import POINTS
 from dfdc_utils.sequences.blending import align, self_blend, swap_face
 from dfdc_utils.videos.frames import Image
 

@@ -12,15 +12,15 @@ import pytest
 from photographs import CentralDetector, make_photographs
 
 from dfdc_utils.__main__ import _parser
-from dfdc_utils.encoder import EncoderConfig, train_encoder
 from dfdc_utils.faces.config import SequenceConfig
 from dfdc_utils.models.calibration import Calibration
 from dfdc_utils.models.folder import load_model, model_folder, save_small
 from dfdc_utils.models.frame_encoder import build_frame_encoder, build_on_encoder, with_style
 from dfdc_utils.models.ood import UNFAMILIAR, Familiarity
-from dfdc_utils.pairs import PairSource
-from dfdc_utils.photographs import find_photographs, prepare_pictures
 from dfdc_utils.pretraining import PretrainingConfig, pretrain
+from dfdc_utils.pretraining.encoder import EncoderConfig, train_encoder
+from dfdc_utils.pretraining.pairs import PairSource
+from dfdc_utils.pretraining.photographs import find_photographs, prepare_pictures
 
 TINY = EncoderConfig(steps=4, people=2, face_size=32, weights=None, every=2)
 MODEL_FILES = {"model.keras", "sequence.json", "calibration.json", "familiarity.npz", "history.csv", "figures.csv"}
