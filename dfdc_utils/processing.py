@@ -24,19 +24,20 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from dfdc_utils.faces.config import SequenceConfig
-from dfdc_utils.faces.detectors import find_yunet, load_detector
-from dfdc_utils.faces.extraction import Job, Outcome, blank_record, work_on
-from dfdc_utils.faces.storage import (
-    clear_leftovers,
-    died_working,
-    prepare_target,
+from dfdc_utils.faces import (
+    Job,
+    Outcome,
+    SequenceConfig,
+    blank_record,
+    find_yunet,
+    load_face_detector,
     read_faces,
-    write_atomically,
+    work_on,
     write_faces,
 )
-from dfdc_utils.pool import WorkerDied, each
-from dfdc_utils.videos.catalog import balance_classes, read_catalog
+from dfdc_utils.files import clear_leftovers, died_working, prepare_target, write_atomically
+from dfdc_utils.videos import balance_classes, read_catalog
+from dfdc_utils.workers import WorkerDied, each_whatever_dies
 
 __all__ = ["STATUSES", "SequenceConfig", "processing", "read_manifest"]
 
@@ -78,7 +79,7 @@ def processing(
     video are saved.
 
     The manifest holds a row for each video: the catalog's columns, `status` (`ok`, `no_face`, `unreadable`), `error`,
-    `frames` sampled, `faces_detected` and `faces_filled` of the main person, `share_detected` of the frames, `tracks`,
+    `frames` sampled, `faces_detected` and `faces_filled` of the main person, `fraction_detected` of the frames, `tracks`,
     `width`, `height` (pixels), `fps`, `face_height` (median, pixels), `sharpness` (median variance of the Laplacian
     over the crops), and `seconds` spent (empty where the faces were there already). A video that takes more than
     `time_limit` seconds, or brings its process down, is `unreadable`; the next run tries it again.
@@ -97,7 +98,7 @@ def processing(
     if config.detector == "auto":
         # A run goes on with the detector it was begun with, whether or not the other can be had by now.
         so_far = None if overwrite else _detector_so_far(catalog, target)
-        config = replace(config, detector=so_far or load_detector().name)
+        config = replace(config, detector=so_far or load_face_detector().name)
     rows, todo = _find_work(catalog, target, config, overwrite=overwrite)
     weights = find_yunet() if todo and config.detector == "yunet" else None
     # Whole paths, since the workers of a cluster may have been started elsewhere.
@@ -187,50 +188,32 @@ def _require(config: SequenceConfig, made_with: SequenceConfig, video: str, targ
 
 def _work_through(jobs: dict[str, Job], workers: int | None, cluster: str | Any | None) -> Iterator[Outcome]:
     """Do all jobs, whichever processes die on the way; raise what keeps any video from being worked on."""
-    waiting = dict(jobs)
-    # One process even for one video, unless this one is asked for: a decoder that crashes takes its process along.
-    workers = 1 if workers == 1 else max(2, min(workers or joblib.cpu_count(), len(waiting)))
-    while waiting:
-        failure: Exception | None = None
-        order = list(waiting.values())
-        start = random.randrange(len(order))  # so that runs that share a folder meet late
-        left, patience = len(waiting), PATIENCE * order[0].time_limit
-        try:
-            todo = (job for job in order[start:] + order[:start] if failure is None)
-            for outcome in each(work_on, todo, workers=workers, cluster=cluster, patience=patience):
-                failure = failure or outcome.error
-                if outcome.error is None:
-                    del waiting[outcome.video]
-                    yield outcome
-        except WorkerDied as death:
-            log.warning("a worker died (%s); going on with %d videos", death, len(waiting))
-            for outcome in _settle_deaths(waiting, workers, cluster):
-                del waiting[outcome.video]
-                yield outcome
-            if len(waiting) == left:
-                raise
-        if failure is not None:
-            raise failure
-
-
-def _settle_deaths(waiting: dict[str, Job], workers: int, cluster: str | Any | None) -> Iterator[Outcome]:
-    """After a death: try what was being worked on again, each video alone, and give up those that kill once more."""
-    target = next(iter(waiting.values())).target
-    for video in sorted(died_working(target) & waiting.keys()):
-        job = waiting[video]
-        try:
-            for outcome in each(work_on, [job], workers=workers, cluster=cluster, patience=PATIENCE * job.time_limit):
-                if outcome.error is not None:
-                    raise outcome.error
-                yield outcome
-        except WorkerDied:
-            what = f"the process that worked on it ended, or hung for more than {2 * job.time_limit:g} s"
-            remedy = "The next run tries again, perhaps with fewer workers and more memory for each; or leave it out."
-            record = blank_record(job.video, job.path, job.config) | {"status": "unreadable", "retry": True}
-            record["error"] = f"{job.path.name}: {what}. {remedy}"
-            write_faces(target, record, [], np.empty(0), overwrite=job.overwrite)
-            yield Outcome(video, float("nan"))
+    if not jobs:
+        return
+    order = list(jobs)
+    start = random.randrange(len(order))  # so that runs that share a folder meet late
+    shuffled = {video: jobs[video] for video in order[start:] + order[:start]}
+    target, time_limit = shuffled[order[start]].target, shuffled[order[start]].time_limit
+    # Two processes even for one video, unless one is asked for: a decoder that crashes takes its process along.
+    workers = 1 if workers == 1 else max(2, min(workers or joblib.cpu_count(), len(jobs)))
+    settings: dict[str, Any] = {"workers": workers, "cluster": cluster, "patience": PATIENCE * time_limit}
+    for video, outcome in each_whatever_dies(work_on, shuffled, begun=lambda: died_working(target), **settings):
+        if isinstance(outcome, WorkerDied):
+            log.warning("%s: a worker died (%s)", video, outcome)
+            _record_death(jobs[video])
+            outcome = Outcome(video, float("nan"))
+        elif outcome.error is not None:
+            raise outcome.error
+        yield outcome
     clear_leftovers(target)
+
+
+def _record_death(job: Job) -> None:
+    what = f"the process that worked on it ended, or hung for more than {2 * job.time_limit:g} s"
+    remedy = "The next run tries again, perhaps with fewer workers and more memory for each; or leave it out."
+    record = blank_record(job.video, job.path, job.config) | {"status": "unreadable", "retry": True}
+    record["error"] = f"{job.path.name}: {what}. {remedy}"
+    write_faces(job.target, record, [], np.empty(0), overwrite=job.overwrite)
 
 
 def _manifest_row(row: dict[str, Any], record: dict[str, Any], seconds: float = np.nan) -> dict[str, Any]:
@@ -244,7 +227,7 @@ def _manifest_row(row: dict[str, Any], record: dict[str, Any], seconds: float = 
         "frames": frames,
         "faces_detected": len(detected),
         "faces_filled": len(main["frames"]) - len(detected),
-        "share_detected": round(len(detected) / frames, 3) if frames else 0.0,
+        "fraction_detected": round(len(detected) / frames, 3) if frames else 0.0,
         "tracks": len(record["tracks"]),
         "width": record.get("width", 0),
         "height": record.get("height", 0),

@@ -11,7 +11,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from dfdc_utils.faces.detectors import Face
+from dfdc_utils.faces import Face
 
 Image = NDArray[np.uint8]
 

@@ -47,10 +47,10 @@ def sample_faces(sample: Path) -> Path:
 @pytest.fixture(scope="session")
 def sample_model(sample_faces: Path) -> Path:
     """The folder of a model trained on the sample as notebook 04 trains it: two minutes unless it is there already."""
-    from dfdc_utils.faces.config import TrainingConfig
     from dfdc_utils.processing import read_manifest
-    from dfdc_utils.training.fit import is_trained, train
-    from dfdc_utils.videos.catalog import balance_classes, split_by_original
+    from dfdc_utils.sequences import split_by_original
+    from dfdc_utils.training import TrainingConfig, is_trained, train
+    from dfdc_utils.videos import balance_classes
 
     model = ROOT / "data" / "model"
     manifest = read_manifest(sample_faces)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from dfdc_utils.faces.config import SequenceConfig
-from dfdc_utils.faces.storage import Person, write_atomically, write_faces
-from dfdc_utils.faces.tracks import Track
+from dfdc_utils.faces import SequenceConfig, Track, write_faces
+from dfdc_utils.files import write_atomically
+from dfdc_utils.sample.people import Person
 
 SMALL = SequenceConfig(capture_sec=1.0, frame_count=4, face_size=32, detector="haar")
 

@@ -10,7 +10,7 @@ import cv2
 import joblib
 import numpy as np
 
-from dfdc_utils.videos.catalog import read_catalog
+from dfdc_utils.videos import read_catalog
 
 WINDOW = 5.0  # seconds
 FRAMES = 180  # of a drawn clip

@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from dfdc_utils.faces.detectors import Face
-from dfdc_utils.sequences.blending import TYPICAL
+from dfdc_utils.faces import Face
+from dfdc_utils.sequences import TYPICAL
 
 SIDE = 90  # of each face's box, in photographs of 150 pixels
 

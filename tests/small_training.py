@@ -19,7 +19,8 @@ EPOCHS, FAMILIES = 5, 17
 
 
 def small_table(faces: Path) -> pd.DataFrame:
-    from dfdc_utils.videos.catalog import balance_classes, split_by_original
+    from dfdc_utils.sequences import split_by_original
+    from dfdc_utils.videos import balance_classes
 
     return split_by_original(balance_classes(pd.read_csv(faces / "manifest.csv", dtype=str, keep_default_na=False)))
 
@@ -37,7 +38,7 @@ def start_training(folder: Path, model: str, *options: str, env: dict[str, str] 
 
 def same_weights(one: Path, two: Path) -> float:
     """The largest difference between any two weights of the models in two folders."""
-    from dfdc_utils.models.folder import load_model
+    from dfdc_utils.models import load_model
 
     pairs = zip(load_model(one).get_weights(), load_model(two).get_weights(), strict=True)
     return max(float(np.abs(a - b).max()) for a, b in pairs)
@@ -52,9 +53,8 @@ def main() -> None:
     options = parser.parse_args()
     import keras
 
-    from dfdc_utils.faces.config import TrainingConfig
+    from dfdc_utils.training import TrainingConfig, choose_strategy
     from dfdc_utils.training import fit as training
-    from dfdc_utils.training.strategies import choose_strategy
 
     class Killer(keras.callbacks.Callback):  # type: ignore[misc]
         steps = 0

@@ -29,7 +29,7 @@ MAY_DIFFER = {
     "fill(drawn.in_words()": "the same, of the pretrained model",
     "detector.predict_many(": "a progress bar that may take its time",
     '["label", "verdict"]': "figures of a training run",
-    "write_report(": "a size",
+    "write_page(": "a size",
 }
 
 

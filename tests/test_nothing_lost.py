@@ -21,12 +21,11 @@ import pandas as pd
 import pytest
 import workers
 
-from dfdc_utils import processing as module
-from dfdc_utils.faces.config import SequenceConfig
-from dfdc_utils.faces.storage import read_faces
-from dfdc_utils.pool import WorkerDied, each
+from dfdc_utils.faces import SequenceConfig, read_faces
 from dfdc_utils.processing import STATUSES, processing, read_manifest
-from dfdc_utils.videos.catalog import read_catalog
+from dfdc_utils.processing import processing as module
+from dfdc_utils.videos import read_catalog
+from dfdc_utils.workers import WorkerDied, each
 
 SETTINGS: dict[str, Any] = {"detector": "haar", "frame_count": 4, "face_size": 32, "num_vids": None}
 # Processes that start in no time, since they are forked from one that has imported the package already.

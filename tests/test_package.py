@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 
 import dfdc_utils
 from dfdc_utils.__main__ import main
-from dfdc_utils.models.folder import model_folder
+from dfdc_utils.models import model_path
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -179,9 +179,9 @@ def test_the_pretrained_model_is_evaluated_on_all_that_is_labelled(
     faces, results = str(tmp_path / "faces"), str(tmp_path / "results")
     options = ["--num-vids", "8", "--for-model", "pretrained", "--detector", "haar"]
     assert main(["process", str(sample), "--save-path", faces, *options]) == 0
-    before = sorted(model_folder("pretrained").rglob("*"))
+    before = sorted(model_path("pretrained").rglob("*"))
     assert main(["evaluate", "--save-path", faces, "--model", "pretrained", "--results", results]) == 0
-    assert sorted(model_folder("pretrained").rglob("*")) == before
+    assert sorted(model_path("pretrained").rglob("*")) == before
     printed = capsys.readouterr().out
     manifest = tmp_path / "faces" / "manifest.csv"
     count = (pd.read_csv(manifest)["status"] == "ok").sum()  # some clips of the sample show no face, and have no score

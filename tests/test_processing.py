@@ -14,15 +14,12 @@ import pandas as pd
 import pytest
 from clips import CYAN, MAGENTA, SquareDetector
 
-from dfdc_utils import processing as module
 from dfdc_utils.errors import BrokenCatalog, ConfigMismatch, NoFaceFound
-from dfdc_utils.faces import extraction, storage
-from dfdc_utils.faces.config import SequenceConfig
-from dfdc_utils.faces.detectors import Face
-from dfdc_utils.faces.extraction import extract_tracks
+from dfdc_utils.faces import Face, SequenceConfig, extract_tracks, extraction, storage
 from dfdc_utils.processing import STATUSES, processing, read_manifest
-from dfdc_utils.videos.catalog import COLUMNS, read_catalog
-from dfdc_utils.videos.sampling import sample_frames
+from dfdc_utils.processing import processing as module
+from dfdc_utils.videos import read_catalog, sample_frames
+from dfdc_utils.videos.catalog import COLUMNS
 
 Snapshot = dict[str, tuple[int, int]]
 
@@ -31,7 +28,7 @@ Snapshot = dict[str, tuple[int, int]]
 def squares(monkeypatch: pytest.MonkeyPatch) -> SquareDetector:
     """Coloured squares count as faces, so that boxes are known exactly. Holds in this process only: workers=1."""
     detector = SquareDetector()
-    monkeypatch.setattr(extraction, "own_detector", lambda name, weights: detector)
+    monkeypatch.setattr(extraction, "own_face_detector", lambda name, weights: detector)
     return detector
 
 
@@ -654,7 +651,7 @@ def test_auto_goes_on_with_the_detector_that_a_folder_was_begun_with(
 ) -> None:
     """Online at first and offline later, or the other way round, must neither mix nor fail."""
     run(pair, tmp_path / "faces", detector="haar")
-    monkeypatch.setattr(module, "load_detector", lambda name="auto": pytest.fail("there is no need for another"))
+    monkeypatch.setattr(module, "load_face_detector", lambda name="auto": pytest.fail("there is no need for another"))
     again = run(pair, tmp_path / "faces", detector="auto")
     assert again["seconds"].isna().all()
     assert SequenceConfig.load(tmp_path / "faces" / "sequence.json").detector == "haar"
@@ -670,7 +667,7 @@ def test_overwriting_with_auto_takes_the_best_detector_there_is_now(
     squares: SquareDetector, pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(pair, tmp_path / "faces", detector="haar")
-    monkeypatch.setattr(module, "load_detector", lambda name="auto": type("Found", (), {"name": "yunet"})())
+    monkeypatch.setattr(module, "load_face_detector", lambda name="auto": type("Found", (), {"name": "yunet"})())
     monkeypatch.setattr(module, "find_yunet", lambda: tmp_path / "weights.onnx")
     assert run(pair, tmp_path / "faces", detector="auto", overwrite=True)["seconds"].notna().all()
     assert SequenceConfig.load(tmp_path / "faces" / "sequence.json").detector == "yunet"

@@ -15,10 +15,10 @@ from clips import write_clip
 from faces_on_disk import SMALL, flickering_faces, write_video_faces
 from ipywidgets.widgets.widget import _instances
 
-from dfdc_utils.faces.storage import write_faces
+from dfdc_utils.faces import write_faces
 from dfdc_utils.processing import read_manifest
 from dfdc_utils.widgets import FaceBrowser, ThresholdExplorer
-from dfdc_utils.widgets.detail import clip_detail
+from dfdc_utils.widgets.faces import clip_detail
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # ipywidgets' own, on creating any widget
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from dfdc_utils.errors import ConfigMismatch
-from dfdc_utils.faces.extraction import Job, Outcome, blank_record, work_on
-from dfdc_utils.faces.storage import working_on, write_faces
-from dfdc_utils.guards import ended_if_hung
+from dfdc_utils.faces import Job, Outcome, blank_record, work_on, write_faces
+from dfdc_utils.files import working_on
 from dfdc_utils.prediction.windows import Look, VideoFaces, find_faces
 from dfdc_utils.processing import processing
+from dfdc_utils.workers import ended_if_hung
 
 
 def die_on_poison(job: Job) -> Outcome:

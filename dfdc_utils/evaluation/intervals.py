@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import beta
 
 
 def bootstrap_interval(
@@ -27,12 +26,12 @@ def bootstrap_interval(
     Source: Efron and Tibshirani 1993, chapter 13. Taught in notebook 05.
     """
     labels, values = (scores["label"] == "FAKE").to_numpy(np.int64), scores["score"].to_numpy()
-    figures = [metric(labels[draw], values[draw]) for draw in draw_families(scores, resamples, seed=seed)]
+    figures = [metric(labels[draw], values[draw]) for draw in resample_groups(scores, resamples, seed=seed)]
     low, high = np.quantile(figures, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
-def draw_families(scores: pd.DataFrame, resamples: int, *, seed: int = 0) -> Iterator[NDArray[np.intp]]:
+def resample_groups(scores: pd.DataFrame, resamples: int, *, seed: int = 0) -> Iterator[NDArray[np.intp]]:
     """Row numbers of `resamples` draws of whole families with replacement, each with both classes in it.
 
     Draws that lack a class are drawn again. Raises `ValueError` as `bootstrap_interval` does.
@@ -48,19 +47,3 @@ def draw_families(scores: pd.DataFrame, resamples: int, *, seed: int = 0) -> Ite
         if labels[draw].any() and not labels[draw].all():
             yield draw
             given += 1
-
-
-def share_interval(count: Any, total: Any, *, level: float = 0.95) -> tuple[Any, Any]:
-    """The exact interval of a share of which `count` of `total` were seen: low and high, floats or arrays like these.
-
-    It holds for videos that are independent, and is never too narrow for these. Raises `ValueError` unless
-    0 ≤ count ≤ total and total > 0. Source: Clopper and Pearson 1934. Taught in notebook 05.
-    """
-    count, total = np.asarray(count, float), np.asarray(total, float)
-    if not np.all((count >= 0) & (count <= total) & (total > 0)):
-        raise ValueError(f"{count} of {total} is no share: a count lies between 0 and its total, which is positive")
-    outside = (1 - level) / 2
-    # The distribution that gives an end does not exist where nothing, or everything, was seen: there it is 0, or 1.
-    low = np.where(count > 0, beta.ppf(outside, np.maximum(count, 1), total - count + 1), 0.0)
-    high = np.where(count < total, beta.ppf(1 - outside, count + 1, np.maximum(total - count, 1)), 1.0)
-    return low[()], high[()]

@@ -2,148 +2,132 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn import metrics
 
-from dfdc_utils.evaluation.intervals import bootstrap_interval, draw_families
-from dfdc_utils.faces.config import SequenceConfig
-from dfdc_utils.models.calibration import calibration_error, calibration_of, weigh_precision
-from dfdc_utils.models.folder import load_model, model_folder, read_note, read_split
+from dfdc_utils.evaluation.intervals import bootstrap_interval, resample_groups
+from dfdc_utils.evaluation.metrics import METRICS
+from dfdc_utils.files import prepare_target, write_atomically
+from dfdc_utils.models import ModelFolder, write_card
+from dfdc_utils.processing import read_manifest
 from dfdc_utils.quiet import quiet_import
-from dfdc_utils.sequences.dataset import make_dataset
-from dfdc_utils.training.fit import MEAN_BASELINE
+from dfdc_utils.sequences import make_dataset, report_leaks
 
 with quiet_import():
     import tensorflow as tf
 
-THRESHOLD = 0.5  # a calibrated score above it is more likely fake than not
 
-Metric = Callable[[Any, Any], float]
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of videos that a model was not trained on, and the tables made of them.
 
-
-def _accuracy(labels: Any, scores: Any) -> float:
-    return float(metrics.accuracy_score(labels, scores > THRESHOLD))
-
-
-def _balanced_accuracy(labels: Any, scores: Any) -> float:
-    return float(metrics.balanced_accuracy_score(labels, scores > THRESHOLD))
-
-
-def _log_loss(labels: Any, scores: Any) -> float:
-    return float(metrics.log_loss(labels, scores, labels=[0, 1]))
-
-
-def _auc(labels: Any, scores: Any) -> float:
-    return float(metrics.roc_auc_score(labels, scores))
-
-
-def weighted_precision(labels: Any, scores: Any, recall: float) -> float:
-    """Precision at a recall in a world of 100 REAL videos for each FAKE one: recall / (recall + 100 · false alarms).
-
-    Of the thresholds that find at least `recall` of the fakes the highest counts. Few REAL videos say little: none of
-    18 called fake gives 1. Source: Dolhansky et al. 2019, https://arxiv.org/abs/1910.08854. Taught in notebook 05.
+    `scores` is the table of `score_videos`; `summary` that of `summarise`, `comparison` of `compare`, `parts` of
+    `compare_parts` (None for videos of one folder), `leaks` of `report_leaks` (None for a model without a split).
     """
-    false_alarms, found, _ = metrics.roc_curve(labels, scores, drop_intermediate=False)
-    first = int(np.argmax(found >= recall))
-    return weigh_precision(float(found[first]), float(false_alarms[first]))
+
+    scores: pd.DataFrame
+    summary: pd.DataFrame
+    comparison: pd.DataFrame
+    parts: pd.DataFrame | None
+    leaks: pd.DataFrame | None
+
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """All tables that there are, by name."""
+        named = {item.name: getattr(self, item.name) for item in fields(self)}
+        return {name: table for name, table in named.items() if table is not None}
+
+    def save(self, results: str | Path) -> Path:
+        """Write each table as CSV into the folder `results`. Raises `OSError`."""
+        folder = prepare_target(Path(results), what="the results")
+        for name, table in self.tables.items():
+            write_atomically(folder / f"{name}.csv", table.to_csv(index=False))
+        return folder
 
 
-def _weighted_precision_at(recall: float) -> Metric:
-    return lambda labels, scores: weighted_precision(labels, scores, recall)
+def evaluate(folder: ModelFolder, save_path: str | Path, *, resamples: int = 1000) -> Evaluation:
+    """Score the videos that `choose_videos` gives, compare with baselines, and write the card of a trained model.
 
-
-# Each takes labels and scores (N,). Log loss is what the DFDC challenge was ranked by.
-METRICS: dict[str, Metric] = {
-    "accuracy": _accuracy,
-    "balanced accuracy": _balanced_accuracy,
-    "log loss": _log_loss,
-    "AUC": _auc,
-    "calibration error": calibration_error,
-    **{f"weighted precision at recall {recall}": _weighted_precision_at(recall) for recall in (0.1, 0.5, 0.9)},
-}
-
-
-def choose_videos(manifest: pd.DataFrame, save_path: str | Path, model_path: str | Path) -> pd.DataFrame:
-    """The videos of `manifest`, of faces in `save_path`, that figures of a model may come from: none that it has seen.
-
-    These are its own test split; of a model that was trained on photographs all videos that are labelled. Raises
-    `FileNotFoundError` if `model_path` holds no finished model, `ValueError` if videos of the split are missing, or if
-    those that are labelled are of one class or of one original.
+    Faces are those that `processing` left in `save_path`. The card is written only for a model that has a split: none
+    is written into the package. Raises like `choose_videos` and `score_videos`. Taught in notebook 05.
     """
-    folder = model_folder(model_path)
-    if not read_note(folder):
-        raise FileNotFoundError(f"{folder} holds no finished model: run python -m dfdc_utils train first")
-    split = read_split(folder)
-    if split is not None:
-        test = split.loc[split["split"] == "test", ["video", "split"]]
+    table = choose_videos(read_manifest(save_path), save_path, folder)
+    scores = score_videos(table, save_path, folder)
+    summary = summarise(scores, resamples=resamples)
+    comparison = compare(scores, score_baselines(scores, save_path, folder), resamples=resamples)
+    parts = compare_parts(scores, resamples=resamples) if table["part"].nunique() > 1 else None
+    leaks = None
+    if folder.split is not None:
+        leaks = report_leaks(folder.split)
+        write_card(folder, summary=summary, comparison=comparison, leaks=leaks)
+    return Evaluation(scores, summary, comparison, parts, leaks)
+
+
+def choose_videos(manifest: pd.DataFrame, save_path: str | Path, folder: ModelFolder) -> pd.DataFrame:
+    """Choose the videos of `manifest`, with faces in `save_path`, that the model was not trained on.
+
+    These are its own test split; for a model that was trained on photographs, all labelled videos. Raises `ValueError`
+    if videos of the split are missing, or if the labelled ones are of one class or of one original.
+    """
+    if folder.split is not None:
+        test = folder.split.loc[folder.split["split"] == "test", ["video", "split"]]
         table = manifest.merge(test, on="video")
         if len(table) < len(test):
             raise ValueError(f"{len(test) - len(table)} of the model's test videos are not in {save_path}")
         return table
     table = manifest[(manifest["status"] == "ok") & (manifest["label"] != "")].reset_index(drop=True)
     if table["label"].nunique() < 2 or table["original"].nunique() < 2:
-        raise ValueError(f"{save_path}: figures need REAL and FAKE videos, of two originals or more")
+        raise ValueError(f"{save_path}: metrics need REAL and FAKE videos, of two originals or more")
     return table
 
 
 def score_videos(
     table: pd.DataFrame,
     save_path: str | Path,
-    model_path: str | Path = "data/model",
+    folder: ModelFolder,
     *,
     batch_size: int = 16,
     shuffle_frames: bool = False,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Score each video of `table` with the model in `model_path`; add `raw_score`, `score` and `mistake`.
+    """Score each video of `table`; add `raw_score`, `score` and `mistake`.
 
-    `model_path` is a folder or `"pretrained"`. `raw_score` is the model's own, `score` (0 real to 1 fake) the same
-    after the temperature in `calibration.json`, and `mistake` how far that is from the label, 0 to 1. `shuffle_frames`
-    shows each video's frames in a random order, the same for the same `seed`: what is left is what the model knows
-    without time.
+    `raw_score` is the model's own, `score` (0 real to 1 fake) the same after calibration, and `mistake` how far that is
+    from the label, 0 to 1. `shuffle_frames` shows each video's frames in a random order, the same for the same `seed`.
 
     Raises `ConfigMismatch` if the faces in `save_path` were prepared otherwise than those the model was trained on,
     `ValueError` for videos without a label. Taught in notebook 05.
     """
-    folder = model_folder(model_path)
-    model = load_model(folder)
-    sequence = SequenceConfig.load(Path(save_path) / "sequence.json")
-    SequenceConfig.load(folder / "sequence.json").require(
-        sequence,
-        what=f"the faces in {save_path} were made",
-        remedy="Process the videos with the model's own settings, or train again.",
-    )
+    sequence = folder.require_faces(save_path)
     dataset = make_dataset(table, save_path, batch_size=batch_size, cache=False)
     if shuffle_frames:
         order = tf.constant(np.random.default_rng(seed).permutation(sequence.frame_count))
         dataset = dataset.map(lambda sequences, labels: (tf.gather(sequences, order, axis=1), labels))
-    raw = model.predict(dataset, verbose=0).ravel().astype(float)
-    scores = calibration_of(folder).apply(raw)
+    raw = folder.model.predict(dataset, verbose=0).ravel().astype(float)
+    scores = folder.calibration.apply(raw)
     return table.assign(raw_score=raw, score=scores, mistake=np.abs(scores - _labels(table)))
 
 
 def score_baselines(
-    scores: pd.DataFrame, save_path: str | Path, model_path: str | Path = "data/model", *, seed: int = 0
+    scores: pd.DataFrame, save_path: str | Path, folder: ModelFolder, *, seed: int = 0
 ) -> dict[str, NDArray[np.float64]]:
-    """What models that know less say of the same videos: a name and scores (N,) for each.
+    """Score the same videos with baselines: a name and scores (N,) for each.
 
-    A constant 0.5; always fake; the model itself with the frames shuffled in time; and, where `model_path` holds one in
-    `mean_over_frames`, the same network trained to score each frame by itself. Taught in notebook 05.
+    A constant 0.5; always fake; the model itself with the frames shuffled in time; and the mean over frames, the same
+    CNN trained to score each frame by itself, if one was trained beside the model. Taught in notebook 05.
     """
-    shuffled = score_videos(scores, save_path, model_path, shuffle_frames=True, seed=seed)
+    shuffled = score_videos(scores, save_path, folder, shuffle_frames=True, seed=seed)
     baselines = {
         "constant 0.5": np.full(len(scores), 0.5),
         "always fake": np.ones(len(scores)),
         "frames shuffled in time": shuffled["score"].to_numpy(),
     }
-    mean = Path(model_path) / MEAN_BASELINE
-    if (mean / "model.keras").is_file():
+    if mean := folder.baseline:
         baselines["mean over frames"] = score_videos(scores, save_path, mean)["score"].to_numpy()
     return baselines
 
@@ -163,8 +147,9 @@ def compare(scores: pd.DataFrame, baselines: dict[str, NDArray[np.float64]], *, 
         }
         if name != "model":
             gains = [
-                _auc(labels[draw], scores["score"].to_numpy()[draw]) - _auc(labels[draw], values[draw])
-                for draw in draw_families(scores, resamples)
+                METRICS["AUC"](labels[draw], scores["score"].to_numpy()[draw])
+                - METRICS["AUC"](labels[draw], values[draw])
+                for draw in resample_groups(scores, resamples)
             ]
             low, high = np.quantile(gains, (0.025, 0.975))
             row |= {"gain": rows[0]["AUC"] - row["AUC"], "gain_low": float(low), "gain_high": float(high)}
@@ -215,8 +200,8 @@ def compare_parts(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFram
         labels = _labels(group)
         row: dict[str, Any] = {"part": part, "real": int((labels == 0).sum()), "fake": int(labels.sum())}
         if row["real"] and row["fake"] and group["original"].nunique() > 1:
-            low, high = bootstrap_interval(group, _auc, resamples=resamples)
-            row |= {"AUC": _auc(labels, group["score"]), "low": low, "high": high}
+            low, high = bootstrap_interval(group, METRICS["AUC"], resamples=resamples)
+            row |= {"AUC": METRICS["AUC"](labels, group["score"]), "low": low, "high": high}
         rows.append(row)
     return pd.DataFrame(rows, columns=["part", "real", "fake", "AUC", "low", "high"])
 

@@ -1,4 +1,4 @@
-"""Settings that travel with the faces and with the model: how a video becomes a sequence, how a model is trained."""
+"""How a video becomes a sequence: the settings that travel with the faces and with the model."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.faces.detectors import DETECTOR_NAMES
-from dfdc_utils.faces.storage import write_atomically
 from dfdc_utils.faces.tracks import FILL_POLICIES
+from dfdc_utils.files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -63,27 +63,3 @@ class SequenceConfig:
         differ = [f"{key} {others[key]!r} instead of {mine[key]!r}" for key in mine if mine[key] != others[key]]
         if differ:
             raise ConfigMismatch(f"{what} with {', '.join(differ)}. {remedy}")
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How a model is trained. `batch_size` counts the sequences of all replicas together.
-
-    The learning rate rises over `warmup_epochs` and falls along a cosine to 0 at the last of `epochs`. Training stops
-    early after `patience` epochs without a lower validation loss; None for never. `self_blend` trains and validates on
-    real videos and blends of them with themselves, and leaves the fakes out (see `blending`). `mixed_precision`
-    computes the CNN in bfloat16, which is quicker on recent GPUs and slower on most CPUs. `deterministic` asks
-    TensorFlow for ops that give the same result each time, for the rest of this process.
-    """
-
-    epochs: int = 60
-    batch_size: int = 8
-    learning_rate: float = 2e-3
-    warmup_epochs: float = 1.0
-    label_smoothing: float = 0.05
-    patience: int | None = 20
-    augment: bool = True
-    self_blend: bool = False
-    mixed_precision: bool = False
-    deterministic: bool = True
-    seed: int = 0

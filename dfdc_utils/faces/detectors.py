@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfdc_utils.videos.frames import Image
+from dfdc_utils.videos import Image
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def largest(faces: Iterable[Face]) -> Face:
     return max(faces, key=lambda face: face.box[2] * face.box[3])
 
 
-class Detector(Protocol):
+class FaceDetector(Protocol):
     """Finds faces. `name` is what a `SequenceConfig` records."""
 
     name: str
@@ -60,7 +60,7 @@ class YuNetDetector:
     """OpenCV's YuNet, a 75,000-weight network: turned and partly covered faces, five landmarks, 10 ms at 640 px.
 
     `weights` is the ONNX file; without it `find_yunet` looks for it. Taught in notebook 02.
-    Source: Wu et al., "YuNet: A Tiny Millisecond-level Face Detector", 2023, https://doi.org/10.1007/s11633-023-1423-y.
+    Source: Wu et al., "YuNet: A Tiny Millisecond-level Face FaceDetector", 2023, https://doi.org/10.1007/s11633-023-1423-y.
     """
 
     name = "yunet"
@@ -71,7 +71,7 @@ class YuNetDetector:
         self._net = cv2.FaceDetectorYN.create(str(path), "", (320, 320), score_threshold=min_score)
 
     def detect(self, image: Image, *, smallest: float | None = None) -> list[Face]:
-        """As `Detector.detect`; all sizes cost the same here."""
+        """As `FaceDetector.detect`; all sizes cost the same here."""
         height, width = image.shape[:2]
         if min(height, width) <= 32:  # one cell of the network's grid: OpenCV then gives what its memory held before
             return []
@@ -97,7 +97,7 @@ class HaarDetector:
         self._smallest = smallest
 
     def detect(self, image: Image, *, smallest: float | None = None) -> list[Face]:
-        """As `Detector.detect`."""
+        """As `FaceDetector.detect`."""
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         least = min(grey.shape) * self._smallest if smallest is None else smallest
         side = max(20, round(least))  # the cascade was trained on 20 x 20 pixels
@@ -111,7 +111,7 @@ class HaarDetector:
         return sorted(faces, key=lambda face: -face.score)
 
 
-def load_detector(name: str = "auto") -> Detector:
+def load_face_detector(name: str = "auto") -> FaceDetector:
     """The detector called `name`: `yunet`, `haar`, or `auto` for YuNet where its weights can be had, else Haar.
 
     YuNet's weights come from `DFDC_YUNET` if that names a file, else from the user's cache, else, once, from OpenCV's

@@ -8,18 +8,18 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dfdc_utils.errors import NoFaceFound, TookTooLong, UnreadableVideo
 from dfdc_utils.faces.config import SequenceConfig
-from dfdc_utils.faces.detectors import Detector, Face, YuNetDetector, load_detector
-from dfdc_utils.faces.storage import Person, is_same_work, read_faces, working_on, write_faces
+from dfdc_utils.faces.detectors import Face, FaceDetector, YuNetDetector, load_face_detector
+from dfdc_utils.faces.storage import CroppedTrack, is_same_work, read_faces, write_faces
 from dfdc_utils.faces.tracks import (
-    MAX_GROWTH,
     Boxes,
+    MAX_GROWTH,
     Track,
     box_overlap,
     crop_face,
@@ -27,11 +27,13 @@ from dfdc_utils.faces.tracks import (
     follow_faces,
     smooth_boxes,
 )
-from dfdc_utils.guards import ended_if_hung, one_thread, time_check
-from dfdc_utils.videos.frames import Image
-from dfdc_utils.videos.sampling import Clip, sample_frames
+from dfdc_utils.files import working_on
+from dfdc_utils.videos import Clip, Image, sample_frames
+from dfdc_utils.workers import ended_if_hung, one_thread, time_check
 
 log = logging.getLogger(__name__)
+
+Status = Literal["ok", "no_face", "unreadable"]
 
 # Pixels, longer side: faces of a tenth of the frame are still 36 px high, enough for either detector.
 DETECTION_SIDE = 640
@@ -70,7 +72,9 @@ class Outcome:
     error: Exception | None = None
 
 
-def detect_faces(clip: Clip, detector: Detector, *, check_time: Callable[[], None] = lambda: None) -> list[list[Face]]:
+def detect_faces(
+    clip: Clip, detector: FaceDetector, *, check_time: Callable[[], None] = lambda: None
+) -> list[list[Face]]:
     """Faces in each frame of a clip, boxes and landmarks in pixels of the full frame.
 
     The whole frame is searched every `LOOK_AROUND_EVERY` seconds and, for so long, wherever a face is missing; between,
@@ -100,7 +104,7 @@ def detect_faces(clip: Clip, detector: Detector, *, check_time: Callable[[], Non
 
 
 def extract_tracks(
-    clip: Clip, detector: Detector, config: SequenceConfig, *, check_time: Callable[[], None] = lambda: None
+    clip: Clip, detector: FaceDetector, config: SequenceConfig, *, check_time: Callable[[], None] = lambda: None
 ) -> list[Track]:
     """The people in a clip, the main one first, their missing boxes filled by the policy of `config`.
 
@@ -117,7 +121,7 @@ def extract_tracks(
     return [fill_missing_boxes(track, config.fill_policy) for track in tracks[: config.max_tracks]]
 
 
-def crop_track(clip: Clip, track: Track, config: SequenceConfig) -> Person:
+def crop_track(clip: Clip, track: Track, config: SequenceConfig) -> CroppedTrack:
     """Cut one person's face out of the clip, along smoothed boxes."""
     kept = np.flatnonzero(track.detected | track.filled).tolist()
     boxes = smooth_boxes(track.boxes[kept])
@@ -125,7 +129,7 @@ def crop_track(clip: Clip, track: Track, config: SequenceConfig) -> Person:
         crop_face(clip.view(index), box, config.face_size, margin=config.margin)
         for index, box in zip(kept, boxes, strict=True)
     ]
-    return Person(track, kept, crops)
+    return CroppedTrack(track, kept, crops)
 
 
 def blank_record(video: str, path: Path, config: SequenceConfig) -> dict[str, Any]:
@@ -156,17 +160,17 @@ def _commit_faces(job: Job) -> None:
             return  # another run has done it since
     except (OSError, ValueError, KeyError, TypeError):
         pass  # not there, or not what we wrote
-    detector = own_detector(job.config.detector, job.weights)
+    detector = own_face_detector(job.config.detector, job.weights)
     with working_on(job.target, job.video):
         record, people, times = _extract(job, detector, record)
         write_faces(job.target, record, people, times, overwrite=job.overwrite)
 
 
 def _extract(
-    job: Job, detector: Detector, record: dict[str, Any]
-) -> tuple[dict[str, Any], list[Person], NDArray[np.float64]]:
+    job: Job, detector: FaceDetector, record: dict[str, Any]
+) -> tuple[dict[str, Any], list[CroppedTrack], NDArray[np.float64]]:
     """The record of a video, the people in it and the times of its frames; what is wrong is in the record."""
-    people: list[Person] = []
+    people: list[CroppedTrack] = []
     times = np.empty(0)
     check_time = time_check(job.path, job.time_limit)
     try:
@@ -178,19 +182,26 @@ def _extract(
         tracks = extract_tracks(clip, detector, job.config, check_time=check_time)
         people = [crop_track(clip, track, job.config) for track in tracks]
         check_time()
-    except UnreadableVideo as error:
-        circumstance = isinstance(error, TookTooLong) or isinstance(error.__cause__, OSError)
-        record |= {"status": "unreadable", "error": str(error)} | ({"retry": True} if circumstance else {})
-    except NoFaceFound as error:
-        record |= {"status": "no_face", "error": str(error)}
-    except Exception as error:  # a batch of thousands must not end at one video's surprise
-        log.exception("%s: unexpected", job.video)
-        what = f"{job.path.name}: unexpected {type(error).__name__}: {error}"
-        record |= {"status": "unreadable", "error": what, "retry": True}
-    return record, [] if record["status"] != "ok" else people, times
+    except Exception as error:  # a batch of thousands must not end because of one video
+        status, text, retry = describe_failure(job.path, error)
+        return record | {"status": status, "error": text} | ({"retry": True} if retry else {}), [], times
+    return record, people, times
 
 
-def _find_all_again(detector: Detector, image: Image, faces: list[Face]) -> list[Face] | None:
+def describe_failure(path: Path, error: Exception) -> tuple[Status, str, bool]:
+    """What to record of a video whose faces were not found: its status, the error, and whether to try again.
+
+    Time limits, failing disks and unexpected errors are worth another try.
+    """
+    if isinstance(error, NoFaceFound):
+        return "no_face", str(error), False
+    if isinstance(error, UnreadableVideo):
+        return "unreadable", str(error), isinstance(error, TookTooLong) or isinstance(error.__cause__, OSError)
+    log.error("%s: unexpected", path.name, exc_info=error)
+    return "unreadable", f"{path.name}: unexpected {type(error).__name__}: {error}. Please report it.", True
+
+
+def _find_all_again(detector: FaceDetector, image: Image, faces: list[Face]) -> list[Face] | None:
     """All of `faces` in the next frame, or None if one is not surely found: then the whole frame must be looked at."""
     again: list[Face] = []
     for face in faces:
@@ -201,7 +212,7 @@ def _find_all_again(detector: Detector, image: Image, faces: list[Face]) -> list
     return again or None
 
 
-def _find_again(detector: Detector, image: Image, box: Boxes) -> Face | None:
+def _find_again(detector: FaceDetector, image: Image, box: Boxes) -> Face | None:
     height, width = image.shape[:2]
     reach = REACH * max(box[2], box[3]) / 2
     x, y = box[0] + box[2] / 2, box[1] + box[3] / 2
@@ -227,11 +238,11 @@ def _moved(face: Face, *, scale: float = 1.0, by: tuple[float, float] = (0.0, 0.
 _own = threading.local()
 
 
-def own_detector(name: str, weights: Path | None) -> Detector:
+def own_face_detector(name: str, weights: Path | None) -> FaceDetector:
     """This thread's own: detectors hold state, and a cluster's workers have several threads."""
-    detectors: dict[str, Detector] = _own.__dict__.setdefault("detectors", {})
+    detectors: dict[str, FaceDetector] = _own.__dict__.setdefault("detectors", {})
     if name not in detectors:
         # A worker's environment is not that of who sent the job; another machine may keep the weights elsewhere.
         there = name == "yunet" and weights is not None and weights.is_file()
-        detectors[name] = YuNetDetector(weights) if there else load_detector(name)
+        detectors[name] = YuNetDetector(weights) if there else load_face_detector(name)
     return detectors[name]

@@ -1,45 +1,30 @@
-"""The faces of one video on disk: written whole or not at all, by any number of processes and machines at once.
-
-What is being written is named `.<what>.<machine>.<process>.<attempt>.partial` and lies beside its place. A folder named
-so for a video is there while it is worked on: after a crash it tells on which.
-"""
+"""The faces of one video on disk: written whole or not at all, by any number of processes and machines at once."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import functools
-import hashlib
 import json
-import os
-import platform
-import shutil
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 import cv2
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.faces.tracks import Track
-from dfdc_utils.videos.frames import Image
+from dfdc_utils.files import cannot_write, partial_path, remove, working_on
+from dfdc_utils.videos import Image
 
 # Compression destroys the traces that a fake leaves, and halving the colour planes blurs its edges.
 JPEG_OPTIONS = (cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
 
 
-# A video takes seconds: what another machine has left unfinished for a day, a process that died there has left.
-STALE_SEC = 86_400
 # What a rename says when there is something already: a folder that is not empty, or a file.
 OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 
 
-class Person(NamedTuple):
+class CroppedTrack(NamedTuple):
     """One track of a clip with its crops (face_size, face_size, 3); `kept` numbers the frames that they are of."""
 
     track: Track
@@ -76,42 +61,10 @@ def spread_evenly(count: int, frame_count: int) -> list[int]:
     return spread
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old content or the new, never half of it. Raises `OSError`."""
-    partial = _partial(path)
-    try:
-        # Paths that are not UTF-8 hold lone surrogates, which pass through unchanged.
-        partial.write_text(text, encoding="utf-8", errors="surrogatepass")
-        partial.replace(path)
-    except OSError as error:
-        _remove(partial)
-        raise _cannot_write(path.parent, error, what=path.name) from error
-
-
-@contextlib.contextmanager
-def working_on(target: Path, name: str) -> Iterator[Path]:
-    """Make a folder for what becomes of a video or file, which says who works on it, and remove it at the end."""
-    partial = _partial(target / name)
-    try:
-        partial.mkdir()
-    except OSError as error:
-        raise _cannot_write(target, error) from error
-    try:
-        yield partial
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def died_working(target: Path) -> set[str]:
-    """The videos that processes have begun that are gone. What other machines have begun counts, too."""
-    left = (path.name.rsplit(".", 4)[0] for path in target.glob(".*.partial") if _owner_of(path) is not True)
-    return {name.removeprefix(".") for name in left}
-
-
 def write_faces(
     target: Path,
     record: dict[str, Any],
-    people: list[Person],
+    people: list[CroppedTrack],
     times: NDArray[np.float64],
     *,
     overwrite: bool = False,
@@ -128,10 +81,10 @@ def write_faces(
             (partial / "faces.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
             _put_in_place(partial, target / record["video"], record, overwrite=overwrite)
         except OSError as error:
-            raise _cannot_write(target, error) from error
+            raise cannot_write(target, error, what="faces") from error
 
 
-def _write_track(folder: Path, number: int, person: Person, times: NDArray[np.float64]) -> dict[str, Any]:
+def _write_track(folder: Path, number: int, person: CroppedTrack, times: NDArray[np.float64]) -> dict[str, Any]:
     track, kept, crops = person
     (folder / str(number)).mkdir()
     frames = []
@@ -180,7 +133,7 @@ def _put_in_place(partial: Path, final: Path, record: dict[str, Any], *, overwri
                 f"{final.name} in {final.parent} has just been made with other settings by another run. Use another "
                 "save_path, or the same settings."
             )
-        old = _partial(final.with_name(f"{final.name}.old"))
+        old = partial_path(final.with_name(f"{final.name}.old"))
         try:
             final.rename(old)
         except FileNotFoundError:  # another run has just done so
@@ -192,9 +145,9 @@ def _put_in_place(partial: Path, final: Path, record: dict[str, Any], *, overwri
                 old.rename(final)
                 raise
         else:
-            _remove(old)
+            remove(old)
             return
-        _remove(old)
+        remove(old)
 
 
 def _committed(folder: Path) -> dict[str, Any] | None:
@@ -207,74 +160,9 @@ def _committed(folder: Path) -> dict[str, Any] | None:
     return record if ours else None
 
 
-def _remove(path: Path) -> None:
-    """Remove a folder, or a file, or a link without what it leads to; what cannot be removed is left."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
-            path.unlink()
-
-
 def encode_face(crop: Image) -> bytes:
     """A face crop, uint8 RGB (H, W, 3), as the JPEG file that is stored. Raises `ValueError` for another shape."""
     done, data = cv2.imencode(".jpg", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), JPEG_OPTIONS)
     if not done:
         raise ValueError(f"OpenCV cannot encode a JPEG of shape {crop.shape}")
     return bytes(data)
-
-
-def clear_leftovers(target: Path) -> None:
-    """Remove what processes that are gone have left unfinished."""
-    for leftover in target.glob(".*.partial"):
-        owner = _owner_of(leftover)
-        with contextlib.suppress(OSError):  # another run has just done so
-            if owner is False or (owner is None and leftover.stat().st_mtime < time.time() - STALE_SEC):
-                _remove(leftover)
-
-
-def prepare_target(target: Path, *, what: str = "faces") -> Path:
-    """Make the folder, clear what killed runs left in it, and check that it can be written. Raises `OSError` if not."""
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-        clear_leftovers(target)
-        write_atomically(target / ".writable", " " * 4096)  # a disk without a block left takes an empty file
-        (target / ".writable").unlink(missing_ok=True)
-    except OSError as error:
-        raise _cannot_write(target, error, what=what) from error
-    return target
-
-
-@functools.cache
-def _machine() -> str:
-    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{_machine()}.{os.getpid()}.{uuid4().hex[:8]}.partial")
-
-
-def _owner_of(partial: Path) -> bool | None:
-    """Whether the process that is writing `partial` runs; None if it is another machine's."""
-    *_, machine, process, _, _ = ("", "", *partial.name.rsplit(".", 4))
-    if machine != _machine() or not process.isdigit():
-        return None
-    try:
-        # One that was killed counts as gone also where its parent never asks how it ended.
-        return bool(psutil.Process(int(process)).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.Error:
-        return True
-
-
-def _cannot_write(target: Path, error: OSError, *, what: str = "faces") -> OSError:
-    remedy = "Free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Choose a folder you may write to"
-    reason = error.strerror or str(error)
-    if "cannot be written" in reason:  # said already
-        return error
-    return OSError(
-        error.errno,
-        f"{what} cannot be written ({reason}). {remedy} and run it again: what is finished is kept",
-        str(target),
-    )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfdc_utils.faces.detectors import Face
-from dfdc_utils.videos.frames import FrameView, Image
+from dfdc_utils.videos import FrameView, Image
 
 Boxes = NDArray[np.float64]
 
@@ -149,7 +149,7 @@ def crop_face(image: Image | FrameView, box: Boxes, face_size: int = 96, *, marg
         raise ValueError(f"box {box!r} holds nothing of a frame of {image_width} x {image_height} pixels")
     side = max(2, round(margin * max(width, height)))
     left, top = round(x + width / 2 - side / 2), round(y + height / 2 - side / 2)
-    rows, columns = _reflected(top, side, image_height), _reflected(left, side, image_width)
+    rows, columns = reflect_indices(top, side, image_height), reflect_indices(left, side, image_width)
     square = image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
     if min(left, top) < 0 or left + side > image_width or top + side > image_height:
         square = square[(rows - rows.min())[:, None], columns - columns.min()]
@@ -166,7 +166,7 @@ def box_overlap(a: Boxes, b: Boxes) -> float:
     return shared / union if union > 0 else 0.0
 
 
-def _reflected(start: int, count: int, length: int) -> NDArray[np.intp]:
+def reflect_indices(start: int, count: int, length: int) -> NDArray[np.intp]:
     """`count` indices from `start` on into an axis of `length`, turning back at its ends: 2 1 0 1 2 3 …"""
     last = length - 1
     return np.abs((np.arange(start, start + count) + last) % max(1, 2 * last) - last)

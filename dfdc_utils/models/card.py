@@ -1,118 +1,145 @@
-"""`card.md`: what a model was trained on, how good it is and how sure that is, and what it must not be used for.
+"""`card.md`: what a model is for and not for, what it was trained on, how good it is and how certain that is.
 
 Source of the form: Mitchell et al. 2019, "Model Cards for Model Reporting", https://arxiv.org/abs/1810.03993.
 """
 
 from __future__ import annotations
 
-import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from dfdc_utils.faces.storage import write_atomically
-from dfdc_utils.models.calibration import Calibration
+from dfdc_utils.files import write_atomically
+from dfdc_utils.models.folder import ModelFolder
+from dfdc_utils.models.ood import OOD_PERCENTILE
 
 SAMPLE = "the embedded synthetic sample"
-NOT_EVIDENCE = "A decision about a person: a score is a reason to look, not evidence."
-SAID_ELSEWHERE = ("fingerprint", "trained_on", "data", "model", "begun_from")  # of `training.json`
+NOT_FOR = (
+    "A decision about a person: a score is a reason to look, not evidence.",
+    "Methods of forgery that it was not trained on, whole-image synthesis, or altered sound.",
+    "Faces much smaller than the crops it was trained on, turned far away or covered; video that was compressed heavily.",
+)
+NOT_FOR_BLENDS = (
+    "Filters, make-up effects and edited skin: they change a part of the face, as a swap does, and may be called fake.",
+)
+OWN_SECTIONS = ("fingerprint", "trained_on", "data", "model", "begun_from", "notes", "people")  # of `training.json`
 
 
-def write_card(
-    model_path: str | Path,
-    *,
-    summary: pd.DataFrame | None = None,
-    comparison: pd.DataFrame | None = None,
-    leaks: pd.DataFrame | None = None,
-) -> Path:
+def write_card(folder: ModelFolder, **measured: pd.DataFrame) -> Path:
     """Write `card.md` into the folder of a trained model and return its path.
 
-    What training left is read from the folder; `summary`, `comparison` and `leaks` are the tables of `summarise`,
-    `compare` and `report_leaks` for its test split. Without them the card says that nothing was measured on test
-    videos. Raises `FileNotFoundError` if the folder holds no finished model. Taught in notebook 05.
+    What training left is read from the folder. `measured` are tables for the section "Metrics on the test split" by
+    what they show (`summary`, `comparison`, `leaks`); without them the card says that nothing was measured on test
+    videos. Taught in notebook 05.
     """
-    folder = Path(model_path)
-    if not (folder / "training.json").is_file():
-        raise FileNotFoundError(f"{folder} holds no finished model to write a card for: train one first")
-    settings = json.loads((folder / "training.json").read_text(encoding="utf-8"))
-    history = pd.read_csv(folder / "history.csv")
-    split = pd.read_csv(folder / "split.csv", dtype=str, keep_default_na=False)
-    best = history.loc[history["val_loss"].idxmin()]
-    counts = split.groupby("split")["label"].value_counts().unstack(fill_value=0)
-    counts["originals"] = split.groupby("split")["original"].nunique()
+    note, notes = folder.note, str(folder.note.get("notes") or folder.note.get("begun_from", {}).get("notes", ""))
     sections = [
         "# Model card",
-        f"A {settings['model']} that scores a video's face sequence from 0 (real) to 1 (fake), trained on "
-        f"**{settings['data']}**.",
-        _warning(settings["data"]),
-        settings.get("begun_from", {}).get("notes", "").strip(),
-        "## Data and splits",
-        "Videos of each split; a fake is always in the split of its original, and sequences are prepared as "
-        f"`sequence.json` says: {_inline(json.loads((folder / 'sequence.json').read_text(encoding='utf-8')))}.",
-        as_table(counts.reset_index()),
-        *(["What they share; `harmful` ones must be 0.", as_table(leaks)] if leaks is not None else []),
-        "## Training",
-        f"{len(history)} epochs; the weights are those of epoch {best['epoch']:.0f}, with the lowest validation log "
-        f"loss ({best['val_loss']:.3f}; accuracy {best['val_accuracy']:.3f}). Settings: "
-        + _inline({key: value for key, value in settings.items() if key not in SAID_ELSEWHERE})
-        + ".",
+        f"A {note['model']} that scores a video's face sequence from 0 (real) to 1 (fake), trained on "
+        f"**{folder.data}**.",
+        *_uses(folder.data, blends=folder.split is None),
+        notes.strip(),
+        *(_test_metrics(folder.data, measured) if folder.split is not None else _validation_metrics(folder.path)),
         "## Calibration",
-        describe_calibration(Calibration.load(folder / "calibration.json")),
-        "## Figures on the test split",
+        _describe_calibration(folder),
+        *_data(folder, measured.get("leaks")),
+        "## Training",
+        _best_epoch(folder.path),
+        "Settings: " + _inline({key: value for key, value in note.items() if key not in OWN_SECTIONS}) + ".",
+        f"Videos are prepared as `sequence.json` says: {_inline(asdict(folder.sequence))}.",
     ]
-    if summary is None:
-        sections += ["Nothing was measured on test videos yet: `python -m dfdc_utils evaluate`."]
-    else:
-        sections += [
-            f"On unseen originals of {settings['data']}, calibrated scores; 95 % intervals from resampling whole "
-            "families (an original with its fakes). `constant` is what 0.5 for every video gets.",
-            as_table(summary),
-        ]
-    if comparison is not None:
-        sections += [
-            "Beside it, models that know less; `gain` is the model's AUC less theirs, with its interval.",
-            as_table(comparison),
-        ]
-    sections += ["## Not for", _not_for(settings["data"])]
-    write_atomically(folder / "card.md", "\n\n".join(section for section in sections if section) + "\n")
-    return folder / "card.md"
+    write_atomically(folder.path / "card.md", "\n\n".join(section for section in sections if section) + "\n")
+    return folder.path / "card.md"
 
 
-def _warning(data: str) -> str:
-    if not data.startswith(SAMPLE):
-        return ""
-    seen = "it has only ever seen drawn faces and drawn faults" if data == SAMPLE else "of the fakes, it saw drawn ones"
-    return f"**Its scores say nothing about real videos**: {seen}."
-
-
-def describe_calibration(fitted: Calibration) -> str:
-    return (
-        f"Fitted on {fitted.real} REAL and {fitted.fake} FAKE {fitted.counted} (`calibration.json`): scores are read "
-        f"at temperature {fitted.temperature:.2f}. At the operating threshold {fitted.threshold:.2f}, "
-        f"{fitted.false_alarms:.0%} of the REAL ones are called fake and {fitted.found:.0%} of the FAKE ones found; "
-        "with so few of them the true share of false alarms may be as high as "
-        f"{fitted.false_alarms_at_most:.0%} (95 %)."
-    )
-
-
-def _not_for(data: str) -> str:
-    own = (
-        "on any real video"
-        if data.startswith(SAMPLE)
-        else "on videos unlike those it was trained on, without testing it first"
-    )
-    return "\n".join(
-        (
-            f"- Use {own}.",
-            f"- {NOT_EVIDENCE}",
-            "- Methods of forgery that it has not seen, whole-image synthesis, or a voice that was changed.",
-            "- Faces smaller than the crops it was trained on, or videos compressed again and again.",
+def _uses(data: str, *, blends: bool) -> list[str]:
+    sample = data.startswith(SAMPLE)
+    warning = ""
+    if sample:
+        seen = (
+            "it was trained on drawn faces and drawn fakes only"
+            if data == SAMPLE
+            else "the only fakes it saw are drawn"
         )
+        warning = f"**Its scores say nothing about real videos**: {seen}."
+    own = "Any real video." if sample else "Videos unlike its training data, before it was tested on such videos."
+    listed = [own, *NOT_FOR, *(NOT_FOR_BLENDS if blends else ())]
+    return [warning, "## Not for", "\n".join(f"- {text}" for text in listed)]
+
+
+def _test_metrics(data: str, measured: dict[str, pd.DataFrame]) -> list[str]:
+    sections = ["## Metrics on the test split"]
+    if "summary" not in measured:
+        return [*sections, "Nothing was measured on test videos yet: run `dfdc evaluate`."]
+    sections += [
+        f"On originals of {data} that are not in its training split, calibrated scores. 95 % intervals come from "
+        "resampling whole source groups (an original with its fakes). `constant` is the value for a score of 0.5 "
+        "everywhere.",
+        markdown_table(measured["summary"]),
+    ]
+    if "comparison" in measured:
+        sections += [
+            "Baselines; `gain` is the model's AUC minus the baseline's, with its 95 % interval.",
+            markdown_table(measured["comparison"]),
+        ]
+    return sections
+
+
+def _validation_metrics(path: Path) -> list[str]:
+    """Of a model that was trained on photographs: tables that `pretrain` has left beside it."""
+    return [
+        "## Metrics on people that it was not trained on",
+        "**These are not metrics on deepfakes.** The fakes are blends of photographs, made like those of its training. "
+        "The same people calibrate the scores. 95 % intervals come from resampling people.",
+        markdown_table(pd.read_csv(path / "metrics.csv")),
+        "## Out-of-distribution input",
+        f"`ood.npz` measures how far a video lies from the training data, as a percentile of the validation data. From "
+        f"{OOD_PERCENTILE:.0f} on, the verdict is `unsure`. Fraction flagged of kinds of pictures that are no "
+        "photographs of faces:",
+        markdown_table(pd.read_csv(path / "outliers.csv")),
+    ]
+
+
+def _describe_calibration(folder: ModelFolder) -> str:
+    fitted = folder.calibration
+    return (
+        f"Fitted on {fitted.real} REAL and {fitted.fake} FAKE {fitted.counted} (`calibration.json`): temperature "
+        f"{fitted.temperature:.2f}, operating threshold {fitted.threshold:.2f}. Above it lie "
+        f"{fitted.false_positive_rate:.0%} of the REAL ones (false positive rate; at most "
+        f"{fitted.false_positive_rate_upper:.0%} with 95 % confidence) and {fitted.recall:.0%} of the FAKE ones (recall)."
     )
 
 
-def as_table(table: pd.DataFrame) -> str:
-    """Markdown; `DataFrame.to_markdown` would need one more package."""
+def _data(folder: ModelFolder, leaks: pd.DataFrame | None) -> list[str]:
+    sections = ["## Data"]
+    if folder.split is None:
+        people = folder.note.get("people", {})
+        return [*sections, f"People: {_inline(people)}."] if people else []
+    counts = folder.split.groupby("split")["label"].value_counts().unstack(fill_value=0)
+    counts["originals"] = folder.split.groupby("split")["original"].nunique()
+    sections += [
+        "Videos of each split. A fake is always in the split of its original.",
+        markdown_table(counts.reset_index()),
+    ]
+    return [*sections, "What the splits share:", markdown_table(leaks)] if leaks is not None else sections
+
+
+def _best_epoch(path: Path) -> str:
+    history = pd.read_csv(path / "history.csv")
+    best = history.loc[history["val_loss"].idxmin()]
+    if "epoch" not in history:
+        last = history.iloc[-1]
+        return f"{last['step']:.0f} steps; `history.csv` has the metrics of single frames on the way."
+    return (
+        f"{len(history)} epochs. The weights are those of epoch {best['epoch']:.0f}, which has the lowest validation "
+        f"log loss ({best['val_loss']:.3f}; accuracy {best['val_accuracy']:.3f})."
+    )
+
+
+def markdown_table(table: pd.DataFrame) -> str:
+    """Format a table as Markdown; `DataFrame.to_markdown` would need one more package."""
     cells = [
         [f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row]
         for row in table.itertuples(index=False, name=None)
@@ -121,5 +148,5 @@ def as_table(table: pd.DataFrame) -> str:
     return "\n".join("| " + " | ".join("" if cell == "nan" else cell for cell in row) + " |" for row in rows)
 
 
-def _inline(settings: dict[str, object]) -> str:
+def _inline(settings: dict[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in settings.items())

@@ -1,55 +1,142 @@
-"""Models on disk: where they lie, how they are loaded without running code, and what was noted beside them."""
+"""A trained model's folder: the model, how videos are prepared for it, and how its scores are read.
+
+- `model.keras`: the weights, plain Keras; `sequence.json`: how videos must be prepared for it;
+- `calibration.json`: the temperature and threshold of its scores; `training.json`: what it was trained on and how;
+- `split.csv`: which video was in which split (not for a model trained on photographs);
+- `ood.npz`: how to recognise input that is unlike its training data (only for a model trained on photographs);
+- `history.csv` and `card.md`, for people to read.
+"""
 
 from __future__ import annotations
 
+import functools
 import hashlib
-import io
 import json
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from dfdc_utils.errors import ConfigMismatch
+from dfdc_utils.faces import SequenceConfig
+from dfdc_utils.models.calibration import Calibration
+from dfdc_utils.models.ood import OODDetector
 from dfdc_utils.quiet import quiet_import
 
-with quiet_import():
+if TYPE_CHECKING:
     import keras
 
 PRETRAINED = "pretrained"  # names the model that is part of the package
+# Below a model's folder: the same CNN trained to score each frame by itself, the baseline that the model must beat.
+MEAN_BASELINE = "mean_over_frames"
 
 
-def model_folder(name_or_path: str | Path) -> Path:
-    """The folder of a model: that of the one in the package for `"pretrained"`, else the path itself.
+@dataclass(frozen=True)
+class ModelFolder:
+    """What lies in a finished model's folder, read once. `model` is loaded when it is first used.
 
-    Raises `FileNotFoundError` if `"pretrained"` is asked for and the package came without it.
+    `note` is `training.json`; `split` has a row per video with `video`, `label`, `original`, `part`, `split`.
+
+        folder = ModelFolder.open("pretrained")
+        scores = folder.model(sequences)  # (B, 1)
     """
-    if name_or_path != PRETRAINED:  # a folder of that name is a `Path`, or "./pretrained"
-        return Path(name_or_path)
-    folder = Path(__file__).parent / "weights" / PRETRAINED
-    if not (folder / "model.keras").is_file():
-        raise FileNotFoundError(
-            f"{folder} holds no model: install the package again, or run python -m dfdc_utils pretrain"
+
+    path: Path
+    sequence: SequenceConfig
+    calibration: Calibration
+    note: dict[str, Any] = field(default_factory=dict, repr=False)
+    split: pd.DataFrame | None = field(default=None, repr=False)
+    ood: OODDetector | None = field(default=None, repr=False)
+
+    @classmethod
+    def open(cls, name_or_path: str | Path = PRETRAINED) -> ModelFolder:
+        """Open a folder that training has left, or for `"pretrained"` the one in the package. Loads no TensorFlow.
+
+        Raises `FileNotFoundError` if there is no finished model, `ConfigMismatch` or `ValueError` for a damaged file.
+        Taught in notebook 05.
+        """
+        path = model_path(name_or_path)
+        note = read_note(path)
+        if not note:
+            raise FileNotFoundError(
+                f"{path} holds a training that is not finished. Run `dfdc train` again to finish it."
+            )
+        split, ood = path / "split.csv", path / "ood.npz"
+        return cls(
+            path,
+            SequenceConfig.load(path / "sequence.json"),
+            Calibration.load(path / "calibration.json"),
+            note,
+            pd.read_csv(split, dtype=str, keep_default_na=False) if split.is_file() else None,
+            OODDetector.load(ood) if ood.is_file() else None,
         )
-    return folder
+
+    @functools.cached_property
+    def model(self) -> keras.Model:
+        """The Keras model: sequences (B, T, H, W, 3) to scores (B, 1). Raises like `load_model`."""
+        return load_model(self.path)
+
+    @property
+    def data(self) -> str:
+        """What the model was trained on, in words to stand beside its scores."""
+        return str(self.note.get("data", "unknown videos"))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of `model.keras`."""
+        return hashlib.sha256((self.path / "model.keras").read_bytes()).hexdigest()
+
+    @property
+    def baseline(self) -> ModelFolder | None:
+        """The mean over frames that was trained beside this model, if it was."""
+        path = self.path / MEAN_BASELINE
+        return ModelFolder.open(path) if read_note(path) else None
+
+    def require_faces(self, save_path: str | Path) -> SequenceConfig:
+        """Check that the faces in `save_path` were prepared as this model needs them; give their settings.
+
+        Raises `ConfigMismatch` if not.
+        """
+        made_with = SequenceConfig.load(Path(save_path) / "sequence.json")
+        remedy = "Process the videos with the model's settings (`dfdc process --for-model`), or train again."
+        self.sequence.require(made_with, what=f"the faces in {save_path} were made", remedy=remedy)
+        return made_with
+
+
+def model_path(name_or_path: str | Path) -> Path:
+    """The folder of a model: that in the package for `"pretrained"`, else the path itself, or a `model.keras` in it.
+
+    Raises `FileNotFoundError` if no `model.keras` is there.
+    """
+    named = name_or_path == PRETRAINED  # a folder of that name is a `Path`, or "./pretrained"
+    path = Path(__file__).parent / "weights" / PRETRAINED if named else Path(name_or_path)
+    path = path.parent if path.suffix == ".keras" else path
+    if (path / "model.keras").is_file():
+        return path
+    if named:
+        raise FileNotFoundError(f"{path} holds no model. Install the package again, or run `dfdc pretrain`.")
+    what = "there is no such folder" if not path.exists() else "it holds no model.keras"
+    raise FileNotFoundError(
+        f"{path}: {what}. Use the model in the package (--model pretrained), or train one (`dfdc train`, notebook 04)."
+    )
 
 
 def load_model(path: str | Path) -> keras.Model:
     """Load `model.keras` from a file, or from the folder that training left it in; `"pretrained"` is in the package.
 
-    No file can run code by being loaded: Keras' safe mode stays on, and anything but Keras' own zip format (a pickle,
-    an HDF5 file) is not opened at all. Raises `FileNotFoundError` saying how to make one, `ValueError` for such a file.
+    No file can run code by being loaded: Keras' safe mode stays on, and only Keras' own zip format is opened (no
+    pickle, no HDF5 file). Raises `FileNotFoundError` if there is no model, `ValueError` for another kind of file.
     Taught in notebook 04.
     """
-    file = model_folder(path)
-    file = file / "model.keras" if file.is_dir() else file
+    file = Path(path)
     if not file.is_file():
-        raise FileNotFoundError(f"{file}: there is no model. Train one: notebook 04, or python -m dfdc_utils train.")
-    if not zipfile.is_zipfile(file) or file.suffix != ".keras":  # by its name Keras picks the reader
+        file = model_path(path) / "model.keras"
+    if not zipfile.is_zipfile(file) or file.suffix != ".keras":  # Keras chooses the reader by the suffix
         raise ValueError(f"{file} is not a model in Keras 3's format (.keras). Other formats can run code: not loaded.")
+    with quiet_import():
+        import keras
     try:
         return keras.saving.load_model(file, safe_mode=True)
     except (TypeError, ValueError, KeyError, OSError) as error:
@@ -60,7 +147,7 @@ def load_model(path: str | Path) -> keras.Model:
 
 
 def read_note(folder: Path) -> dict[str, Any]:
-    """What `training.json` says of the model beside it; nothing if the folder holds no finished model."""
+    """Read `training.json`, which training writes last; empty if the folder holds no finished model."""
     try:
         note = json.loads((folder / "training.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -68,78 +155,32 @@ def read_note(folder: Path) -> dict[str, Any]:
     return note if isinstance(note, dict) else {}
 
 
-def read_split(folder: Path) -> pd.DataFrame | None:
-    """Which video was in which split of the model in a folder; None for one that was trained on no videos."""
-    file = folder / "split.csv"
-    return pd.read_csv(file, dtype=str, keep_default_na=False) if file.is_file() else None
-
-
-def describe_data(folder: Path) -> str:
-    """What the model in a folder was trained on, in words to stand beside its scores."""
-    return str(read_note(folder).get("data", "videos that nothing here names"))
-
-
 @dataclass(frozen=True)
 class StartFrom:
-    """For `train(build=…)`: builds no new model, but loads the one in `folder`, to go on from its weights."""
+    """For `train(build=…)`: loads the model of a folder instead of building one, to go on from its weights."""
 
-    folder: Path
+    folder: ModelFolder
 
     @property
     def origin(self) -> dict[str, str]:
-        """What the model had learned from, on what terms (`notes`), and a `digest` of its file."""
-        digest = hashlib.sha256((self.folder / "model.keras").read_bytes()).hexdigest()
-        note = read_note(self.folder)
-        return {"data": describe_data(self.folder), "notes": str(note.get("notes", "")), "digest": digest}
+        """What the model had learned from, on what terms (`notes`), and the `digest` of its file."""
+        notes = str(self.folder.note.get("notes", ""))
+        return {"data": self.folder.data, "notes": notes, "digest": self.folder.digest}
 
     def __call__(self, frame_count: int, face_size: int) -> keras.Model:
-        """The model. Raises `ConfigMismatch` if sequences are not as long or faces not as large as it needs."""
-        model = load_model(self.folder)
+        """Load it. Raises `ConfigMismatch` if it needs sequences of another length or faces of another size."""
+        model = load_model(self.folder.path)  # anew, since training changes it
         if tuple(model.input_shape[1:3]) != (frame_count, face_size):
             raise ConfigMismatch(
-                f"the model in {self.folder} looks at {model.input_shape[1]} frames of {model.input_shape[2]} pixels, "
-                f"but these are {frame_count} of {face_size}: process the videos as its sequence.json says"
+                f"the model in {self.folder.path} takes {model.input_shape[1]} frames of {model.input_shape[2]} "
+                f"pixels, but these are {frame_count} of {face_size}: process the videos as its sequence.json says"
             )
         return model
 
 
 def start_from(name_or_path: str | Path = PRETRAINED) -> StartFrom:
-    """Go on from a trained model, of a folder or `"pretrained"`: `train(…, build=start_from("pretrained"))`.
+    """Go on from a trained model: `train(…, build=start_from("pretrained"))`.
 
-    Raises `FileNotFoundError` if there is none. Taught in notebook 04.
+    Raises like `ModelFolder.open`. Taught in notebook 04.
     """
-    folder = model_folder(name_or_path)
-    if not (folder / "model.keras").is_file():
-        raise FileNotFoundError(f"{folder} holds no model to start from")
-    return StartFrom(folder)
-
-
-def save_small(model: keras.Model, path: Path) -> None:
-    """Save a model with its weights in half precision on disk; plain Keras loads it into full precision again."""
-    import h5py
-
-    model.save(path)
-    with zipfile.ZipFile(path) as archive:
-        parts = {name: archive.read(name) for name in archive.namelist()}
-    buffer = io.BytesIO()
-    with h5py.File(io.BytesIO(parts["model.weights.h5"]), "r") as full, h5py.File(buffer, "w") as half:
-
-        def copy(name: str, item: h5py.Group | h5py.Dataset) -> None:
-            if isinstance(item, h5py.Group):
-                made = half.require_group(name)
-            else:
-                is_float = item.dtype == np.float32 and np.abs(item[()]).max(initial=0) < 60_000  # half's largest
-                made = half.create_dataset(name, data=item[()].astype(np.float16) if is_float else item[()])
-            made.attrs.update(item.attrs)
-
-        full.visititems(copy)
-        half.attrs.update(full.attrs)
-    parts["model.weights.h5"] = buffer.getvalue()
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in parts.items():
-            archive.writestr(name, content)
-
-
-def digest_weights(model: keras.Model) -> str:
-    """A fingerprint of all weights."""
-    return hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights())).hexdigest()
+    return StartFrom(ModelFolder.open(name_or_path))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dfdc_utils.models.cnn_lstm import application_maps, change_over_time, prepare_frames
+from dfdc_utils.models.cnn_lstm import application_maps, prepare_frames
 from dfdc_utils.quiet import quiet_import
 
 with quiet_import():
@@ -34,7 +34,7 @@ def see_frames(encoder: keras.Model) -> keras.Model:
     Weights are shared. Each frame is seen as it is and mirrored, and maps are the mean of both: a mirrored video has
     the same score, and the logit is the mean of both, for only an average and a sum lie between. The style is what the
     maps of `block_6_project_BN` and `block_9_add` are on average and how far they spread, each brought to length 1:
-    what kind of picture it is, for layers that know of textures and of parts. `Familiarity` judges it.
+    what kind of picture it is, for layers that know of textures and of parts. `OODDetector` judges it.
     """
     network = next(layer for layer in encoder.layers if layer.name.startswith("MobileNetV2"))
     early = [network.get_layer(name).output for name in ("block_6_project_BN", "block_9_add")]
@@ -50,37 +50,21 @@ def see_frames(encoder: keras.Model) -> keras.Model:
     return keras.Model(frames, [maps, features, style], name="frame_encoder")
 
 
-def build_on_encoder(
-    encoder: keras.Model, frame_count: int = 16, *, head: str = "lstm", units: int = 16
-) -> tuple[keras.Model, keras.Model]:
-    """Put a head over time on what `build_frame_encoder` made: the whole model, and its head alone.
+def build_on_encoder(encoder: keras.Model, frame_count: int = 16) -> keras.Model:
+    """Build the sequence model on what `build_frame_encoder` made: the mean of the frames' logits.
 
-    The whole takes sequences (B, T, H, W, 3) like `build_cnn_lstm` and gives scores (B, 1). The head takes the features
-    of their frames (B, T, F), which `see_frames` gives: it can be trained on these alone, and the two share their
-    weights. `"mean"` averages the encoder's own logits; `"lstm"` adds to that average what an LSTM makes of the
-    features and of how much they changed since the frame before. At first it adds nothing.
-
-    Raises `ValueError` for another head.
+    Takes sequences (B, T, H, W, 3) like `build_cnn_lstm` and gives scores (B, 1); weights are shared with `encoder`.
     """
-    if head not in ("lstm", "mean"):
-        raise ValueError(f"head {head!r} is neither lstm nor mean")
     size, count = encoder.input_shape[1], encoder.get_layer("features").output.shape[-1]
     inputs = keras.Input((frame_count, count), name="features")
     frame_logit = layers.Dense(1, dtype="float32", name="frame_logit")
     logit = ops.mean(frame_logit(inputs), axis=1)  # (B, 1)
-    if head == "lstm":
-        scaled = layers.Normalization(name="standard")(inputs)
-        seen = layers.Dense(2 * units, dtype="float32", name="seen")(scaled)  # (B, T, 2·units)
-        both = layers.Concatenate(dtype="float32", name="features_and_change")([seen, change_over_time(seen)])
-        told = layers.LSTM(units, dtype="float32", name="lstm")(both)
-        added = layers.Dense(1, kernel_initializer="zeros", dtype="float32", name="over_time")(told)
-        logit = layers.Add(name="logit")([logit, added])
-    top = keras.Model(inputs, layers.Activation("sigmoid", dtype="float32", name="score")(logit), name=f"head_{head}")
+    head = keras.Model(inputs, layers.Activation("sigmoid", dtype="float32", name="score")(logit), name="head_mean")
     frame_logit.set_weights(encoder.get_layer("frame_logit").get_weights())
     sequence = keras.Input((frame_count, size, size, 3), name="sequence")
     frames = ops.reshape(sequence, (-1, size, size, 3))  # (B·T, H, W, 3)
     _, features, _ = see_frames(encoder)(frames)
-    return keras.Model(sequence, top(ops.reshape(features, (-1, frame_count, count))), name=f"pretrained_{head}"), top
+    return keras.Model(sequence, head(ops.reshape(features, (-1, frame_count, count))), name="pretrained_mean")
 
 
 def take_apart(model: keras.Model) -> tuple[keras.Model, keras.Model]:
@@ -96,7 +80,7 @@ def take_apart(model: keras.Model) -> tuple[keras.Model, keras.Model]:
 
 
 def with_style(model: keras.Model) -> keras.Model:
-    """The same model, giving scores (B, 1) and the style averaged over time (B, S), which `Familiarity` judges.
+    """The same model, giving scores (B, 1) and the style averaged over time (B, S), which `OODDetector` judges.
 
     Raises `ValueError` if the model is not one of `build_on_encoder`.
     """

@@ -1,6 +1,6 @@
 """How unlike what a model was trained on a video is: how far what its middle layers see lies from that of training.
 
-`familiarity.npz`, beside the model, float32: of the style of training's sequences, averaged over time, `mean` (S,) and
+`ood.npz`, beside the model, float32: of the style of training's sequences, averaged over time, `mean` (S,) and
 `whitening` (S, S); `direction` (S,), towards pictures that are no photographs of faces; `percentiles` (3, 101), 0 to
 100, of validation sequences of unseen people: their distances, how far they go in that direction, the larger of both.
 """
@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dfdc_utils.faces.storage import working_on
+from dfdc_utils.files import replacing
 
-UNFAMILIAR = 97.0  # percentile from which on a video counts as unlike training's: three in a hundred of its own do
+OOD_PERCENTILE = 97.0  # percentile from which on a video counts as unlike training's: three in a hundred of its own do
 SHRINKING = 0.03  # inverse strength of the penalty on `direction`: there are few outliers for so many values
 
 
 @dataclass(frozen=True)
-class Familiarity:
+class OODDetector:
     """Two distances from training, read as a percentile of what validation's sequences have: the larger one counts.
 
     One is Mahalanobis', which needs no example of the foreign but hardly sees a drawn face (Lee et al. 2018,
@@ -38,7 +38,7 @@ class Familiarity:
     percentiles: NDArray[np.float32]
 
     @classmethod
-    def fit(cls, training: Any, validation: Any, outliers: Any) -> Familiarity:
+    def fit(cls, training: Any, validation: Any, outliers: Any) -> OODDetector:
         """From styles (N, S) of training's sequences, real and blended alike, of validation's, and of outliers."""
         from sklearn.covariance import LedoitWolf
         from sklearn.linear_model import LogisticRegression
@@ -68,20 +68,18 @@ class Familiarity:
     def percentile(self, styles: Any) -> NDArray[np.float64]:
         """Of styles (N, S): the share of validation sequences that lie nearer to training's, 0 to 100.
 
-        `UNFAMILIAR` or more means that the model has seen nothing like it, and that its score is a guess.
+        `OOD_PERCENTILE` or more means that the model has seen nothing like it, and that its score is a guess.
         """
         larger = _larger(self.distances(styles), self.percentiles[:2])
         return np.asarray(np.interp(larger, self.percentiles[2], np.arange(101.0)))
 
     def save(self, path: str | Path) -> None:
-        """Write `familiarity.npz`, whole or not at all."""
-        path = Path(path)
-        with working_on(path.parent, path.name) as partial:
-            np.savez_compressed(partial / path.name, **asdict(self))
-            (partial / path.name).replace(path)
+        """Write `ood.npz`, whole or not at all."""
+        with replacing(Path(path)) as partial:
+            np.savez_compressed(partial, **asdict(self))
 
     @classmethod
-    def load(cls, path: str | Path) -> Familiarity:
+    def load(cls, path: str | Path) -> OODDetector:
         """Read it. Raises `FileNotFoundError` if there is none, `ValueError` if the file is not one."""
         try:
             with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as stored:

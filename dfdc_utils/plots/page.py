@@ -1,22 +1,23 @@
-"""A verdict as a page: self-contained HTML, to be sent, kept and read without a network."""
+"""Verdicts as a self-contained HTML page that needs no network, and pieces of HTML that widgets use too."""
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+import cv2
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dfdc_utils.faces.storage import write_atomically
-from dfdc_utils.plots import lay_heat, plot_score_over_time
-from dfdc_utils.plots.markup import LINE, data_uri, image_tag, note
-from dfdc_utils.prediction.verdicts import Explanation, Prediction, WindowScore, as_table
-from dfdc_utils.videos.frames import Image
+from dfdc_utils.files import write_atomically
+from dfdc_utils.plots.verdicts import lay_heat, plot_score_over_time
+from dfdc_utils.prediction import Explanation, Prediction, WindowScore, predictions_table
+from dfdc_utils.videos import Image
 
 MOST_SECTIONS = 50  # a section takes 0.2 MB
 SIZE = 72  # pixels of a face in a strip: sixteen fit the page
@@ -29,7 +30,7 @@ td { border-top: 1px solid #9e9e9e } section { margin-top: 2.5rem }
 """.strip()
 
 
-def write_report(
+def write_page(
     path: str | Path,
     predictions: Sequence[Prediction],
     evidence: Mapping[Path, tuple[Image, Explanation]],
@@ -40,7 +41,7 @@ def write_report(
     explanation. The first `MOST_SECTIONS` videos have a section of their own, the others a row of the table only: a
     page of thousands could not be opened. Raises `OSError` if it cannot be written. Taught in notebook 06.
     """
-    table = as_table(predictions)
+    table = predictions_table(predictions)
     place = {path: number for number, path in enumerate(table["path"])}
     ordered = sorted(predictions, key=lambda prediction: place[str(prediction.path)])
     more = "" if len(ordered) <= MOST_SECTIONS else note(f"{len(ordered) - MOST_SECTIONS} more are in the table only.")
@@ -105,3 +106,37 @@ def _strips(window: WindowScore, sequence: Image, explanation: Explanation) -> s
 def _summary(table: pd.DataFrame) -> str:
     rows = table[list(COLUMNS)].rename(columns=COLUMNS)
     return str(rows.to_html(index=False, na_rep="", float_format=lambda value: f"{value:.2f}", border=0))
+
+
+# JupyterLab's own colours, which change with its theme; elsewhere what is around.
+FAINT = "var(--jp-ui-font-color2, inherit)"
+LINE = "var(--jp-border-color1, #9e9e9e)"
+QUALITY = 85  # of a JPEG that is only looked at: half the bytes of 95
+
+
+def image_tag(image: Image, alt: str) -> str:
+    """A uint8 RGB image as `<img>`, as wide as what it stands in, with its text for those who do not see it."""
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, QUALITY))
+    source = data_uri(data.tobytes(), "image/jpeg")
+    return f'<img src="{source}" alt="{escape(alt)}" style="display:block;width:100%">'
+
+
+def data_uri(content: bytes, kind: str) -> str:
+    """A file's content as an address, so that a page needs nothing beside itself. `kind` is its media type."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def note(text: str) -> str:
+    """A paragraph in a frame: why there is no picture."""
+    style = f"border:1px solid {LINE};padding:8px;margin:0;overflow-wrap:anywhere"
+    return f'<p style="line-height:1.4;{style}">{escape(text)}</p>'
+
+
+def pictures(captioned: list[tuple[str, Image]], *, what: str) -> str:
+    """Images in rows as large as they are, each with its caption below, which with `what` is its text too."""
+    figures = [
+        f'<figure style="margin:0;width:{image.shape[1]}px">{image_tag(image, f"{what} at {caption}")}'
+        f'<figcaption style="font-size:11px;text-align:center">{escape(caption)}</figcaption></figure>'
+        for caption, image in captioned
+    ]
+    return f'<div style="display:flex;flex-wrap:wrap;gap:4px;margin:6px 0">{"".join(figures)}</div>'

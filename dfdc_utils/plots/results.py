@@ -1,4 +1,4 @@
-"""How good scores are: every trade between false alarms and fakes found, counts, calibration, gains."""
+"""A training's course, and how good scores are: ROC, thresholds, counts, calibration, gains over baselines."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from dfdc_utils.evaluation.intervals import draw_families, share_interval
-from dfdc_utils.models.calibration import calibration_error, count_calls
-from dfdc_utils.plots.theme import CHANCE, COLOURS, MODEL, figure_of
+from dfdc_utils.evaluation import calibration_error, count_calls, resample_groups
+from dfdc_utils.models import binomial_interval
+from dfdc_utils.plots.theme import CHANCE, COLOURS, MODEL, TRAINING, VALIDATION, figure_of
 
 
 def plot_roc(scores: pd.DataFrame, *, axis: Axes | None = None) -> Figure:
     """The ROC curve of scored videos with its 95 % band, and the diagonal that chance gives.
 
     The band holds, at each share of false alarms, the share of fakes found in 95 % of a thousand draws of whole
-    families (`draw_families`). Raises `ValueError` if `scores` lacks a class or has one family only.
+    families (`resample_groups`). Raises `ValueError` if `scores` lacks a class or has one family only.
     """
     axis = axis or plt.subplots(figsize=(4.6, 4.0))[1]
     labels, values = (scores["label"] == "FAKE").to_numpy(), scores["score"].to_numpy()
     grid = np.linspace(0, 1, 201)
-    drawn = [_roc(labels[draw], values[draw]) for draw in draw_families(scores, 1000)]
+    drawn = [_roc(labels[draw], values[draw]) for draw in resample_groups(scores, 1000)]
     # The most that is found with no more than so many false alarms.
     found = np.array([hits[np.searchsorted(alarms, grid, "right") - 1] for alarms, hits in drawn])
     low, high = np.quantile([np.trapezoid(hits, alarms) for alarms, hits in drawn], (0.025, 0.975))
@@ -54,7 +54,7 @@ def plot_threshold(scores: pd.DataFrame, *, threshold: float = 0.5, axis: Axes |
         ranked = np.sort(scores.loc[scores["label"] == label, "score"])
         above = len(ranked) - np.searchsorted(ranked, cuts, "right")
         style = {"color": COLOURS[label], "step": "post"}
-        axis.fill_between(cuts, *share_interval(above, len(ranked)), alpha=0.18, lw=0, **style)
+        axis.fill_between(cuts, *binomial_interval(above, len(ranked)), alpha=0.18, lw=0, **style)
         axis.step(cuts, above / len(ranked), line, color=COLOURS[label], where="post", label=f"{name} ({label})")
         axis.plot(threshold, counts.loc[label, "called fake"] / len(ranked), mark, color=COLOURS[label], ms=8)
     axis.axvline(threshold, color=MODEL, lw=1, ls=":")
@@ -74,7 +74,7 @@ def plot_confusion(scores: pd.DataFrame, *, threshold: float = 0.5, axis: Axes |
     """
     axis = axis or plt.subplots(figsize=(4.2, 3.6))[1]
     counts = count_calls(scores, threshold).to_numpy()
-    low, high = share_interval(counts, counts.sum(axis=1, keepdims=True))
+    low, high = binomial_interval(counts, counts.sum(axis=1, keepdims=True))
     notes = [
         f"{count}\n{100 * least:.0f} to {100 * most:.0f} %"
         for count, least, most in zip(counts.flat, low.flat, high.flat, strict=True)
@@ -128,7 +128,7 @@ def plot_calibration(scores: pd.DataFrame, *, bins: int = 5, axis: Axes | None =
         axis.plot(mean["score"], mean["fake"], style, color=colour, ms=3, label=column.replace("_", " "))
         axis.scatter(mean["score"], mean["fake"], s=12 * count, color=colour, alpha=0.4, marker=style[0])
         if column == "score":
-            axis.vlines(mean["score"], *share_interval(groups["fake"].sum(), count), color=colour, lw=1.5)
+            axis.vlines(mean["score"], *binomial_interval(groups["fake"].sum(), count), color=colour, lw=1.5)
     axis.plot([0, 1], [0, 1], "--", color=CHANCE, lw=1, label="right")
     axis.set(xlabel="mean score", ylabel="share of FAKE", aspect="equal", xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
     before, after = (calibration_error(labels, scores[column]) for column in ("raw_score", "score"))
@@ -157,3 +157,38 @@ def _roc(labels: NDArray[np.bool_], scores: NDArray[np.float64]) -> tuple[NDArra
     last = np.r_[np.flatnonzero(np.diff(scores[order])), len(scores) - 1]  # of each run of equal scores
     found, alarms = (np.r_[0, np.cumsum(kind[order])[last]] for kind in (labels, ~labels))
     return alarms / alarms[-1], found / found[-1]
+
+
+# What the project that this one continues reported: training accuracy at epoch 1 and at its best, then falling.
+ORIGINAL_COURSE = {1: 0.778, 8: 0.912}
+
+
+def plot_history(history: pd.DataFrame, *, original: bool = True) -> Figure:
+    """Accuracy and loss an epoch, training solid and validation dashed; the epoch whose weights were kept is marked.
+
+    `original` adds the course reported by the project that this one continues (on its own data).
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6))
+    best = history.loc[history["val_loss"].idxmin()]
+    for axis, name in ((left, "accuracy"), (right, "loss")):
+        axis.plot(history["epoch"], history[name], "-", color=TRAINING, label="training")
+        axis.plot(history["epoch"], history[f"val_{name}"], "--", color=VALIDATION, label="validation")
+        axis.axvline(best["epoch"], color="#444444", lw=1, ls=":")
+        axis.plot(best["epoch"], best[f"val_{name}"], "o", color=VALIDATION, ms=7, label="weights kept")
+        axis.set(xlabel="epoch", ylabel=name)
+    if original:
+        name = "original project, training:\n91.2 %, then falling"
+        left.plot(*zip(*ORIGINAL_COURSE.items(), strict=True), "^:", color="#555555", label=name)
+    right.axhline(np.log(2), color="#888888", lw=1)
+    right.annotate(
+        "constant 0.5: 0.693",
+        (history["epoch"].max(), np.log(2)),
+        (0, 3),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8,
+    )
+    left.set_title(f"Validation accuracy {best['val_accuracy']:.0%} at the epoch kept, {best['epoch']:.0f}")
+    right.set_title(f"Validation log loss falls to {best['val_loss']:.2f}")
+    left.legend(fontsize=8, loc="lower right")
+    return figure

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dfdc_utils.plots.theme import CHANCE, FAKE, MODEL, REAL, figure_of
-from dfdc_utils.prediction.verdicts import Explanation, Prediction, WindowScore
-from dfdc_utils.videos.frames import Image
+from dfdc_utils.prediction import Explanation, Prediction, WindowScore
+from dfdc_utils.videos import Image
 
 LINES = ("-", "--", ":", "-.")  # of the first four people: told apart without colour
 HEAT = cv2.COLORMAP_INFERNO  # rises in lightness, so that it reads in grey as well

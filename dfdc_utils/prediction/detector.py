@@ -12,22 +12,17 @@ from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from dfdc_utils.errors import ConfigMismatch
-from dfdc_utils.faces.config import SequenceConfig
-from dfdc_utils.faces.detectors import find_yunet, load_detector
-from dfdc_utils.models.calibration import Calibration, calibration_of
-from dfdc_utils.models.folder import describe_data, load_model, model_folder
-from dfdc_utils.models.frame_encoder import with_style
-from dfdc_utils.models.ood import Familiarity
-from dfdc_utils.pool import WorkerDied, each_whatever_dies
+from dfdc_utils.faces import SequenceConfig, find_yunet, load_face_detector
+from dfdc_utils.models import ModelFolder, PRETRAINED, with_style
 from dfdc_utils.prediction.explain import frame_importance, heat_maps
 from dfdc_utils.prediction.verdicts import Explanation, Prediction, TrackScore, WindowScore
-from dfdc_utils.prediction.windows import FaceWindow, Look, VideoFaces, find_faces, read_window_faces
+from dfdc_utils.prediction.windows import FaceWindow, Look, VideoFaces, find_faces
 from dfdc_utils.quiet import quiet_import
-from dfdc_utils.sequences.dataset import stack_faces
-from dfdc_utils.videos.frames import Image
+from dfdc_utils.sequences import stack_faces
+from dfdc_utils.videos import Image
+from dfdc_utils.workers import WorkerDied, each_whatever_dies
 
 with quiet_import():
-    import keras
     import tensorflow as tf
 
 # Sequences scored at once, with four views of each: 0.1 GB for the small CNN, 2 GB for a large backbone.
@@ -38,26 +33,18 @@ TIME_LIMIT = 60.0  # seconds a video, and twice its length on top where the whol
 
 
 class Detector:
-    """A trained model, how videos must be prepared for it, and how its scores are to be read.
+    """A trained model that scores videos: it finds faces as in training, scores them, and reads the scores.
 
-        detector = Detector.load("data/model")
+        detector = Detector.load("pretrained")
         print(detector.predict("video.mp4").in_words())
 
-    `sequence`, `calibration` and, for a pretrained model, `familiarity` are those that lie beside the model;
-    `trained_on` says what it has seen. Taught in notebook 06.
+    `folder` is the `ModelFolder` it was made of. Taught in notebook 06.
     """
 
-    def __init__(
-        self,
-        model: keras.Model,
-        sequence: SequenceConfig,
-        calibration: Calibration,
-        *,
-        trained_on: str,
-        familiarity: Familiarity | None = None,
-    ) -> None:
-        """Raises `ConfigMismatch` if `model` does not take sequences that are prepared as `sequence` says, or sees
-        pictures otherwise than `familiarity` knows."""
+    def __init__(self, folder: ModelFolder) -> None:
+        """Raises `ConfigMismatch` if the model does not take sequences prepared as `folder.sequence` says, or if
+        `folder.ood` belongs to another model."""
+        model, sequence = folder.model, folder.sequence
         shape = (sequence.frame_count, sequence.face_size, sequence.face_size, 3)
         if tuple(model.input_shape[1:]) != shape or tuple(model.output_shape[1:]) != (1,):
             raise ConfigMismatch(
@@ -65,39 +52,32 @@ class Detector:
                 f"prepares {shape} for one score: they are not from one training. Train again."
             )
         both = None
-        if familiarity:
+        if folder.ood:
             try:
                 both = with_style(model)
             except ValueError as error:
-                raise ConfigMismatch(
-                    f"familiarity.npz is not of the model beside it ({error}). Take it away."
-                ) from error
-            if both.output_shape[1][1:] != familiarity.mean.shape:
-                raise ConfigMismatch("familiarity.npz is of another model than the one beside it. Run pretrain again.")
-        self.model, self.sequence, self.calibration, self.trained_on = model, sequence, calibration, trained_on
-        self.familiarity = familiarity
-        self._symmetric = any(layer.name == "frame_encoder" for layer in model.layers)  # it sees all frames both ways
+                raise ConfigMismatch(f"ood.npz does not belong to the model beside it ({error}). Remove it.") from error
+            if both.output_shape[1][1:] != folder.ood.mean.shape:
+                raise ConfigMismatch("ood.npz belongs to another model than the one beside it. Run pretrain again.")
+        self.folder, self.model = folder, model
+        # A frame encoder sees each frame mirrored, too, so that a mirrored video has the same score.
+        self._symmetric = any(layer.name == "frame_encoder" for layer in model.layers)
 
-        def see(sequences: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+        def score(sequences: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
             scores, style = both(sequences, training=False) if both else (model(sequences, training=False), None)
             return scores[:, 0], style
 
-        self._score_batch = tf.function(see, input_signature=[tf.TensorSpec((None, *shape), tf.uint8)])
+        self._score_batch = tf.function(score, input_signature=[tf.TensorSpec((None, *shape), tf.uint8)])
         self._score_batch.get_concrete_function()  # seconds that no video should be charged with
 
     @classmethod
-    def load(cls, model_path: str | Path = "data/model") -> Detector:
+    def load(cls, name_or_path: str | Path = PRETRAINED) -> Detector:
         """The model in a folder that training has left, or for `"pretrained"` the one in the package.
 
         Raises `FileNotFoundError` if there is none, `ConfigMismatch` if what lies beside it does not belong to it,
         `ValueError` if the file is not a Keras model or carries code.
         """
-        folder = model_folder(model_path)
-        model = load_model(folder)
-        sequence = SequenceConfig.load(folder / "sequence.json")
-        known = folder / "familiarity.npz"
-        familiarity = Familiarity.load(known) if known.is_file() else None
-        return cls(model, sequence, calibration_of(folder), trained_on=describe_data(folder), familiarity=familiarity)
+        return cls(ModelFolder.open(name_or_path))
 
     def predict(self, path: str | Path, *, whole: bool = False, time_limit: float = TIME_LIMIT) -> Prediction:
         """Score one video: its first seconds, as in training, or with `whole` all of it in overlapping windows.
@@ -121,29 +101,17 @@ class Detector:
         Faces are found by the pool that preprocessing uses, `workers` processes, one a core by default; the model
         scores in this one. A video that takes its worker down is `unreadable`, and the others go on.
         """
-        looks = [self._look(path, whole, time_limit) for path in paths]
+        looks = {str(path): self._look(path, whole, time_limit) for path in paths}
         workers = 1 if workers == 1 or len(looks) == 1 else workers
         patience = None if whole else 3 * time_limit  # a whole video may take hours; a worker that hangs ends itself
         with tqdm(total=len(looks), desc="looking at videos", unit="video", disable=not show_progress) as progress:
-            for look, found in each_whatever_dies(find_faces, looks, workers=workers, patience=patience):
+            for name, found in each_whatever_dies(find_faces, looks, workers=workers, patience=patience):
                 progress.update()
                 if isinstance(found, WorkerDied):
-                    what = f"{look.path.name}: the process that worked on it ended ({found}). Leave it out."
-                    found = VideoFaces(look.path, "unreadable", what, 0.0, ())
+                    path = looks[name].path
+                    what = f"{path.name}: the process that worked on it ended ({found}). Leave it out."
+                    found = VideoFaces(path, "unreadable", what, 0.0, ())
                 yield self._judge(found)
-
-    def predict_faces(self, save_path: str | Path, video: str) -> Prediction:
-        """Score a video whose faces `processing` has left in `save_path`.
-
-        Raises `ConfigMismatch` if they were prepared otherwise than those that the model was trained on,
-        `FileNotFoundError` if the video was not processed.
-        """
-        self.sequence.require(
-            SequenceConfig.load(Path(save_path) / "sequence.json"),
-            what=f"the faces in {save_path} were made",
-            remedy="Process the videos with the model's own settings, or train again.",
-        )
-        return self._judge(read_window_faces(save_path, video, self.sequence.frame_count))
 
     def explain(self, window: WindowScore) -> Explanation:
         """Where in the faces of a window, and when, the model sees a fake.
@@ -156,7 +124,7 @@ class Detector:
     def gather_evidence(
         self, predictions: Sequence[Prediction], *, most: int = MOST_EXPLAINED
     ) -> dict[Path, tuple[Image, Explanation]]:
-        """What `write_report` shows: for the `most` suspicious videos the sequence of their worst window, explained."""
+        """What `write_page` shows: for the `most` suspicious videos the sequence of their worst window, explained."""
         scored = [(one.path, one.decisive) for one in predictions if one.decisive]
         evidence = {}
         for path, person in sorted(scored, key=lambda pair: -pair[1].score)[:most]:
@@ -166,9 +134,9 @@ class Detector:
     @functools.cached_property
     def _settled(self) -> tuple[SequenceConfig, Path | None]:
         """How faces are found here, and YuNet's weights: looked for once, not for every video or by every worker."""
-        config = self.sequence
+        config = self.folder.sequence
         if config.detector == "auto":
-            config = replace(config, detector=load_detector().name)
+            config = replace(config, detector=load_face_detector().name)
         return config, find_yunet() if config.detector == "yunet" else None
 
     def _look(self, path: str | Path, whole: bool, time_limit: float) -> Look:
@@ -182,7 +150,13 @@ class Detector:
         ]
         tracks.sort(key=lambda track: -track.score)
         return Prediction(
-            found.path, found.status, found.error, found.seconds, tuple(tracks), self.calibration, self.trained_on
+            found.path,
+            found.status,
+            found.error,
+            found.seconds,
+            tuple(tracks),
+            self.folder.calibration,
+            self.folder.data,
         )
 
     def _score(self, windows: tuple[FaceWindow, ...]) -> list[WindowScore]:
@@ -194,18 +168,13 @@ class Detector:
             raw = np.stack([scored.numpy() for scored, _ in seen])  # (views, W)
             if not np.isfinite(raw).all():
                 raise ConfigMismatch("the model gives scores that are no numbers: its weights are broken. Train again.")
-            calibrated = self.calibration.apply(raw)
-            away = self.familiarity.percentile(seen[0][1]) if self.familiarity else [None] * len(some)
+            calibrated = self.folder.calibration.apply(raw)
+            away = self.folder.ood.percentile(seen[0][1]) if self.folder.ood else [None] * len(some)
             scores += [
-                WindowScore(float(column[0]), float(column.min()), float(column.max()), window, unlike)
-                for window, column, unlike in zip(some, calibrated.T, away, strict=True)
+                WindowScore(float(column[0]), float(column.min()), float(column.max()), window, percentile)
+                for window, column, percentile in zip(some, calibrated.T, away, strict=True)
             ]
         return scores
-
-
-def predict_video(path: str | Path, model_path: str | Path = "data/model", *, whole: bool = False) -> Prediction:
-    """Score one video with the model in a folder. For more than one, load a `Detector` once. Taught in notebook 06."""
-    return Detector.load(model_path).predict(path, whole=whole)
 
 
 def decode_faces(window: FaceWindow) -> Image:

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from dfdc_utils.models.frame_encoder import take_apart
+from dfdc_utils.models import take_apart
 from dfdc_utils.quiet import quiet_import
-from dfdc_utils.videos.frames import Image
+from dfdc_utils.videos import Image
 
 with quiet_import():
     import keras

@@ -11,10 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dfdc_utils.models.calibration import Calibration
-from dfdc_utils.models.card import SAMPLE
-from dfdc_utils.models.ood import UNFAMILIAR
-from dfdc_utils.prediction.windows import FaceWindow, Status
+from dfdc_utils.faces import Status
+from dfdc_utils.models import Calibration, OOD_PERCENTILE, SAMPLE
+from dfdc_utils.prediction.windows import FaceWindow
 
 RARE = 90.0  # percentile of what a model was validated on, from which on it is said to have seen few such faces
 
@@ -27,7 +26,7 @@ class WindowScore:
     """One person over one window: `score` is calibrated, 0 real to 1 fake.
 
     `low` to `high` is the range of scores when the same faces are shown mirrored and moved by some pixels, which makes
-    no video more or less fake. `faces` is what the model saw. `unlike` is how far that lies from all it was trained on,
+    no video more or less fake. `faces` is what the model saw. `ood_percentile` is how far that lies from all it was trained on,
     as a percentile of what its own validation has; None if the model does not know.
     """
 
@@ -35,7 +34,7 @@ class WindowScore:
     low: float
     high: float
     faces: FaceWindow
-    unlike: float | None = None
+    ood_percentile: float | None = None
 
     @property
     def start(self) -> float:
@@ -60,7 +59,7 @@ class Explanation:
 
 @dataclass(frozen=True)
 class TrackScore:
-    """One person through a video. `score`, `low`, `high` and `unlike` are means over the person's windows."""
+    """One person through a video. `score`, `low`, `high` and `ood_percentile` are means over the person's windows."""
 
     number: int
     windows: tuple[WindowScore, ...]
@@ -78,14 +77,14 @@ class TrackScore:
         return _mean(window.high for window in self.windows)
 
     @property
-    def unlike(self) -> float | None:
-        known = [window.unlike for window in self.windows if window.unlike is not None]
+    def ood_percentile(self) -> float | None:
+        known = [window.ood_percentile for window in self.windows if window.ood_percentile is not None]
         return _mean(known) if known else None
 
     @property
-    def unfamiliar(self) -> bool:
+    def out_of_distribution(self) -> bool:
         """Whether the model knows that it was trained on nothing like this person."""
-        return self.unlike is not None and self.unlike >= UNFAMILIAR
+        return self.ood_percentile is not None and self.ood_percentile >= OOD_PERCENTILE
 
     @property
     def worst(self) -> WindowScore:
@@ -118,7 +117,7 @@ class Prediction:
     @property
     def decisive(self) -> TrackScore | None:
         """The person that the verdict is about: the most suspicious one, or the first that is fake beyond doubt."""
-        beyond = (one for one in self.tracks if one.low > self.calibration.threshold and not one.unfamiliar)
+        beyond = (one for one in self.tracks if one.low > self.calibration.threshold and not one.out_of_distribution)
         return next(beyond, self.tracks[0] if self.tracks else None)
 
     @property
@@ -130,7 +129,7 @@ class Prediction:
         person = self.decisive
         if person is None:
             return ""
-        if person.unfamiliar:
+        if person.out_of_distribution:
             return "unsure"
         if person.low > self.calibration.threshold:
             return "fake"
@@ -159,8 +158,8 @@ class Prediction:
         ]
         if self.trained_on == SAMPLE:
             sentences[-1] += " It has only seen drawn faces: on a real video its score means nothing."
-        if person.unlike is not None:
-            sentences.append(_describe_unlikeness(person.unlike))
+        if person.ood_percentile is not None:
+            sentences.append(_describe_ood(person.ood_percentile))
         if self.error:
             sentences.append(f"Only the first {self.seconds:.1f} s were looked at. {self.error}")
         return " ".join(sentences)
@@ -177,7 +176,7 @@ class Prediction:
             "low": person.low if person else None,
             "high": person.high if person else None,
             "threshold": self.calibration.threshold,
-            "unlike": person.unlike if person else None,
+            "ood_percentile": person.ood_percentile if person else None,
             "tracks": len(self.tracks),
             "worst_start": person.worst.start if person else None,
             "worst_end": person.worst.end if person else None,
@@ -194,7 +193,7 @@ class Prediction:
                 "score": person.score,
                 "low": person.low,
                 "high": person.high,
-                "unlike": person.unlike,
+                "ood_percentile": person.ood_percentile,
                 "windows": [_describe(window) for window in person.windows],
             }
             for person in self.tracks
@@ -202,7 +201,7 @@ class Prediction:
         return self.to_row() | {"in_words": self.in_words(), "people": people}
 
 
-def as_table(predictions: Iterable[Prediction]) -> pd.DataFrame:
+def predictions_table(predictions: Iterable[Prediction]) -> pd.DataFrame:
     """A row a video, those that look most like fakes first, those without a score last. Taught in notebook 06."""
     rows = pd.DataFrame([prediction.to_row() for prediction in predictions])
     return rows.sort_values(["score", "video"], ascending=[False, True], na_position="last", ignore_index=True)
@@ -216,16 +215,16 @@ def _describe(window: WindowScore) -> dict[str, Any]:
         "score": window.score,
         "low": window.low,
         "high": window.high,
-        "unlike": window.unlike,
+        "ood_percentile": window.ood_percentile,
         "frames_detected": int(faces.detected.sum()),
         "frames_filled": int((~faces.detected).sum()),
     }
 
 
-def _describe_unlikeness(percentile: float) -> str:
-    if percentile >= UNFAMILIAR:
+def _describe_ood(percentile: float) -> str:
+    if percentile >= OOD_PERCENTILE:
         return (
-            "These faces are unlike anything that it was trained on, further from it than "
+            "These faces are ood_percentile anything that it was trained on, further from it than "
             f"{percentile:.0f}% of what it was validated on: take the score for a guess."
         )
     seen = "Faces like these it has seen" if percentile < RARE else "Few faces like these has it seen"

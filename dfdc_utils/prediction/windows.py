@@ -5,26 +5,29 @@ Nothing here needs TensorFlow: it is what the workers of a pool do, and what the
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dfdc_utils.errors import NoFaceFound, UnreadableVideo
-from dfdc_utils.faces.config import SequenceConfig
-from dfdc_utils.faces.extraction import crop_track, extract_tracks, own_detector
-from dfdc_utils.faces.storage import encode_face, read_faces, spread_evenly
-from dfdc_utils.faces.tracks import Boxes, Track, box_overlap
-from dfdc_utils.guards import ended_if_hung, one_thread, time_check
-from dfdc_utils.videos.sampling import Clip, probe_video, sample_frames, sample_windows
-
-log = logging.getLogger(__name__)
-
-Status = Literal["ok", "no_face", "unreadable"]
+from dfdc_utils.faces import (
+    Boxes,
+    SequenceConfig,
+    Status,
+    Track,
+    box_overlap,
+    crop_track,
+    describe_failure,
+    encode_face,
+    extract_tracks,
+    own_face_detector,
+    spread_evenly,
+)
+from dfdc_utils.videos import Clip, probe_video, sample_frames, sample_windows
+from dfdc_utils.workers import ended_if_hung, one_thread, time_check
 
 # Two windows share half their frames. Where boxes of two people overlap by chance, it is in a few frames and by less.
 SAME_PERSON = 0.5
@@ -82,11 +85,11 @@ class VideoFaces:
 
 
 def find_faces(look: Look) -> VideoFaces:
-    """The faces in a video. What is wrong with the video is told, not raised; a missing detector is raised.
+    """Find the faces in a video. A fault of the video is recorded, not raised; a missing face detector is raised.
 
     Taught in notebook 06.
     """
-    detector = own_detector(look.config.detector, look.weights)
+    detector = own_face_detector(look.config.detector, look.weights)
     windows: list[FaceWindow] = []
     status: Status = "no_face"
     error, seconds = "", 0.0
@@ -105,36 +108,11 @@ def find_faces(look: Look) -> VideoFaces:
                 last = _recognise(seen, last, newcomer=1 + max((window.track for window in windows), default=-1))
                 windows += last
                 status, error = "ok", ""
-    except UnreadableVideo as broken:
-        status, error = status if windows else "unreadable", str(broken)
-    except Exception as surprise:  # one video must not end a call for thousands
-        log.exception("%s: unexpected", look.path.name)
-        what = f"{look.path.name}: unexpected {type(surprise).__name__}: {surprise}. Please report it."
-        windows, status, error = [], "unreadable", what
+    except Exception as failure:  # one video must not end a call for thousands
+        why, error, _ = describe_failure(look.path, failure)
+        if not (windows and isinstance(failure, UnreadableVideo)):  # else what came before the break is good
+            windows, status = [], why
     return VideoFaces(look.path, status, error, seconds, tuple(windows))
-
-
-def read_window_faces(save_path: str | Path, video: str, frame_count: int) -> VideoFaces:
-    """What `processing` has saved of a video: the same that `find_faces` finds in its first seconds.
-
-    Raises `FileNotFoundError` if the video was not processed.
-    """
-    record = read_faces(save_path, video)
-    folder = Path(save_path) / video
-    windows = []
-    for number, track in enumerate(record["tracks"]):
-        frames = [track["frames"][index] for index in spread_evenly(len(track["frames"]), frame_count)]
-        windows.append(
-            FaceWindow(
-                track=number,
-                times=np.array([frame["time"] for frame in frames]),
-                boxes=np.array([frame["box"] for frame in frames]),
-                detected=np.array([frame["origin"] == "detected" for frame in frames]),
-                faces=tuple((folder / frame["file"]).read_bytes() for frame in frames),
-            )
-        )
-    seconds = max((float(window.times[-1]) for window in windows), default=0.0)
-    return VideoFaces(Path(video), record["status"], record["error"], seconds, tuple(windows))
 
 
 def _clips(look: Look, check_time: Callable[[], None]) -> Iterator[Clip]:

@@ -1,5 +1,5 @@
-"""A model made of photographs of real faces and blends of them: the recipe, what the encoder sees, figures, card."""
+"""How the weights in the package were made: photographs of real faces, and blends of them."""
 
-from dfdc_utils.pretraining.recipe import PretrainingConfig, pretrain
+import lazy_loader
 
-__all__ = ["PretrainingConfig", "pretrain"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

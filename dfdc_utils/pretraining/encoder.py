@@ -13,12 +13,11 @@ import numpy as np
 from scipy.special import expit
 from sklearn.metrics import log_loss, roc_auc_score
 
-from dfdc_utils.models.folder import digest_weights
-from dfdc_utils.models.frame_encoder import build_frame_encoder
+from dfdc_utils.models import build_frame_encoder
 from dfdc_utils.pretraining.pairs import PairSource
 from dfdc_utils.quiet import quiet_import
-from dfdc_utils.training.checkpoints import Progress, load_progress, save_progress
-from dfdc_utils.videos.frames import Image
+from dfdc_utils.training import Progress, load_progress, save_progress
+from dfdc_utils.videos import Image
 
 with quiet_import():
     import keras
@@ -124,6 +123,11 @@ def judge_frames(encoder: keras.Model, reals: Image, fakes: Image) -> dict[str, 
     labels = np.repeat([0, 1], len(reals))
     probabilities = expit(logits.astype(np.float64))
     return {"val_loss": float(log_loss(labels, probabilities)), "val_auc": float(roc_auc_score(labels, logits))}
+
+
+def digest_weights(model: keras.Model) -> str:
+    """A fingerprint of all weights."""
+    return hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights())).hexdigest()
 
 
 def _compute_the_same_again() -> None:

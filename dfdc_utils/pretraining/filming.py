@@ -13,8 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfdc_utils.videos.encoding import encode_and_decode
-from dfdc_utils.videos.frames import Image
+from dfdc_utils.videos import Image, encode_and_decode
 
 Points = NDArray[np.float32]
 

@@ -9,19 +9,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfdc_utils.faces.detectors import Detector
+from dfdc_utils.faces import FaceDetector
 from dfdc_utils.pretraining.filming import Take, film_together, move_still
-from dfdc_utils.pretraining.pairs import TOGETHER, PairSource, Still
+from dfdc_utils.pretraining.pairs import PairSource, Still, TOGETHER
 from dfdc_utils.pretraining.photographs import POINTS, cut_photograph
-from dfdc_utils.sample.build import SampleParameters, plan_clips
-from dfdc_utils.sample.clips import ClipRenderer
-from dfdc_utils.videos.frames import Image
+from dfdc_utils.sample import ClipRenderer, SampleParameters, plan_clips
+from dfdc_utils.videos import Image
 
 DRAWN_SEED = 1_000_000  # far from the seed of any sample: other people than those in it
 
 
 def film_outliers(
-    source: PairSource, detector: Detector, *, count: int, frame_count: int, face_size: int, seed: int
+    source: PairSource, detector: FaceDetector, *, count: int, frame_count: int, face_size: int, seed: int
 ) -> Iterator[tuple[str, Image]]:
     """For each kind its name and `count` films (N, T, H, W, 3), through the same light, lens and encoder as all pairs.
 
@@ -52,7 +51,7 @@ def _film(stills: list[Still], frame_count: int, face_size: int, generator: np.r
     return np.concatenate(crops)
 
 
-def _draw_faces(count: int, detector: Detector, seed: int) -> list[Still]:
+def _draw_faces(count: int, detector: FaceDetector, seed: int) -> list[Still]:
     """A still of each of `count` drawn people, cut as a photograph is."""
     stills = []
     for plan in plan_clips(SampleParameters(originals=count, people=max(count, 6), seed=seed)):

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from dfdc_utils.pretraining.filming import Take, film_together, move_still
 from dfdc_utils.pretraining.photographs import POINTS
-from dfdc_utils.sequences.blending import align, self_blend, swap_face
-from dfdc_utils.videos.frames import Image
+from dfdc_utils.sequences import align, self_blend, swap_face
+from dfdc_utils.videos import Image
 
 TOGETHER = 8  # people in one encoder: few enough for a batch to hold several qualities
 FILMED_FRAMES = 3  # for training on single frames: the encoder needs a past to predict from
@@ -136,13 +136,13 @@ class PairSource:
         return _ahead(self, jobs, workers)
 
     def sequences(
-        self, frame_count: int, *, count: int = 16, first_draw: int = 0, swaps: float = 0.0, workers: int = 1
+        self, frame_count: int, *, count: int = 16, first_seed: int = 0, swaps: float = 0.0, workers: int = 1
     ) -> Iterator[Pairs]:
         """`make` for all people, `count` at a time; their order is that of the table."""
         jobs = []
         for start in range(0, len(self), count):
             numbers = np.arange(start, min(start + count, len(self)))
-            jobs.append((frame_count, first_draw + start, numbers, swaps))
+            jobs.append((frame_count, first_seed + start, numbers, swaps))
         return _ahead(self, jobs, workers)
 
 

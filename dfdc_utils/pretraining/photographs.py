@@ -13,13 +13,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from dfdc_utils.faces.detectors import Detector, largest
-from dfdc_utils.faces.storage import sequence_paths, working_on
+from dfdc_utils.faces import FaceDetector, largest, reflect_indices, sequence_paths
+from dfdc_utils.files import replacing, write_atomically
 from dfdc_utils.processing import read_manifest
-from dfdc_utils.videos.frames import Image
+from dfdc_utils.videos import Image
 
 CANVAS = 160  # pixels; a face of 94 with all of its surroundings at a margin of 1.7
 MARGIN = 1.7  # of the longer side of the box; beyond it a crop that is turned and shifted shows the picture reflected
@@ -70,7 +69,7 @@ def _name_person(file: Path) -> str:
 
 
 def prepare_pictures(
-    table: pd.DataFrame, location: str | Path, target: Path, detector: Detector, *, show_progress: bool = True
+    table: pd.DataFrame, location: str | Path, target: Path, detector: FaceDetector, *, show_progress: bool = True
 ) -> pd.DataFrame:
     """Cut every photograph of `table` to its face, once; the rows whose face was found, with box and landmarks.
 
@@ -100,11 +99,10 @@ def prepare_pictures(
         if not kept:
             raise ValueError(f"{location}: no face of {SMALLEST} pixels or more was found in {len(table)} photographs")
         stored = wanted.join(pd.DataFrame(rows, index=wanted.index))
-        with working_on(target, pictures.name) as partial:
-            np.save(partial / pictures.name, np.stack(kept))
-            (partial / pictures.name).replace(pictures)
-            stored.to_csv(partial / listed.name, index=False)
-            (partial / listed.name).replace(listed)
+        listed.unlink(missing_ok=True)  # it names what is in the other, and is written last
+        with replacing(pictures) as partial:
+            np.save(partial, np.stack(kept))
+        write_atomically(listed, stored.to_csv(index=False))
     return table.merge(stored[stored["row"] >= 0].drop(columns=["bytes", "detector"]), on="file")
 
 
@@ -116,7 +114,7 @@ def read_photograph(path: Path) -> Image:
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)  # OpenCV reads BGR
 
 
-def cut_photograph(picture: Image, detector: Detector) -> tuple[Image, float, dict[str, float]] | None:
+def cut_photograph(picture: Image, detector: FaceDetector) -> tuple[Image, float, dict[str, float]] | None:
     """The square about the largest face: (CANVAS, CANVAS, 3), its box's longer side and its landmarks in pixels of it.
 
     Larger faces are shrunk; smaller ones keep their pixels, for enlarging would tell them apart from a fake's. The
@@ -136,16 +134,9 @@ def cut_photograph(picture: Image, detector: Detector) -> tuple[Image, float, di
     if scale < 1:
         picture = np.asarray(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
     corner = np.round((box[:2] + box[2:] / 2) * scale - CANVAS / 2)  # whole pixels: nothing is resampled
-    rows, columns = (_reflected(int(corner[axis]), picture.shape[1 - axis]) for axis in (1, 0))
+    rows, columns = (reflect_indices(int(corner[axis]), CANVAS, picture.shape[1 - axis]) for axis in (1, 0))
     points = points * scale - corner
     return picture[rows[:, None], columns], side * scale, dict(zip(POINTS, points.ravel().round(2), strict=True))
-
-
-def _reflected(start: int, length: int) -> NDArray[np.intp]:
-    """Indices of CANVAS pixels from `start` on, thrown back at the ends of an axis of `length`."""
-    period = max(1, 2 * (length - 1))
-    folded = np.arange(start, start + CANVAS) % period
-    return np.minimum(folded, period - folded).astype(np.intp)
 
 
 def _faces_of_videos(folder: Path) -> pd.DataFrame:

@@ -1,13 +1,14 @@
-"""Pretraining on real faces: photographs in, a calibrated sequence model out, and no fake but their blends.
+"""Pretraining on real faces: photographs in, a calibrated sequence model out; its only fakes are blends of them.
 
-Five stages: pictures, frame encoder, features of sequences, styles of outliers, heads over time. Begun again, those
-that are through are not done again, and the encoder goes on from its last save.
+Stages: cut the photographs, train the frame encoder, score sequences of unseen people, fit calibration and
+out-of-distribution detector, write. An interrupted run keeps the cut photographs and the encoder's last save.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,46 +16,64 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
 
-from dfdc_utils.faces.config import SequenceConfig
-from dfdc_utils.faces.detectors import Detector, load_detector
-from dfdc_utils.faces.storage import prepare_target, working_on, write_atomically
-from dfdc_utils.models.calibration import calibrate
-from dfdc_utils.models.folder import save_small
-from dfdc_utils.models.frame_encoder import build_on_encoder
-from dfdc_utils.models.ood import Familiarity
-from dfdc_utils.pretraining.card import write_card
+from dfdc_utils.evaluation import bootstrap_interval
+from dfdc_utils.faces import FaceDetector, SequenceConfig, load_face_detector
+from dfdc_utils.files import prepare_target, replacing, write_atomically
+from dfdc_utils.models import (
+    ModelFolder,
+    OODDetector,
+    OOD_PERCENTILE,
+    build_on_encoder,
+    calibrate,
+    with_style,
+    write_card,
+)
 from dfdc_utils.pretraining.encoder import EncoderConfig, train_encoder
-from dfdc_utils.pretraining.features import Seen, see_outliers, see_pairs
-from dfdc_utils.pretraining.figures import SELF_BLENDS, SWAPS, judge_familiarity, judge_heads
+from dfdc_utils.pretraining.outliers import film_outliers
 from dfdc_utils.pretraining.pairs import PairSource
 from dfdc_utils.pretraining.photographs import find_photographs, prepare_pictures
 from dfdc_utils.quiet import quiet_import
+from dfdc_utils.videos import Image
 
 with quiet_import():
     import keras
 
 # In the middle of what was trained on; Haar's boxes are a tenth smaller than YuNet's, and their crops still inside.
 MARGIN = 1.35
-CANDIDATES = ("mean", "lstm")
 COUNTED = "validation sequences made of photographs"
-TRAINING_DRAW = 3 * 10**9
-VALIDATION_DRAW = 2 * 10**9  # sequences unlike those of the encoder's own validation
+TRAINING_SEED, VALIDATION_SEED = 3 * 10**9, 2 * 10**9  # sequences that the encoder has not been validated on
+RESAMPLES = 400  # for an interval: more move its ends in the third digit only
+QUALITIES = {"crf 18 to 24": (18, 24), "crf 25 to 31": (25, 31), "crf 32 to 40": (32, 40)}
 
 
 @dataclass(frozen=True)
 class PretrainingConfig:
-    """The recipe: `encoder` for the frames, and for the head over time `head_people` people, one sequence pair each.
+    """The recipe: `encoder` for single frames; the model averages its logits over `frame_count` frames.
 
-    The head sees the features of these pairs for `head_epochs` epochs; the encoder stays as it is.
+    The out-of-distribution detector is fitted on one pair of sequences of each of `ood_people` people of the training
+    split, and tested on `outliers` sequences of each kind that shows no photograph of a face.
     """
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     frame_count: int = 16
-    head_people: int = 1200
-    head_epochs: int = 12
-    head_learning_rate: float = 1e-3
+    ood_people: int = 1200
     outliers: int = 160
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What the model makes of N real sequences and then of their N fakes.
+
+    `scores` (2N,), `styles` (2N, S) for the out-of-distribution detector, `labels` (2N,) 1 for fake, `crfs` (2N,) the
+    H.264 constant rate factor of each (0: not encoded).
+    """
+
+    scores: NDArray[np.float64]
+    styles: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    crfs: NDArray[np.int64]
 
 
 def pretrain(
@@ -62,151 +81,164 @@ def pretrain(
     save_path: str | Path,
     *,
     config: PretrainingConfig | None = None,
-    detector: Detector | None = None,
+    face_detector: FaceDetector | None = None,
     data: str | None = None,
     notes: str = "",
     workers: int = 1,
     show_progress: bool = True,
 ) -> pd.DataFrame:
-    """Train on the face photographs in `location` and leave a model in `save_path`; the figures on unseen people.
+    """Train on the face photographs in `location`, leave a model in `save_path`, return its metrics on unseen people.
 
-    `data` says in a line what the photographs are; `notes`, Markdown for the card, whose they are and who may use them.
-    `detector` must give landmarks: YuNet by default. `workers` processes make pairs while this one trains. The table
-    has a row for each head over time, kind of fakes and quality of video: `head`, `fakes`, `quality`, `pairs`, `auc`,
-    `low`, `high` (95 %, people drawn with replacement), `shipped`.
-    Interrupted and called again with the same arguments it goes on; what that needs lies in `save_path / "work"`.
+    `data` says in a line what the photographs are; `notes` is Markdown for the card: whose they are and who may use
+    them. `face_detector` must give landmarks: YuNet by default. `workers` processes make pairs while this one trains.
+    The table has a row per kind of fakes and quality of video: `fakes`, `quality`, `pairs`, `auc`, `low`, `high` (95 %,
+    people resampled). Interrupted and called again with the same arguments, it continues; what it needs for that lies
+    in `save_path / "work"`.
 
     Raises `FileNotFoundError` if photographs, YuNet's weights or the backbone's are missing, `ValueError` for too few.
     Source: Shiohara and Yamasaki, CVPR 2022, https://arxiv.org/abs/2204.08376.
     """
     config = config or PretrainingConfig()
     folder = prepare_target(Path(save_path), what="the model")
-    work = prepare_target(folder / "work", what="what pretraining needs to go on")
+    work = prepare_target(folder / "work", what="what pretraining needs to continue")
 
     def say(text: str) -> None:
         if show_progress:
             print(text, flush=True)
 
     table = find_photographs(location, seed=config.encoder.seed)
-    detector = detector or load_detector("yunet")
-    pictures = prepare_pictures(table, location, work, detector, show_progress=show_progress)
-    settings: dict[str, Any] = {"face_size": config.encoder.face_size, "seed": config.encoder.seed}
+    face_detector = face_detector or load_face_detector("yunet")
+    pictures = prepare_pictures(table, location, work, face_detector, show_progress=show_progress)
+    parts = _split(pictures, location)
+    train, validation = (_source(work, part, config) for part in parts.values())
+    encoder, history = train_encoder(train, validation, work, config.encoder, workers=workers, say=say)
+    model = build_on_encoder(encoder, config.frame_count)
+    say("scoring sequences of people of the validation split")
+    unseen = {
+        fakes: observe(model, validation, first_seed=VALIDATION_SEED, swaps=swaps, workers=workers)
+        for fakes, swaps in (("self-blends", 0.0), ("swaps", 1.0))
+    }
+    metrics = measure(unseen, parts["validation"]["identity"])
+    say(metrics.round(3).to_string(index=False))
+    ood, outliers = _fit_ood(
+        model, parts["train"], unseen, (train, validation), work, face_detector, config, workers, say
+    )
+    fitted = calibrate(
+        *(np.concatenate([getattr(one, name) for one in unseen.values()]) for name in ("labels", "scores"))
+    )
+    note: dict[str, Any] = {
+        "data": data or f"blends of the photographs in {Path(location).name}",
+        "model": model.name,
+        "photographs": len(table),
+        "without_a_face": len(table) - len(pictures),
+        "people": {name: int(part["identity"].nunique()) for name, part in parts.items()},
+        **asdict(config),
+        "notes": notes,
+        "trained_on": hashlib.sha256(pictures[["file", "split"]].to_csv(index=False).encode()).hexdigest(),
+    }
+    weights = config.encoder.weights  # the name of a file, not where it lies on this machine
+    note["encoder"]["weights"] = {"imagenet": "ImageNet", None: "random"}.get(weights) or Path(str(weights)).name
+    sequence = SequenceConfig(frame_count=config.frame_count, face_size=config.encoder.face_size, margin=MARGIN)
+    tables = {"history": pd.DataFrame(history).astype({"step": int}), "metrics": metrics, "outliers": outliers}
+    _write(ModelFolder(folder, sequence, replace(fitted, counted=COUNTED), note, None, ood), model, tables)
+    return metrics
+
+
+def observe(model: keras.Model, source: PairSource, *, first_seed: int, swaps: float, workers: int) -> Observed:
+    """Score one pair of sequences of everyone in `source`; `swaps` is the fraction of swaps among the fakes."""
+    see, frame_count = with_style(model), model.input_shape[1]
+    found: list[list[tuple[NDArray[np.float32], NDArray[np.float32]]]] = [[], []]
+    crfs: list[int] = []
+    for pairs in source.sequences(frame_count, first_seed=first_seed, swaps=swaps, workers=workers):
+        for label, films in enumerate((pairs.reals, pairs.fakes)):
+            found[label].append(_see(see, films))
+        crfs += [take.crf or 0 for take in pairs.takes]
+    scores, styles = (np.concatenate(part) for part in zip(*found[0], *found[1], strict=True))
+    return Observed(scores.astype(np.float64), styles, np.repeat([0, 1], len(crfs)), np.array(crfs * 2))
+
+
+def measure(unseen: dict[str, Observed], people: pd.Series) -> pd.DataFrame:
+    """The AUC with its interval for each kind of fakes, over all qualities of video and for each of them."""
+    rows = []
+    for fakes, observed in unseen.items():
+        crfs = observed.crfs
+        qualities = {"all": crfs >= 0, "no video codec": crfs == 0}
+        qualities |= {name: (crfs >= best) & (crfs <= worst) for name, (best, worst) in QUALITIES.items()}
+        labels = np.where(observed.labels > 0, "FAKE", "REAL")
+        table = pd.DataFrame({"label": labels, "original": np.tile(people, 2), "score": observed.scores})
+        for quality, chosen in qualities.items():
+            part = table[chosen]
+            if part["original"].nunique() < 2:
+                continue
+            auc = roc_auc_score(part["label"] == "FAKE", part["score"])
+            low, high = bootstrap_interval(part, roc_auc_score, resamples=RESAMPLES)
+            rows.append((fakes, quality, len(part) // 2, auc, low, high))
+    return pd.DataFrame(rows, columns=["fakes", "quality", "pairs", "auc", "low", "high"])
+
+
+def _see(see: keras.Model, films: Image) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Scores (N,) and styles (N, S) of sequences (N, T, H, W, 3)."""
+    scores, styles = see.predict(films, batch_size=8, verbose=0)
+    return scores[:, 0], styles
+
+
+def _split(pictures: pd.DataFrame, location: str | Path) -> dict[str, pd.DataFrame]:
     parts = {name: pictures[pictures["split"] == name] for name in ("train", "validation")}
     for name, part in parts.items():
         if part["identity"].nunique() < 2:
             raise ValueError(f"{location}: fewer than two people for {name} show a face that is large enough: add more")
-    train, validation = (PairSource(work, part, **settings) for part in parts.values())
-    encoder, history = train_encoder(train, validation, work, config.encoder, workers=workers, say=say)
-    encoder.set_weights(_in_half_precision(encoder))  # as it is stored, and so as it is measured
-    sequences = SequenceConfig(frame_count=config.frame_count, face_size=config.encoder.face_size, margin=MARGIN)
-    people = parts["train"].sample(min(config.head_people, len(parts["train"])), random_state=config.encoder.seed)
-    some = PairSource(work, people, **settings)
-    say("sequences: features of training's")
-    swaps = config.encoder.swaps
-    seen = see_pairs(
-        encoder,
-        some,
-        work / "features_train.npz",
-        first_draw=TRAINING_DRAW,
-        swaps=swaps,
-        workers=workers,
-        frame_count=config.frame_count,
-    )
-    say("sequences: features of validation's")
-    unseen = {
-        fakes: see_pairs(
-            encoder,
-            validation,
-            work / file,
-            first_draw=VALIDATION_DRAW,
-            swaps=swaps,
-            workers=workers,
-            frame_count=config.frame_count,
-        )
-        for fakes, file, swaps in ((SELF_BLENDS, "features_blends.npz", 0.0), (SWAPS, "features_swaps.npz", 1.0))
-    }
-    say("outliers: what is no photograph of a face")
-    foreign = see_outliers(
-        encoder,
-        train,
-        detector,
-        work / "outliers_train.npz",
-        count=config.outliers,
-        seed=0,
-        frame_count=config.frame_count,
-    )
-    few = max(1, config.outliers // 2)
-    unseen_foreign = see_outliers(
-        encoder,
-        validation,
-        detector,
-        work / "outliers_validation.npz",
-        count=few,
-        seed=1,
-        frame_count=config.frame_count,
-    )
-    heads = {name: _train_head(encoder, name, seen, config) for name in CANDIDATES}
-    scores = {
-        (name, fakes): head.predict(films.features, batch_size=256, verbose=0)[:, 0].astype(np.float64)
-        for name, (_, head) in heads.items()
-        for fakes, films in unseen.items()
-    }
-    figures = judge_heads(unseen, scores, parts["validation"])
-    shipped = figures["head"][figures["shipped"]].iloc[0]
-    say(figures.round(3).to_string(index=False))
-    labels = np.concatenate([films.labels for films in unseen.values()])
-    calibration = replace(
-        calibrate(labels, np.concatenate([scores[shipped, fakes] for fakes in unseen])), counted=COUNTED
-    )
-    usual = np.concatenate([films.styles for films in unseen.values()])
-    familiarity = Familiarity.fit(seen.styles, usual, foreign.styles)
-    told = judge_familiarity(familiarity, seen.styles, usual, foreign, unseen_foreign)
-    say(told.round(2).to_string(index=False))
-    for name in ("training.json", "calibration.json", "familiarity.npz", "split.csv"):  # of the model that was here
-        (folder / name).unlink(missing_ok=True)
-    with working_on(folder, "model.keras") as unfinished:
-        save_small(heads[shipped][0], unfinished / "model.keras")
-        (unfinished / "model.keras").replace(folder / "model.keras")
-    sequences.save(folder / "sequence.json")
-    familiarity.save(folder / "familiarity.npz")
-    write_atomically(folder / "calibration.json", calibration.to_json())
-    write_atomically(folder / "history.csv", pd.DataFrame(history).astype({"step": int}).round(4).to_csv(index=False))
-    write_atomically(folder / "figures.csv", figures.round(4).to_csv(index=False))
-    write_atomically(folder / "outliers.csv", told.round(3).to_csv(index=False))
-    note = {
-        "data": data or f"blends of the photographs in {Path(location).name}",
-        "model": heads[shipped][0].name,
-        "photographs": len(table),
-        "without_a_face": len(table) - len(pictures),
-        "people": {name: int(part["identity"].nunique()) for name, part in parts.items()},
-        "head": shipped,
-        **asdict(config),
-        "head_people": len(people),
-        "notes": notes,
-    }
-    weights = config.encoder.weights  # the name of a file, not where it lies on this machine
-    note["encoder"]["weights"] = {"imagenet": "ImageNet", None: "random"}.get(weights) or Path(str(weights)).name
-    note["trained_on"] = hashlib.sha256(pictures[["file", "split"]].to_csv(index=False).encode()).hexdigest()
-    write_atomically(folder / "training.json", json.dumps(note, indent=1))
+    return parts
+
+
+def _source(work: Path, people: pd.DataFrame, config: PretrainingConfig) -> PairSource:
+    return PairSource(work, people, face_size=config.encoder.face_size, seed=config.encoder.seed)
+
+
+def _fit_ood(
+    model: keras.Model,
+    people: pd.DataFrame,
+    unseen: dict[str, Observed],
+    sources: tuple[PairSource, PairSource],
+    work: Path,
+    face_detector: FaceDetector,
+    config: PretrainingConfig,
+    workers: int,
+    say: Callable[[str], None],
+) -> tuple[OODDetector, pd.DataFrame]:
+    """The out-of-distribution detector, and which fraction of each kind of outliers it flags."""
+    say("fitting the out-of-distribution detector")
+    chosen = people.sample(min(config.ood_people, len(people)), random_state=config.encoder.seed)
+    source, settings = _source(work, chosen, config), {"first_seed": TRAINING_SEED, "workers": workers}
+    training = observe(model, source, swaps=config.encoder.swaps, **settings).styles
+    validation = np.concatenate([one.styles for one in unseen.values()])
+    see = with_style(model)
+    sets: list[dict[str, NDArray[np.float32]]] = []
+    for number, (origin, count) in enumerate(
+        zip(sources, (config.outliers, max(1, config.outliers // 2)), strict=True)
+    ):
+        settings = {"count": count, "frame_count": config.frame_count, "face_size": config.encoder.face_size}
+        films = film_outliers(origin, face_detector, seed=number, **settings)
+        sets.append({kind: _see(see, shown)[1] for kind, shown in films})
+    fitted = OODDetector.fit(training, validation, np.concatenate(list(sets[0].values())))
+    rows = []
+    for kind, styles in sets[1].items():
+        others = np.concatenate([those for other, those in sets[0].items() if other != kind])
+        left_out = OODDetector.fit(training, validation, others)
+        flagged = [(one.percentile(styles) >= OOD_PERCENTILE).mean() for one in (fitted, left_out)]
+        rows.append((kind, len(styles), *flagged))
+    return fitted, pd.DataFrame(rows, columns=["kind", "sequences", "flagged", "flagged_if_left_out"])
+
+
+def _write(folder: ModelFolder, model: keras.Model, tables: dict[str, pd.DataFrame]) -> None:
+    for name in ("training.json", "calibration.json", "ood.npz", "split.csv"):  # of the model that was here
+        (folder.path / name).unlink(missing_ok=True)
+    with replacing(folder.path / "model.keras") as partial:
+        model.save(partial)
+    folder.sequence.save(folder.path / "sequence.json")
+    assert folder.ood is not None
+    folder.ood.save(folder.path / "ood.npz")
+    write_atomically(folder.path / "calibration.json", folder.calibration.to_json())
+    for name, table in tables.items():
+        write_atomically(folder.path / f"{name}.csv", table.round(4).to_csv(index=False))
     write_card(folder)
-    return figures
-
-
-def _train_head(
-    encoder: keras.Model, name: str, seen: Seen, config: PretrainingConfig
-) -> tuple[keras.Model, keras.Model]:
-    keras.utils.set_random_seed(config.encoder.seed)
-    model, head = build_on_encoder(encoder, config.frame_count, head=name)
-    if name == "mean":
-        return model, head
-    head.get_layer("standard").adapt(seen.features)
-    steps = -(-len(seen.labels) // 64) * config.head_epochs
-    rate = keras.optimizers.schedules.CosineDecay(config.head_learning_rate, steps)
-    head.compile(keras.optimizers.Adam(rate), "binary_crossentropy", jit_compile=False)
-    head.fit(seen.features, seen.labels[:, None], batch_size=64, epochs=config.head_epochs, verbose=0)
-    head.set_weights(_in_half_precision(head))
-    return model, head
-
-
-def _in_half_precision(model: keras.Model) -> list[NDArray[np.float32]]:
-    return [weight.astype(np.float16).astype(weight.dtype) for weight in model.get_weights()]
+    write_atomically(folder.path / "training.json", json.dumps(folder.note, indent=1))

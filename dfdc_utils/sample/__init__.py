@@ -1,6 +1,5 @@
-"""The embedded sample: synthetic clips in DFDC's own layout, so that the series runs at once and offline."""
+"""The embedded sample: synthetic clips in DFDC's own layout, so that everything runs at once and offline."""
 
-from dfdc_utils.sample.build import make_sample
-from dfdc_utils.sample.location import find_data, name_data
+import lazy_loader
 
-__all__ = ["find_data", "make_sample", "name_data"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

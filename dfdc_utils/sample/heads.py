@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dfdc_utils.sample.canvas import BOTTOM, LEFT, RIGHT, TOP, Canvas, blend, make_canvas, ramp
+from dfdc_utils.sample.canvas import BOTTOM, Canvas, LEFT, RIGHT, TOP, blend, make_canvas, ramp
 from dfdc_utils.sample.expressions import Expression, draw_expression
 from dfdc_utils.sample.people import Features, Look
 from dfdc_utils.sample.portrait import INNER_HEIGHT, INNER_WIDTH, INNER_Y, Portrait

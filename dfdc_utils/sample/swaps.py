@@ -15,12 +15,12 @@ from dfdc_utils.sample.expressions import Expression
 from dfdc_utils.sample.heads import INNER_DEPTH, Light, Pose, express, light_head
 from dfdc_utils.sample.motion import FRAME_RATE
 from dfdc_utils.sample.people import (
+    Features,
     LOOK_AVERAGE,
     LOOK_SPREAD,
-    SHARED_GAIN,
-    Features,
     Look,
     Person,
+    SHARED_GAIN,
     look_values,
     mix_features,
 )

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfdc_utils.faces.detectors import Detector, largest
-from dfdc_utils.videos.frames import Image
+from dfdc_utils.faces import FaceDetector, largest
+from dfdc_utils.videos import Image
 
 Landmarks = NDArray[np.float32]
 
@@ -28,7 +28,7 @@ JITTER = 0.012  # of the picture's side, and of the light: what a swap made fram
 TYPICAL = np.array([[0.34, 0.43], [0.65, 0.43], [0.49, 0.60], [0.37, 0.72], [0.62, 0.72]], np.float32)
 
 
-def find_landmarks(sequence: Image, detector: Detector) -> Landmarks:
+def find_landmarks(sequence: Image, detector: FaceDetector) -> Landmarks:
     """Five landmarks in each crop of a sequence (T, H, W, 3): float32 (T, 5, 2) in pixels, in the order of `Face`.
 
     A frame in which `detector` finds none takes the mean of the others, a sequence without any the `TYPICAL` ones.

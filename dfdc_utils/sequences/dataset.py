@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
 import joblib
 import numpy as np
 import pandas as pd
@@ -14,21 +13,18 @@ import psutil
 from numpy.typing import NDArray
 
 from dfdc_utils.errors import ConfigMismatch
-from dfdc_utils.faces.config import SequenceConfig
-from dfdc_utils.faces.detectors import load_detector
-from dfdc_utils.faces.storage import sequence_paths
+from dfdc_utils.faces import SequenceConfig, load_face_detector, sequence_paths
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.sequences.augmentation import augment_sequence
 from dfdc_utils.sequences.blending import find_landmarks, self_blend
-from dfdc_utils.sequences.shards import find_records, read_record
-from dfdc_utils.videos.frames import Image
+from dfdc_utils.videos import Image
 
 with quiet_import():
     import tensorflow as tf
 
 # Decoded sequences are kept in memory if they take no more than this share of what is free: while they are gathered,
 # they are there twice.
-MEMORY_SHARE = 0.4
+MEMORY_FRACTION = 0.4
 
 
 def load_sequence(save_path: str | Path, video: str, frame_count: int = 16, *, track: int = 0) -> Image:
@@ -40,21 +36,6 @@ def load_sequence(save_path: str | Path, video: str, frame_count: int = 16, *, t
     paths = tf.constant(sequence_paths(save_path, video, frame_count, track=track))
     sequence: Image = stack_faces(paths).numpy()
     return sequence
-
-
-def hash_faces(table: pd.DataFrame, save_path: str | Path, frame_count: int = 16) -> NDArray[np.uint64]:
-    """A perceptual hash of each video's face, uint64 (N, 4): pictures that look alike differ in few of its 255 bits.
-
-    The mean of the sequence at 32 x 32 pixels, its 16 x 16 lowest frequencies, each above the median or not.
-    Source: Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions". Taught in notebook 03.
-    """
-    hashes = np.zeros((len(table), 4), np.uint64)
-    for row, video in enumerate(table["video"]):
-        grey = load_sequence(save_path, video, frame_count).mean(axis=(0, 3)).astype(np.float32)
-        spectrum = cv2.dct(cv2.resize(grey, (32, 32), interpolation=cv2.INTER_AREA))[:16, :16].ravel()
-        spectrum[0] = np.median(spectrum[1:])  # the mean brightness tells nothing
-        hashes[row] = np.packbits(spectrum > spectrum[0]).view(np.uint64)
-    return hashes
 
 
 @tf.function(reduce_retracing=True)
@@ -73,24 +54,17 @@ def stack_faces(files: tf.Tensor, *, are_paths: bool = True) -> tf.Tensor:
 
 
 class SequenceStore:
-    """The sequences of a table by number: from memory where all fit, else from their files each time.
+    """The sequences of a table by number: from memory if all fit, else from their files each time.
 
     A row of `table` is one video whose status is `ok`; T, H and W come from the `sequence.json` beside the faces.
-    `labels` is float32 (N,), 1.0 for FAKE. `cache=None` decides by the memory that is free; `in_memory` tells what was
-    decided, `size` how many bytes all sequences take (0.4 MB a video by default).
-
-    With `self_blend` the table's fakes are left out, and each real sequence makes pairs of a real and a fake, another
-    one for each draw (see `blending`): number i is the real one of a pair, N + i its fake, and `labels` is (2N,).
+    `labels` is float32 (N,), 1.0 for FAKE. `cache=None` decides by the free memory; `in_memory` says what was decided,
+    `size` how many bytes all sequences take (0.4 MB per video by default).
 
     Raises `ValueError` for an empty table or a video without a label or without faces, `ConfigMismatch` if the faces on
     disk have another size. Taught in notebook 03.
     """
 
-    def __init__(
-        self, table: pd.DataFrame, save_path: str | Path, *, cache: bool | None = None, self_blend: bool = False
-    ) -> None:
-        if self_blend:
-            table = table[table["label"] == "REAL"]
+    def __init__(self, table: pd.DataFrame, save_path: str | Path, *, cache: bool | None = None) -> None:
         config = SequenceConfig.load(Path(save_path) / "sequence.json")
         if table.empty:
             raise ValueError("no video to make a dataset of: process some first")
@@ -103,56 +77,27 @@ class SequenceStore:
         self.labels = (table["label"] == "FAKE").to_numpy(np.float32)
         self.shape = (config.frame_count, config.face_size, config.face_size, 3)
         self.size = len(table) * math.prod(self.shape)
-        self.in_memory = self.size <= MEMORY_SHARE * psutil.virtual_memory().available if cache is None else cache
+        self.in_memory = self.size <= MEMORY_FRACTION * psutil.virtual_memory().available if cache is None else cache
         with tf.device("CPU:0"):
-            self._records = find_records(Path(save_path), videos)
-            if self._records is None:
-                self._paths = tf.constant([sequence_paths(save_path, video, config.frame_count) for video in videos])
+            self._paths = tf.constant([sequence_paths(save_path, video, config.frame_count) for video in videos])
             self._check_size(self._read(0), videos[0], save_path)
             if self.in_memory:
                 self._faces = tf.stack(list(_in_parallel(tf.data.Dataset.range(len(videos)), self._read)))
-            self._landmarks: Any = self._find_landmarks() if self_blend else None
-        if self_blend:
-            self.labels = np.repeat(np.array([0, 1], np.float32), len(table))
 
     def __str__(self) -> str:
         where = "kept in memory" if self.in_memory else "read from disk at every epoch"
-        blended = ", each also blended with itself" if self._landmarks is not None else ""
-        count = len(self.labels) if self._landmarks is None else len(self._landmarks)
-        return f"{count} sequences{blended}, {self.size / 1e6:,.0f} MB decoded: {where}"
+        return f"{len(self.labels)} sequences, {self.size / 1e6:,.0f} MB decoded: {where}"
 
-    def load(self, number: tf.Tensor, draw: tf.Tensor | None = None) -> tf.Tensor:
-        """Sequence `number`, uint8 (T, H, W, 3), inside or outside of a graph.
-
-        With `self_blend` it needs `draw`, int64 (2,), the seed of its pair.
-        """
-        if self._landmarks is None:
-            return self._load(number)
-        count = len(self._landmarks)
-        pair = (self._load(number % count), self._landmarks[number % count], draw, number >= count)
-        return tf.ensure_shape(tf.numpy_function(_blend, pair, tf.uint8, stateful=False), self.shape)
-
-    def plan(self, batch_size: int, **settings: Any) -> Plan:
-        """`plan_batches` for these; with `self_blend` each is followed by its blend, both varied by the same draw."""
-        if self._landmarks is None:
-            return plan_batches(len(self.labels), batch_size, **settings)
-        count, pairs = len(self._landmarks), max(1, batch_size // 2)
-        plan = plan_batches(count, pairs, **settings)
-        numbers = np.stack([plan.numbers, plan.numbers + count], axis=-1).reshape(len(plan.numbers), -1)
-        return Plan(numbers, np.repeat(plan.weights / 2, 2, axis=1), np.repeat(plan.draws, 2, axis=1))
-
-    def _load(self, number: tf.Tensor) -> tf.Tensor:
+    def load(self, number: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
+        """Sequence `number`, uint8 (T, H, W, 3), inside or outside of a graph; no `seed` is needed here."""
         return tf.ensure_shape(self._faces[number] if self.in_memory else self._read(number), self.shape)
 
-    def _find_landmarks(self) -> tf.Tensor:
-        detector = load_detector("auto")
-        return tf.constant(np.stack([find_landmarks(self._load(i).numpy(), detector) for i in range(len(self.labels))]))
+    def plan(self, batch_size: int, **settings: Any) -> Plan:
+        """`plan_batches` for these sequences."""
+        return plan_batches(len(self.labels), batch_size, **settings)
 
     def _read(self, number: tf.Tensor) -> tf.Tensor:
-        if self._records is None:
-            return stack_faces(self._paths[number])
-        contents = read_record(*(field[number] for field in self._records), frame_count=self.shape[0])
-        return stack_faces(contents, are_paths=False)
+        return stack_faces(self._paths[number])
 
     def _check_size(self, sequence: tf.Tensor, video: str, save_path: str | Path) -> None:
         if tuple(sequence.shape) != self.shape:
@@ -162,22 +107,55 @@ class SequenceStore:
             )
 
 
+class SelfBlends:
+    """Pairs of a REAL sequence and its self-blend, a fake, in place of the sequences of a `SequenceStore`.
+
+    Number i is the real one of a pair and N + i its fake; `labels` is float32 (2N,). Each seed blends a pair in another
+    way (see `blending`). `real` must hold REAL videos only; their landmarks are found once, here.
+    """
+
+    def __init__(self, real: SequenceStore) -> None:
+        self._real, count = real, len(real.labels)
+        self.labels = np.repeat(np.array([0, 1], np.float32), count)
+        self.shape = real.shape
+        detector = load_face_detector("auto")
+        with tf.device("CPU:0"):
+            found = [find_landmarks(real.load(number).numpy(), detector) for number in range(count)]
+            self._landmarks = tf.constant(np.stack(found))
+
+    def __str__(self) -> str:
+        return f"{self._real}, each also blended with itself"
+
+    def load(self, number: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
+        """Sequence `number`, uint8 (T, H, W, 3), of the pair that `seed`, int64 (2,), makes."""
+        count = len(self._landmarks)
+        pair = (self._real.load(number % count), self._landmarks[number % count], seed, number >= count)
+        return tf.ensure_shape(tf.numpy_function(_blend, pair, tf.uint8, stateful=False), self.shape)
+
+    def plan(self, batch_size: int, **settings: Any) -> Plan:
+        """`plan_batches` in which each real sequence is followed by its blend, both varied by the same seed."""
+        count, pairs = len(self._landmarks), max(1, batch_size // 2)
+        plan = plan_batches(count, pairs, **settings)
+        numbers = np.stack([plan.numbers, plan.numbers + count], axis=-1).reshape(len(plan.numbers), -1)
+        return Plan(numbers, np.repeat(plan.weights / 2, 2, axis=1), np.repeat(plan.seeds, 2, axis=1))
+
+
 class Plan(NamedTuple):
     """Which sequences make which batch, for all steps to come. All that is random in training follows from it.
 
     `numbers` (S, B) int64 of the sequences of S steps; `weights` (S, B) float32 are equal within a step and sum to 1,
-    but 0 where a short last batch was padded; `draws` (S, B, 2) int64 seed each sequence's augmentation.
+    but 0 where a short last batch was padded; `seeds` (S, B, 2) int64 seed each sequence's augmentation.
     """
 
     numbers: NDArray[np.int64]
     weights: NDArray[np.float32]
-    draws: NDArray[np.int64]
+    seeds: NDArray[np.int64]
 
     def part(self, number: int, parts: int, *, start: int = 0) -> Plan:
         """What one of `parts` equal shares of every batch holds, from step `start` on."""
         each = self.numbers.shape[1] // parts
         share = slice(number * each, (number + 1) * each)
-        return Plan(self.numbers[start:, share], self.weights[start:, share], self.draws[start:, share])
+        return Plan(self.numbers[start:, share], self.weights[start:, share], self.seeds[start:, share])
 
 
 def plan_batches(
@@ -199,25 +177,25 @@ def plan_batches(
     real = np.arange(steps)[:, None] * batch_size + np.arange(width) < count
     real[:, batch_size:] = False
     weights = np.broadcast_to(real / real.sum(axis=1, keepdims=True), numbers.shape)
-    draws = numbers + count * np.arange(epochs)[:, None, None]
-    draws = np.stack([np.full_like(draws, seed), draws], axis=-1)
-    return Plan(numbers.reshape(-1, width), weights.reshape(-1, width).astype(np.float32), draws.reshape(-1, width, 2))
+    seeds = numbers + count * np.arange(epochs)[:, None, None]
+    seeds = np.stack([np.full_like(seeds, seed), seeds], axis=-1)
+    return Plan(numbers.reshape(-1, width), weights.reshape(-1, width).astype(np.float32), seeds.reshape(-1, width, 2))
 
 
 def make_batches(
-    store: SequenceStore, plan: Plan, batch_size: int | None = None, *, augment: bool = False
+    store: SequenceStore | SelfBlends, plan: Plan, batch_size: int | None = None, *, augment: bool = False
 ) -> tf.data.Dataset:
     """A dataset of (sequences, labels, weights), as `plan` says: uint8 (B, T, H, W, 3), float32 (B, 1), float32 (B,).
 
     `batch_size` cuts each of its batches into smaller ones. Taught in notebook 03.
     """
 
-    def load(number: tf.Tensor, label: tf.Tensor, weight: tf.Tensor, draw: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        sequence = store.load(number, draw)
-        return (augment_sequence(sequence, draw) if augment else sequence), label, weight
+    def load(number: tf.Tensor, label: tf.Tensor, weight: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        sequence = store.load(number, seed)
+        return (augment_sequence(sequence, seed) if augment else sequence), label, weight
 
     numbers = plan.numbers.ravel()
-    examples = (numbers, store.labels[numbers][:, None], plan.weights.ravel(), plan.draws.reshape(-1, 2))
+    examples = (numbers, store.labels[numbers][:, None], plan.weights.ravel(), plan.seeds.reshape(-1, 2))
     with tf.device("CPU:0"):
         dataset = _in_parallel(tf.data.Dataset.from_tensor_slices(examples), load)
     return dataset.batch(batch_size or plan.numbers.shape[1], drop_remainder=True).prefetch(tf.data.AUTOTUNE)
@@ -237,7 +215,7 @@ def make_dataset(
     """A dataset of (sequences, labels): uint8 (B, T, H, W, 3) and float32 (B, 1), 1.0 for FAKE.
 
     Videos, memory and errors are those of `SequenceStore`. It gives `epochs` epochs one after the other, each in its
-    own order and with its own draws if `shuffle` and `augment` are set; all follow from `seed`. The last batch of an
+    own order and with its own seeds if `shuffle` and `augment` are set; all follow from `seed`. The last batch of an
     epoch is smaller where the videos do not fill it. Taught in notebook 03.
     """
     store = SequenceStore(table, save_path, cache=cache)
@@ -245,8 +223,8 @@ def make_dataset(
     return make_batches(store, plan, augment=augment).map(_without_padding)
 
 
-def _blend(sequence: Image, landmarks: NDArray[np.float32], draw: NDArray[np.int64], is_fake: bool) -> Image:
-    return self_blend(sequence, landmarks, np.random.default_rng(draw))[int(is_fake)]
+def _blend(sequence: Image, landmarks: NDArray[np.float32], seed: NDArray[np.int64], is_fake: bool) -> Image:
+    return self_blend(sequence, landmarks, np.random.default_rng(seed))[int(is_fake)]
 
 
 def _without_padding(sequences: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dfdc_utils.faces.storage import working_on
+from dfdc_utils.files import replacing
 
 
 @dataclass
@@ -35,9 +35,8 @@ def save_progress(path: Path, progress: Progress, fingerprint: str) -> None:
     note = {item.name: getattr(progress, item.name) for item in fields(progress) if item.name != "variables"}
     text = json.dumps({"fingerprint": fingerprint, **note}).encode()
     arrays: dict[str, Any] = {f"{number:05d}": value for number, value in enumerate(progress.variables)}
-    with working_on(path.parent, path.name) as partial:
-        np.savez(partial / path.name, progress=np.frombuffer(text, np.uint8), **arrays)
-        (partial / path.name).replace(path)
+    with replacing(path) as partial:
+        np.savez(partial, progress=np.frombuffer(text, np.uint8), **arrays)
 
 
 def load_progress(path: Path, fingerprint: str) -> Progress | None:

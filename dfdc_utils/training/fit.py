@@ -1,9 +1,7 @@
-"""Training under a distribution strategy, and what it leaves: `data/model/`.
+"""Training under a distribution strategy; `models/folder.py` lists the files that it leaves.
 
-- `model.keras`: the weights of the epoch with the lowest validation loss; `calibration.json`: how to read its scores;
-- `sequence.json`: how videos must be prepared for it; `split.csv`: which video was in which split;
-- `history.csv`: a row an epoch; `training.json`: the settings it was trained with; `card.md`: all of this, to read;
-- while it is under way, `progress.npz`: what a training that was killed goes on from.
+While a training is under way, its folder holds `progress.npz`, from which a training that was killed goes on, and the
+best weights so far. `training.json` is written last: a folder without it holds no finished model.
 """
 
 from __future__ import annotations
@@ -13,7 +11,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,26 +20,21 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import log_loss
 
-from dfdc_utils.faces.config import SequenceConfig, TrainingConfig
-from dfdc_utils.faces.storage import prepare_target, working_on, write_atomically
-from dfdc_utils.models.calibration import calibrate
-from dfdc_utils.models.card import write_card
-from dfdc_utils.models.cnn_lstm import build_cnn_lstm
-from dfdc_utils.models.folder import StartFrom, read_note
+from dfdc_utils.faces import SequenceConfig
+from dfdc_utils.files import prepare_target, replacing, write_atomically
+from dfdc_utils.models import MEAN_BASELINE, ModelFolder, StartFrom, build_cnn_lstm, calibrate, read_note, write_card
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.sample import name_data
+from dfdc_utils.sequences import report_leaks
 from dfdc_utils.training.checkpoints import Progress, load_progress, save_progress
-from dfdc_utils.training.loop import TrainingLoop
+from dfdc_utils.training.loop import TrainingConfig, TrainingLoop
 from dfdc_utils.training.strategies import choose_strategy, explaining_lost_workers, workers_in_tf_config, writes_files
-from dfdc_utils.videos.catalog import report_leaks
 
 with quiet_import():
     import keras
     import tensorflow as tf
 
 SPLIT_COLUMNS = ["video", "label", "original", "part", "split"]
-# Below the model's folder, the same network trained to score each frame by itself: the baseline it must beat.
-MEAN_BASELINE = "mean_over_frames"
 # Within an epoch a training that is killed loses at most so much; a save takes a fraction of a second.
 SAVE_SEC = 600
 
@@ -85,22 +78,22 @@ def train(
         # Layers that a process builds a second time get another number.
         architecture = re.sub(r'_\d+(?=")', "", loop.model.to_json())
         fingerprint = _digest(trained_on, json.dumps(asdict(config)), architecture, *origin.values())
-        folder = _Folder(Path(model_path), fingerprint, writes=writes_files(strategy), show=show_progress)
-        progress = folder.resume() if resume else None
-        if progress is None and resume and workers_in_tf_config() > 1 and folder.is_finished():
+        run = _Run(Path(model_path), fingerprint, writes=writes_files(strategy), show=show_progress)
+        progress = run.resume() if resume else None
+        if progress is None and resume and workers_in_tf_config() > 1 and run.is_finished():
             return pd.read_csv(Path(model_path) / "history.csv")
-        progress = folder.open(loop, progress)
-        folder.write("split.csv", table[SPLIT_COLUMNS].to_csv(index=False))
-        folder.write("sequence.json", json.dumps(asdict(sequence), indent=1))
-        _train_epochs(loop, progress, folder, callbacks)
+        progress = run.begin(loop, progress)
+        run.write("split.csv", table[SPLIT_COLUMNS].to_csv(index=False))
+        run.write("sequence.json", json.dumps(asdict(sequence), indent=1))
+        _train_epochs(loop, progress, run, callbacks)
     history = pd.DataFrame(progress.history)
-    folder.write("history.csv", history.to_csv(index=False))
-    folder.write("calibration.json", calibrate(loop.labels, progress.best_scores).to_json())
+    run.write("history.csv", history.to_csv(index=False))
+    counted = "validation videos" if not config.self_blend else "validation videos and self-blends of them"
+    run.write("calibration.json", replace(calibrate(loop.labels, progress.best_scores), counted=counted).to_json())
     data = name_data(table) + (f", begun from a model trained on {origin['data']}" if origin else "")
-    what = {"fingerprint": fingerprint, "trained_on": trained_on, "data": data, "model": loop.model.name}
-    what |= {"begun_from": origin} if origin else {}
-    settings = {**what, **asdict(config), "replicas": strategy.num_replicas_in_sync}
-    folder.close(json.dumps(settings, indent=1))
+    note = {"fingerprint": fingerprint, "trained_on": trained_on, "data": data, "model": loop.model.name}
+    note |= {"begun_from": origin} if origin else {}
+    run.finish({**note, **asdict(config), "replicas": strategy.num_replicas_in_sync})
     return history
 
 
@@ -123,7 +116,7 @@ def is_trained(table: pd.DataFrame, save_path: str | Path, model_path: str | Pat
 
 
 def _train_epochs(
-    loop: TrainingLoop, progress: Progress, folder: _Folder, callbacks: Sequence[keras.callbacks.Callback]
+    loop: TrainingLoop, progress: Progress, run: _Run, callbacks: Sequence[keras.callbacks.Callback]
 ) -> None:
     config = loop.config
     listeners = keras.callbacks.CallbackList(list(callbacks), model=loop.model, epochs=config.epochs)
@@ -137,8 +130,8 @@ def _train_epochs(
         for step in range(progress.step - epoch * loop.steps, loop.steps):
             listeners.on_train_batch_begin(step)
             listeners.on_train_batch_end(step, loop.take_step(progress))
-            if folder.is_due and step + 1 < loop.steps:
-                folder.save(progress, loop)
+            if run.is_due and step + 1 < loop.steps:
+                run.save(progress, loop)
         scores = loop.score_validation()
         row = {
             "epoch": epoch + 1,
@@ -150,14 +143,14 @@ def _train_epochs(
         best = row["val_loss"] < min((past["val_loss"] for past in progress.history), default=np.inf)
         if best:
             progress.best_scores = scores.tolist()
-            folder.keep(loop.model)
+            run.keep(loop.model)
         progress.history.append(row)
         progress.sums = [0.0, 0.0]
-        folder.save(progress, loop)
+        run.save(progress, loop)
         listeners.on_epoch_end(epoch, row)
         figures = "  ".join(f"{name} {value:.3f}" for name, value in row.items() if name != "epoch")
         seconds = time.perf_counter() - started
-        folder.say(f"epoch {epoch + 1:2d}/{config.epochs}  {figures}  {seconds:4.1f} s{'  best' if best else ''}")
+        run.say(f"epoch {epoch + 1:2d}/{config.epochs}  {figures}  {seconds:4.1f} s{'  best' if best else ''}")
     listeners.on_train_end()
 
 
@@ -167,8 +160,8 @@ def _has_settled(progress: Progress, config: TrainingConfig) -> bool:
     return bool(losses) and config.patience is not None and len(losses) - int(np.argmin(losses)) > config.patience
 
 
-class _Folder:
-    """The folder of a model in the making. Of several workers only the first writes and speaks; all may read."""
+class _Run:
+    """What a training under way reads and writes. Of several workers only the first writes and prints; all may read."""
 
     def __init__(self, path: Path, fingerprint: str, *, writes: bool, show: bool) -> None:
         self._path, self._fingerprint, self._writes, self._show = path, fingerprint, writes, show and writes
@@ -179,15 +172,16 @@ class _Folder:
         return load_progress(self._path / "progress.npz", self._fingerprint)
 
     def is_finished(self) -> bool:
-        """Whether a training like this one is through."""
+        """Whether a training like this one has finished."""
         return read_note(self._path).get("fingerprint") == self._fingerprint
 
-    def open(self, loop: TrainingLoop, progress: Progress | None) -> Progress:
-        """Make the folder ready; where to begin."""
+    def begin(self, loop: TrainingLoop, progress: Progress | None) -> Progress:
+        """Make the folder ready and say where the training begins."""
         self.say(f"train: {loop.store}\nvalidation: {loop.validation}")
         if self._writes:
             prepare_target(self._path, what="the model")
-            for name in ("training.json", "familiarity.npz"):  # until it is through, no finished model is here
+            # The note first: without it no finished model is here, whatever else is still to be removed.
+            for name in ("training.json", "calibration.json", "card.md", "ood.npz", "history.csv"):
                 (self._path / name).unlink(missing_ok=True)
         if progress is None:
             return Progress()
@@ -214,16 +208,15 @@ class _Folder:
         self._saved = time.monotonic()
 
     def keep(self, model: keras.Model) -> None:
-        """Write the model whole or not at all: one that is killed meanwhile leaves the last one."""
+        """Write the model whole or not at all."""
         if self._writes:
-            with working_on(self._path, "model.keras") as partial:
-                model.save(partial / "model.keras")
-                (partial / "model.keras").replace(self._path / "model.keras")
+            with replacing(self._path / "model.keras") as partial:
+                model.save(partial)
 
-    def close(self, settings: str) -> None:
-        self.write("training.json", settings)
+    def finish(self, note: dict[str, Any]) -> None:
+        self.write("training.json", json.dumps(note, indent=1))
         if self._writes:
-            write_card(self._path)
+            write_card(ModelFolder.open(self._path))
             (self._path / "progress.npz").unlink(missing_ok=True)
 
 
@@ -246,7 +239,7 @@ def _check_splits(table: pd.DataFrame, *, need_fakes: bool) -> dict[str, pd.Data
 def _check_start(build: StartFrom, sequence: SequenceConfig, config: TrainingConfig) -> dict[str, str]:
     if config.mixed_precision:
         raise ValueError("a model that is trained already keeps its precision: leave mixed_precision out")
-    SequenceConfig.load(build.folder / "sequence.json").require(
+    build.folder.sequence.require(
         sequence, what="the faces to train on were made", remedy="Process the videos with the start model's settings."
     )
     return build.origin

@@ -4,21 +4,46 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dfdc_utils.faces.config import SequenceConfig, TrainingConfig
+from dfdc_utils.faces import SequenceConfig
 from dfdc_utils.quiet import quiet_import
-from dfdc_utils.sequences.dataset import SequenceStore
+from dfdc_utils.sequences import SelfBlends, SequenceStore
 from dfdc_utils.training.checkpoints import Progress
 from dfdc_utils.training.strategies import share_out
 
 with quiet_import():
     import keras
     import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How a model is trained. `batch_size` counts the sequences of all replicas together.
+
+    The learning rate rises over `warmup_epochs` and falls along a cosine to 0 at the last of `epochs`. Training stops
+    early after `patience` epochs without a lower validation loss; None for never. `self_blend` trains and validates on
+    real videos and blends of them with themselves, and leaves the fakes out (see `blending`). `mixed_precision`
+    computes the CNN in bfloat16, which is quicker on recent GPUs and slower on most CPUs. `deterministic` asks
+    TensorFlow for ops that give the same result each time, for the rest of this process.
+    """
+
+    epochs: int = 60
+    batch_size: int = 8
+    learning_rate: float = 2e-3
+    warmup_epochs: float = 1.0
+    label_smoothing: float = 0.05
+    patience: int | None = 20
+    augment: bool = True
+    self_blend: bool = False
+    mixed_precision: bool = False
+    deterministic: bool = True
+    seed: int = 0
 
 
 class TrainingLoop:
@@ -45,7 +70,7 @@ class TrainingLoop:
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
         self.store, self.validation = (
-            SequenceStore(parts[name], save_path, self_blend=config.self_blend) for name in ("train", "validation")
+            _open_sequences(parts[name], save_path, self_blend=config.self_blend) for name in ("train", "validation")
         )
         settings: dict[str, int] = {"replicas": strategy.num_replicas_in_sync, "seed": config.seed}
         batch_size = min(config.batch_size, len(self.store.labels))
@@ -125,6 +150,12 @@ class TrainingLoop:
         return keras.optimizers.schedules.CosineDecay(
             top / warmup, steps - warmup, warmup_target=top, warmup_steps=warmup
         )
+
+
+def _open_sequences(table: pd.DataFrame, save_path: Any, *, self_blend: bool) -> SequenceStore | SelfBlends:
+    if not self_blend:
+        return SequenceStore(table, save_path)
+    return SelfBlends(SequenceStore(table[table["label"] == "REAL"], save_path))
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 
 from dfdc_utils.quiet import quiet_import
-from dfdc_utils.sequences.dataset import Plan, SequenceStore, make_batches
+from dfdc_utils.sequences import Plan, SelfBlends, SequenceStore, make_batches
 
 with quiet_import():
     import tensorflow as tf
@@ -69,7 +69,12 @@ def writes_files(strategy: tf.distribute.Strategy) -> bool:
 
 
 def share_out(
-    strategy: tf.distribute.Strategy, store: SequenceStore, plan: Plan, *, start: int = 0, augment: bool = False
+    strategy: tf.distribute.Strategy,
+    store: SequenceStore | SelfBlends,
+    plan: Plan,
+    *,
+    start: int = 0,
+    augment: bool = False,
 ) -> Iterator[tf.Tensor]:
     """Iterate over the steps of `plan` from `start` on: each replica gets an equal, consecutive part of every batch.
 

@@ -17,9 +17,7 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from dfdc_utils.errors import BrokenCatalog
 
@@ -27,9 +25,6 @@ LABELS = ("REAL", "FAKE")
 COLUMNS = ("video", "path", "label", "original", "part", "problem")
 # Containers that FFmpeg reads and that cameras, phones and screen recorders write.
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".mts"})
-# Bits of 255 in which two hashes of `hash_faces` may differ. On 14 real clips a fake and its original differ in at most
-# 34, faces of two scenes in at least 84.
-NEARLY_IDENTICAL = 38
 LONGEST_ID = 80  # bytes of UTF-8: file systems allow 255, and a mark and the suffix of a partial folder are added
 
 
@@ -69,7 +64,7 @@ def balance_classes(table: pd.DataFrame, num_vids: int | None = None, *, seed: i
         return shuffled.head(len(table) if num_vids is None else num_vids).sort_values("video", ignore_index=True)
     if real.empty or fake.empty:
         raise ValueError(
-            f"there is no {'REAL' if real.empty else 'FAKE'} video to balance with ({_counts(table)}): "
+            f"there is no {'REAL' if real.empty else 'FAKE'} video to balance with ({count_labels(table)}): "
             "num_vids=None takes all as they are"
         )
     each = min(len(real), len(fake), len(table) if num_vids is None else num_vids // 2)
@@ -80,93 +75,6 @@ def balance_classes(table: pd.DataFrame, num_vids: int | None = None, *, seed: i
     fake = fake.assign(_paired=~paired, _turn=turn).sort_values(["_paired", "_turn"], kind="stable")
     fake = fake.head(each).drop(columns=["_paired", "_turn"])
     return pd.concat([real, fake]).sort_values("video", ignore_index=True)
-
-
-def split_by_original(
-    table: pd.DataFrame, *, test: float = 0.3, validation: float = 0.15, seed: int = 0
-) -> pd.DataFrame:
-    """Add a column `split` (`train`, `validation`, `test`), with a fake always on the side of its original.
-
-    `test` and `validation` are shares of the originals. Random splits put a fake and its original on different sides;
-    a model then recognises the scene instead of the fake. Raises `ValueError` if shares leave nothing to train on, if a
-    video has no label, or if there are too few originals to give each split both classes. Taught in notebook 03.
-    """
-    if not (0 < test < 1 and 0 < validation < 1 and test + validation < 1):
-        raise ValueError(
-            f"test={test} and validation={validation} must be positive shares that leave some for training"
-        )
-    if not table["label"].isin(LABELS).all():
-        unlabelled = table.loc[~table["label"].isin(LABELS), "video"]
-        raise ValueError(f"{len(unlabelled)} videos have no label, {unlabelled.iloc[0]} first: leave them out")
-    labels = table.groupby("original")["label"].agg(set)
-    order = labels.sort_index().sample(frac=1, random_state=seed)
-    # Families with both classes are dealt first: each split then has both as soon as it has one family.
-    order = order.iloc[np.argsort([-len(both) for both in order], kind="stable")]
-    shares = {"test": test, "validation": validation, "train": 1 - test - validation}
-    side: dict[str, str] = {}
-    held: dict[str, set[str]] = {split: set() for split in shares}
-    dealt = dict.fromkeys(shares, 0)
-    for original, family in order.items():
-        # A split that still lacks one of these classes goes first, else the one furthest behind its share.
-        split = max(shares, key=lambda name: (bool(family - held[name]), shares[name] * (len(side) + 1) - dealt[name]))
-        side[original] = split
-        held[split] |= family
-        dealt[split] += 1
-    result = table.assign(split=table["original"].map(side))
-    for split in shares:
-        missing = set(LABELS) - set(result.loc[result["split"] == split, "label"])
-        if missing:
-            raise ValueError(
-                f"the {split} split has no {' and no '.join(sorted(missing))} video: {len(labels)} originals are too "
-                f"few ({_counts(table)}). Add videos of that class, or process more with a larger num_vids."
-            )
-    return result
-
-
-def report_leaks(table: pd.DataFrame, hashes: NDArray[np.uint64] | None = None) -> pd.DataFrame:
-    """Count what the splits of `table` share, a row a check: `check`, `leaks`, `example`, `harmful`.
-
-    `harmful` checks must be at zero. The others are only told: parts are batches of uploads, and actors may recur
-    within one. `hashes` are those of `hash_faces`, a row a video: with them, videos are counted whose face looks nearly
-    identical to one in another split, an upload under two names or the same person filmed twice. Look at the example.
-    Taught in notebook 03.
-    """
-    rows: list[dict[str, Any]] = []
-    for check, column, harmful in (
-        ("videos in two splits", "video", True),
-        ("originals in two splits", "original", True),
-        ("parts in two splits", "part", False),
-    ):
-        spread = table.groupby(column)["split"].nunique()
-        shared = spread[spread > 1].index.tolist()
-        rows.append({"check": check, "leaks": len(shared), "example": next(iter(shared), ""), "harmful": harmful})
-    if hashes is not None:
-        nearest, distance = _nearest_in_other_split(table["split"].to_numpy(str), hashes)
-        near = np.flatnonzero(distance <= NEARLY_IDENTICAL)
-        closest = near[np.argsort(distance[near], kind="stable")[:1]]
-        example = " and ".join(table["video"].iloc[[*closest, *nearest[closest]]])
-        rows.append({"check": "near-identical faces", "leaks": len(near), "example": example, "harmful": False})
-    return pd.DataFrame(rows)
-
-
-def _nearest_in_other_split(
-    splits: NDArray[np.str_], hashes: NDArray[np.uint64]
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """For each row the row of another split whose hash differs in the fewest bits, and in how many."""
-    nearest = np.zeros(len(splits), np.intp)
-    distance = np.full(len(splits), hashes.shape[1] * 64 + 1, np.intp)
-    for split in np.unique(splits):
-        others = np.flatnonzero(splits != split)
-        mine = np.flatnonzero(splits == split)
-        for start in range(0, len(mine) if len(others) else 0, 64):  # a block of 64 keeps memory small for 100,000
-            block = mine[start : start + 64]
-            bits = sum(
-                np.bitwise_count(hashes[block, None, word] ^ hashes[None, others, word]).astype(np.int32)
-                for word in range(hashes.shape[1])
-            )
-            best = np.argmin(bits, axis=1)
-            nearest[block], distance[block] = others[best], bits[np.arange(len(block)), best]
-    return nearest, distance
 
 
 def _walk(top: Path) -> list[tuple[Path, list[str]]]:
@@ -278,5 +186,6 @@ def _original_ids(catalog: pd.DataFrame) -> list[str]:
     return originals
 
 
-def _counts(table: pd.DataFrame) -> str:
+def count_labels(table: pd.DataFrame) -> str:
+    """Say how many videos of each label there are: `3 REAL, 5 FAKE`."""
     return ", ".join(f"{(table['label'] == label).sum()} {label}" for label in LABELS)

@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from dfdc_utils.sample.motion import FRAME_RATE, SAMPLE_RATE
+from dfdc_utils.sample import FRAME_RATE, SAMPLE_RATE
 
 # One thread, so that the bytes do not depend on the machine's cores; key frames every 250 and B-frames, as x264's
 # defaults and DFDC's files have them; a preset that encodes 640x360 in 2 ms a frame.

@@ -16,29 +16,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfdc_utils.errors import UnreadableVideo
-from dfdc_utils.videos.frames import FrameView, Image, to_rgb, turn
-from dfdc_utils.videos.packets import Packet, Skip, decode, open_video, read_packets, read_window, reason, unreadable
+from dfdc_utils.videos.decoding import (
+    FrameView,
+    Image,
+    Packet,
+    Skip,
+    VideoInfo,
+    decode,
+    describe_video,
+    open_video,
+    read_packets,
+    read_window,
+    to_rgb,
+    turn,
+    unreadable,
+)
 
 # All frames of a clip are held until the faces in them are known: 16 of 8K, 300 of 1080p.
 MAX_CLIP_BYTES = 2**30
-
-
-@dataclass(frozen=True)
-class VideoInfo:
-    """What a video file says about itself, as it is displayed (rotation applied).
-
-    `width` and `height` are in pixels, `fps` in frames a second (0.0 where unknown), `duration` in seconds (0.0 where
-    the header does not say), `rotation` in degrees clockwise (0, 90, 180 or 270).
-    """
-
-    path: Path
-    width: int
-    height: int
-    fps: float
-    duration: float
-    codec: str
-    rotation: int
-    has_audio: bool
 
 
 @dataclass(frozen=True)
@@ -77,22 +72,6 @@ class Clip:
         return np.stack([self.frame(index) for index in range(len(self))])
 
 
-def probe_video(path: str | Path) -> VideoInfo:
-    """Read a video's header and decode its first frame.
-
-    Raises `UnreadableVideo`, naming the file and the remedy, if there is no frame to decode.
-    Taught in notebook 01.
-    """
-    with open_video(path) as (container, stream):
-        try:
-            first = next(container.decode(stream), None)
-        except (av.error.FFmpegError, ValueError) as error:
-            raise unreadable(path, f"its first frame cannot be decoded ({reason(error)})") from error
-        if first is None:
-            raise unreadable(path, "it holds no frame")
-        return _describe(path, container, stream, first)
-
-
 def sample_frames(
     path: str | Path,
     frame_count: int = 16,
@@ -127,7 +106,7 @@ def sample_frames(
             chosen = max(sample("DEFAULT"), chosen, key=len)
         if not chosen:
             raise unreadable(path, "none of its frames can be decoded")
-        return _as_clip(_describe(path, container, stream, chosen[0][2]), chosen)
+        return _as_clip(describe_video(path, container, stream, chosen[0][2]), chosen)
 
 
 def sample_windows(
@@ -197,7 +176,7 @@ def _windows(
             if (sample[0] + 0.5) * step >= end:  # the last frame, for a target that lies beyond it
                 break
             if not kept:
-                info = _describe(path, container, stream, sample[2])
+                info = describe_video(path, container, stream, sample[2])
             while sample[0] >= begin + frame_count:
                 if any(begin <= number < begin + frame_count for number, _, _ in kept):
                     yield cut(begin)
@@ -280,25 +259,3 @@ def _as_promised(times: NDArray[np.float64], held: NDArray[np.float64], targets:
     two_frames = 2.01 * (targets[-1] + targets[0]) / len(held)  # a hundredth for clocks that round
     best = np.abs(held[nearest(held)] - targets)
     return bool(np.all(np.abs(times[nearest(times)] - targets) <= np.maximum(best, two_frames)))
-
-
-def _describe(
-    path: str | Path, container: av.container.InputContainer, stream: av.VideoStream, frame: av.VideoFrame
-) -> VideoInfo:
-    rotation = round(-frame.rotation / 90) % 4 * 90
-    width, height = (frame.width, frame.height) if rotation % 180 == 0 else (frame.height, frame.width)
-    duration = 0.0
-    if stream.duration is not None and stream.time_base is not None:
-        duration = float(stream.duration * stream.time_base)
-    elif container.duration is not None:
-        duration = container.duration / av.time_base
-    return VideoInfo(
-        path=Path(path),
-        width=width,
-        height=height,
-        fps=float(stream.average_rate or 0),
-        duration=duration,
-        codec=stream.codec_context.name,
-        rotation=rotation,
-        has_audio=bool(container.streams.audio),
-    )

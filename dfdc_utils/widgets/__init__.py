@@ -1,16 +1,5 @@
-"""What one can page through and move in a notebook. All of it works by keyboard, in light and dark themes."""
+"""Widgets for notebooks. They work by keyboard, in light and dark themes."""
 
-from typing import Any
+import lazy_loader
 
-from dfdc_utils.widgets.browser import FaceBrowser
-from dfdc_utils.widgets.threshold import ThresholdExplorer
-
-__all__ = ["FaceBrowser", "ThresholdExplorer", "VideoJudge"]
-
-
-def __getattr__(name: str) -> Any:
-    if name == "VideoJudge":  # needs TensorFlow, the others do not
-        from dfdc_utils.widgets.verdict import VideoJudge
-
-        return VideoJudge
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

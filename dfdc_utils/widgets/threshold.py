@@ -6,10 +6,9 @@ import ipywidgets as ui
 import numpy as np
 import pandas as pd
 
-from dfdc_utils.evaluation.intervals import share_interval
-from dfdc_utils.models.calibration import REAL_PER_FAKE, count_calls, weigh_precision
-from dfdc_utils.plots.markup import FAINT, LINE
-from dfdc_utils.plots.theme import COLOURS
+from dfdc_utils.evaluation import REAL_PER_FAKE, count_calls, weigh_precision
+from dfdc_utils.models import binomial_interval
+from dfdc_utils.plots import COLOURS, FAINT, LINE
 
 WIDTH, LEFT = 560, 44  # pixels: of the picture of all scores, and where a score of 0 lies
 ACROSS = WIDTH - LEFT - 12  # from a score of 0 to one of 1
@@ -96,7 +95,7 @@ def _matrix(counts: pd.DataFrame) -> str:
 def _reading(counts: pd.DataFrame) -> str:
     """The two shares with their intervals, and what they come to where fakes are rare."""
     (false_alarms, found), totals = counts["called fake"], counts.sum(axis=1)
-    at_most = share_interval(false_alarms, totals["REAL"])[1]
+    at_most = binomial_interval(false_alarms, totals["REAL"])[1]
     lines = [
         f"False alarms: {_share(false_alarms, totals['REAL'])} of the REAL videos are called fake.",
         f"Fakes found: {_share(found, totals['FAKE'])} of the FAKE videos are called fake.",
@@ -114,6 +113,6 @@ def _reading(counts: pd.DataFrame) -> str:
 
 
 def _share(count: int, total: int) -> str:
-    low, high = share_interval(count, total)
+    low, high = binomial_interval(count, total)
     interval = f"95 % interval {100 * low:.0f} to {100 * high:.0f} %"
     return f"<strong>{100 * count / total:.0f} %</strong> ({count} of {total}; {interval})"

@@ -8,10 +8,8 @@ from typing import Any
 
 import ipywidgets as ui
 
-from dfdc_utils.plots.markup import note
-from dfdc_utils.plots.page import describe
-from dfdc_utils.prediction.detector import Detector, decode_faces
-from dfdc_utils.prediction.verdicts import Prediction
+from dfdc_utils.plots import describe, note
+from dfdc_utils.prediction import Detector, Prediction, decode_faces
 
 
 class VideoJudge(ui.VBox):  # type: ignore[misc]

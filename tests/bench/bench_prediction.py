@@ -16,10 +16,9 @@ import psutil
 import pytest
 from hd_clips import decode_and_forget, draw_hd_clips
 
-from dfdc_utils.faces.config import SequenceConfig
-from dfdc_utils.models.calibration import Calibration
-from dfdc_utils.models.cnn_lstm import build_cnn_lstm
-from dfdc_utils.prediction.detector import Detector
+from dfdc_utils.faces import SequenceConfig
+from dfdc_utils.models import Calibration, build_cnn_lstm
+from dfdc_utils.prediction import Detector
 
 ROUNDS = 9
 MANY = 100

@@ -21,10 +21,9 @@ from hd_clips import WINDOW, decode_and_forget, draw_hd_clips
 from joblib.externals.loky import get_reusable_executor
 from workers import peak_memory
 
-from dfdc_utils.faces.storage import read_faces
-from dfdc_utils.faces.tracks import box_overlap
-from dfdc_utils.pool import each
+from dfdc_utils.faces import box_overlap, read_faces
 from dfdc_utils.processing import processing
+from dfdc_utils.workers import each
 
 CORES = 2  # that all figures are given for
 ROUNDS = 9

@@ -14,9 +14,9 @@ import pandas as pd
 import pytest
 from workers import peak_memory
 
-from dfdc_utils.pool import each
 from dfdc_utils.processing import processing
-from dfdc_utils.videos.catalog import read_catalog
+from dfdc_utils.videos import read_catalog
+from dfdc_utils.workers import each
 
 COUNT = 10_000
 EARLY = 2_000

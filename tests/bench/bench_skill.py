@@ -15,13 +15,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dfdc_utils.evaluation.results import METRICS, score_videos
-from dfdc_utils.faces.config import TrainingConfig
-from dfdc_utils.models.calibration import calibration_error
-from dfdc_utils.models.cnn_lstm import build_cnn_lstm
+from dfdc_utils.evaluation import calibration_error, score_videos
+from dfdc_utils.evaluation.metrics import METRICS
+from dfdc_utils.models import build_cnn_lstm
 from dfdc_utils.processing import processing
-from dfdc_utils.training.fit import train
-from dfdc_utils.videos.catalog import balance_classes, split_by_original
+from dfdc_utils.sequences import split_by_original
+from dfdc_utils.training import TrainingConfig, train
+from dfdc_utils.videos import balance_classes
 
 SEEDS = (0, 1, 2)
 WAYS = {"lstm": "lstm", "mean over frames": "mean", "attention": "attention", "lstm, self-blends": "lstm"}  # heads

@@ -18,14 +18,13 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from dfdc_utils.faces.config import SequenceConfig, TrainingConfig
-from dfdc_utils.faces.storage import sequence_paths
-from dfdc_utils.models.cnn_lstm import build_cnn_lstm
+from dfdc_utils.faces import SequenceConfig, sequence_paths
+from dfdc_utils.models import build_cnn_lstm
 from dfdc_utils.processing import processing
-from dfdc_utils.sequences.dataset import SequenceStore, make_batches, plan_batches
-from dfdc_utils.training.checkpoints import Progress
+from dfdc_utils.sequences import SequenceStore, make_batches, plan_batches, split_by_original
+from dfdc_utils.training import Progress, TrainingConfig
 from dfdc_utils.training.loop import TrainingLoop
-from dfdc_utils.videos.catalog import balance_classes, split_by_original
+from dfdc_utils.videos import balance_classes
 
 ROUNDS = 9
 CORES = joblib.cpu_count()
@@ -78,7 +77,7 @@ def test_loading(faces: tuple[Path, pd.DataFrame]) -> None:
 def test_waiting_for_data(faces: tuple[Path, pd.DataFrame], cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The share of a step that is spent until its batch is there, from the second epoch on."""
     if cache == "from disk":
-        monkeypatch.setattr("dfdc_utils.sequences.dataset.MEMORY_SHARE", 0.0)
+        monkeypatch.setattr("dfdc_utils.sequences.dataset.MEMORY_FRACTION", 0.0)
     loop = new_loop(faces, epochs=6)
     assert loop.store.in_memory == (cache == "in memory")
     loop.start(Progress())

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 from sklearn.metrics import log_loss, roc_auc_score
 
-from dfdc_utils.evaluation.intervals import bootstrap_interval, draw_families, share_interval
+from dfdc_utils.evaluation import bootstrap_interval, resample_groups
+from dfdc_utils.models import binomial_interval
 
 
 def scored(real: list[float], fake: list[float], families: int | None = None) -> pd.DataFrame:
@@ -50,7 +51,7 @@ def test_interval_follows_the_seed() -> None:
 def test_each_draw_holds_whole_families_and_both_classes() -> None:
     table = scored([0.1, 0.2, 0.3], [0.9, 0.8, 0.7], families=3)  # o0: rows 0 and 3, and so on
     table.loc[table["original"] == "o2", "label"] = "REAL"
-    for draw in draw_families(table, 50):
+    for draw in resample_groups(table, 50):
         times = np.bincount(draw, minlength=6)
         assert (times[:3] == times[3:]).all() and times.sum() == 6
         assert set(table["label"].iloc[draw]) == {"REAL", "FAKE"}
@@ -64,17 +65,17 @@ def test_too_little_to_resample_is_refused() -> None:
 
 
 def test_shares_of_known_cases() -> None:
-    assert share_interval(0, 9) == pytest.approx((0, 0.3363), abs=1e-4)  # 1 - 0.025^(1/9)
-    assert share_interval(9, 9) == pytest.approx((0.6637, 1), abs=1e-4)
-    assert share_interval(4, 18) == pytest.approx((0.0641, 0.4764), abs=1e-4)
-    low, high = share_interval([0, 4], [9, 18])
+    assert binomial_interval(0, 9) == pytest.approx((0, 0.3363), abs=1e-4)  # 1 - 0.025^(1/9)
+    assert binomial_interval(9, 9) == pytest.approx((0.6637, 1), abs=1e-4)
+    assert binomial_interval(4, 18) == pytest.approx((0.0641, 0.4764), abs=1e-4)
+    low, high = binomial_interval([0, 4], [9, 18])
     np.testing.assert_allclose([low, high], [[0, 0.0641], [0.3363, 0.4764]], atol=1e-4)
 
 
 @given(total=st.integers(1, 60), permille=st.integers(0, 1000), level=st.sampled_from((0.8, 0.95)))
 def test_the_interval_of_a_share_covers_the_truth_as_often_as_it_says(total: int, permille: int, level: float) -> None:
     counts, share = np.arange(total + 1), permille / 1000
-    low, high = share_interval(counts, total, level=level)
+    low, high = binomial_interval(counts, total, level=level)
     covers = (low <= share) & (share <= high)
     assert binom.pmf(counts, total, share)[covers].sum() >= level - 1e-9
 
@@ -82,4 +83,4 @@ def test_the_interval_of_a_share_covers_the_truth_as_often_as_it_says(total: int
 @pytest.mark.parametrize(("count", "total"), [(-1, 4), (5, 4), (0, 0), (float("nan"), 4)])
 def test_what_is_no_share_is_refused(count: float, total: float) -> None:
     with pytest.raises(ValueError, match="is no share"):
-        share_interval(count, total)
+        binomial_interval(count, total)

@@ -9,18 +9,10 @@ import pytest
 from faces_on_disk import SMALL, flickering_faces
 
 from dfdc_utils.errors import ConfigMismatch
-from dfdc_utils.evaluation.results import (
-    choose_videos,
-    compare,
-    compare_parts,
-    judge,
-    score_baselines,
-    score_videos,
-    summarise,
-    weighted_precision,
-)
-from dfdc_utils.models.calibration import Calibration
-from dfdc_utils.models.cnn_lstm import build_cnn_lstm
+from dfdc_utils.evaluation import compare, judge, score_baselines, score_videos, summarise
+from dfdc_utils.evaluation.metrics import weighted_precision
+from dfdc_utils.evaluation.results import choose_videos, compare_parts
+from dfdc_utils.models import Calibration, build_cnn_lstm
 
 
 def scored(real: list[float], fake: list[float], families: int | None = None) -> pd.DataFrame:

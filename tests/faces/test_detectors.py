@@ -12,11 +12,9 @@ import numpy as np
 import pooch
 import pytest
 
+from dfdc_utils.faces import Face, HaarDetector, YuNetDetector, box_overlap, find_yunet, load_face_detector
 from dfdc_utils.faces import detectors as faces
-from dfdc_utils.faces.detectors import Face, HaarDetector, YuNetDetector, find_yunet, load_detector
-from dfdc_utils.faces.tracks import box_overlap
-from dfdc_utils.videos.catalog import read_catalog
-from dfdc_utils.videos.sampling import sample_frames
+from dfdc_utils.videos import read_catalog, sample_frames
 
 
 @pytest.fixture(scope="module")
@@ -116,19 +114,19 @@ def test_detectors_leave_the_image_as_it_is(portraits: list[np.ndarray], yunet_p
 
 def test_detectors_by_name(yunet_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DFDC_YUNET", str(yunet_path))
-    assert [load_detector(name).name for name in ("haar", "yunet", "auto")] == ["haar", "yunet", "yunet"]
+    assert [load_face_detector(name).name for name in ("haar", "yunet", "auto")] == ["haar", "yunet", "yunet"]
 
 
 @pytest.mark.parametrize("name", ["mtcnn", "", "Haar"])
 def test_another_name(name: str) -> None:
     with pytest.raises(ValueError, match=f"detector '{name}' is not one of auto, yunet, haar"):
-        load_detector(name)
+        load_face_detector(name)
 
 
 @pytest.mark.usefixtures("offline")
 def test_auto_falls_back_offline_and_says_so_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        assert load_detector("auto").name == "haar"
+        assert load_face_detector("auto").name == "haar"
     assert len(caplog.records) == 1
     line = caplog.records[0].getMessage()
     assert "\n" not in line
@@ -139,7 +137,7 @@ def test_auto_falls_back_offline_and_says_so_in_one_line(caplog: pytest.LogCaptu
 @pytest.mark.usefixtures("offline")
 def test_yunet_asked_for_offline_says_what_to_do() -> None:
     with pytest.raises(FileNotFoundError, match=r"cannot be fetched \(OSError\)\. Go online once, or set DFDC_YUNET"):
-        load_detector("yunet")
+        load_face_detector("yunet")
 
 
 @pytest.mark.parametrize("name", ["auto", "yunet"])
@@ -148,7 +146,7 @@ def test_a_wrong_path_to_the_weights_does_not_pass_for_no_path(
 ) -> None:
     monkeypatch.setenv("DFDC_YUNET", str(tmp_path / "typo.onnx"))
     with pytest.raises(FileNotFoundError, match=r"no file .*typo\.onnx\. Correct DFDC_YUNET or unset it"):
-        load_detector(name)
+        load_face_detector(name)
 
 
 @pytest.mark.parametrize("name", ["auto", "yunet"])
@@ -156,7 +154,7 @@ def test_other_weights_are_refused(name: str, monkeypatch: pytest.MonkeyPatch, t
     (tmp_path / "other.onnx").write_bytes(b"not a network")
     monkeypatch.setenv("DFDC_YUNET", str(tmp_path / "other.onnx"))
     with pytest.raises(ValueError, match=r"other\.onnx is not face_detection_yunet_2023mar\.onnx .*Get the file again"):
-        load_detector(name)
+        load_face_detector(name)
 
 
 WEIGHTS = b"in place of the weights"

@@ -12,14 +12,25 @@ import pytest
 from clips import CYAN, MAGENTA, SquareDetector
 
 from dfdc_utils.errors import NoFaceFound
-from dfdc_utils.faces import extraction
-from dfdc_utils.faces.config import SequenceConfig
-from dfdc_utils.faces.detectors import Detector, Face, HaarDetector, YuNetDetector
-from dfdc_utils.faces.extraction import Job, crop_track, detect_faces, extract_tracks, work_on
-from dfdc_utils.faces.storage import read_faces
-from dfdc_utils.faces.tracks import box_overlap, crop_face, fill_missing_boxes, follow_faces, smooth_boxes
-from dfdc_utils.videos.frames import Image
-from dfdc_utils.videos.sampling import Clip, sample_frames
+from dfdc_utils.faces import (
+    Face,
+    HaarDetector,
+    Job,
+    SequenceConfig,
+    YuNetDetector,
+    box_overlap,
+    crop_track,
+    extract_tracks,
+    extraction,
+    fill_missing_boxes,
+    follow_faces,
+    read_faces,
+    work_on,
+)
+from dfdc_utils.faces.extraction import detect_faces
+from dfdc_utils.faces.tracks import crop_face, smooth_boxes
+from dfdc_utils.prediction import Detector
+from dfdc_utils.videos import Clip, Image, sample_frames
 
 
 class Counting(SquareDetector):
@@ -199,7 +210,7 @@ def make_job(folder: Path, name: str = "a", **more: object) -> Job:
 
 
 def test_a_job_is_done_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extraction, "own_detector", lambda name, weights: SquareDetector())
+    monkeypatch.setattr(extraction, "own_face_detector", lambda name, weights: SquareDetector())
     clips.write_clip(tmp_path / "a.mp4", clips.squares(30))
     job = make_job(tmp_path)
     assert work_on(job).error is None
@@ -225,7 +236,7 @@ def test_what_is_no_fault_of_the_video_is_returned_and_not_recorded(tmp_path: Pa
 def test_a_file_that_may_not_be_read_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A network drive that is away, or missing rights, say nothing about the video."""
     clips.write_clip(tmp_path / "a.mp4", clips.squares(30))
-    monkeypatch.setattr(extraction, "own_detector", lambda name, weights: SquareDetector())
+    monkeypatch.setattr(extraction, "own_face_detector", lambda name, weights: SquareDetector())
     with monkeypatch.context() as patched:
         patched.setattr("av.open", lambda *_, **__: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
         work_on(make_job(tmp_path))
@@ -242,7 +253,7 @@ def test_a_time_limit_holds_for_the_whole_of_the_work(tmp_path: Path, monkeypatc
             time.sleep(0.3)
             return super().detect(image)
 
-    monkeypatch.setattr(extraction, "own_detector", lambda name, weights: Slow())
+    monkeypatch.setattr(extraction, "own_face_detector", lambda name, weights: Slow())
     clips.write_clip(tmp_path / "a.mp4", clips.squares(30))
     work_on(make_job(tmp_path, time_limit=0.5))
     record = read_faces(tmp_path, "a")
@@ -259,9 +270,9 @@ def test_threads_of_opencv_are_given_back(tmp_path: Path) -> None:
 def test_detectors_are_kept_a_thread_each(yunet_path: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    here = extraction.own_detector("haar", None)
-    assert extraction.own_detector("haar", None) is here
+    here = extraction.own_face_detector("haar", None)
+    assert extraction.own_face_detector("haar", None) is here
     with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(extraction.own_detector, "haar", None).result() is not here
-    assert extraction.own_detector("yunet", yunet_path).name == "yunet"
+        assert pool.submit(extraction.own_face_detector, "haar", None).result() is not here
+    assert extraction.own_face_detector("yunet", yunet_path).name == "yunet"
     assert "DFDC_YUNET" not in os.environ

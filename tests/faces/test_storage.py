@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
-from dfdc_utils.faces import storage
-from dfdc_utils.faces.storage import Person, prepare_target, read_faces, write_atomically, write_faces
-from dfdc_utils.faces.tracks import Track
+from dfdc_utils.faces import Track, read_faces, storage, write_faces
+from dfdc_utils.files import prepare_target, write_atomically
+from dfdc_utils.sample.people import Person
 
 
 def make_person(count: int = 3) -> Person:

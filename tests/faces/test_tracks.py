@@ -5,18 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dfdc_utils.faces.detectors import Face
-from dfdc_utils.faces.tracks import (
-    FILL_POLICIES,
-    MIN_SHARE,
-    Track,
-    box_overlap,
-    crop_face,
-    fill_missing_boxes,
-    follow_faces,
-    hide_and_fill,
-    smooth_boxes,
-)
+from dfdc_utils.faces import FILL_POLICIES, Face, Track, box_overlap, fill_missing_boxes, follow_faces, hide_and_fill
+from dfdc_utils.faces.tracks import MIN_SHARE, crop_face, smooth_boxes
 
 
 def face(x: float, y: float = 50, side: float = 40, score: float = 0.9) -> Face:

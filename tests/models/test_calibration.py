@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from dfdc_utils.models.calibration import Calibration, calibrate, calibration_error, count_calls, weigh_precision
+from dfdc_utils.evaluation import calibration_error, count_calls, weigh_precision
+from dfdc_utils.models import Calibration, calibrate
 
 
 def overconfident(count: int, temperature: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -8,11 +8,10 @@ import pandas as pd
 import pytest
 from faces_on_disk import flickering_faces
 
-from dfdc_utils.evaluation.results import compare, score_baselines, score_videos, summarise
-from dfdc_utils.faces.config import TrainingConfig
-from dfdc_utils.models.card import write_card
-from dfdc_utils.training.fit import train
-from dfdc_utils.videos.catalog import report_leaks, split_by_original
+from dfdc_utils.evaluation import compare, score_baselines, score_videos, summarise
+from dfdc_utils.models import write_card
+from dfdc_utils.sequences import report_leaks, split_by_original
+from dfdc_utils.training import TrainingConfig, train
 
 
 @pytest.fixture(scope="module")

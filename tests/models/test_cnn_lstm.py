@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from conftest import SHARED
 
-from dfdc_utils.models.cnn_lstm import HEADS, build_cnn_lstm
-from dfdc_utils.models.folder import load_model
+from dfdc_utils.models import build_cnn_lstm, load_model
+from dfdc_utils.models.cnn_lstm import HEADS
 
 
 @pytest.fixture(scope="module")

@@ -5,57 +5,57 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfdc_utils.models.ood import UNFAMILIAR, Familiarity
+from dfdc_utils.models import OODDetector, OOD_PERCENTILE
 
 SHIFT = np.array([2.5, 0, 0, 0, 0, 0, 0, 0])  # of outliers: less than what chance moves all eight values by, together
 
 
 @pytest.fixture(scope="module")
-def known() -> Familiarity:
+def known() -> OODDetector:
     generator = np.random.default_rng(0)
     mixing = generator.normal(size=(8, 8))
     training, validation, outliers = (generator.normal(size=(count, 8)) for count in (2000, 500, 300))
-    return Familiarity.fit(training @ mixing, validation @ mixing, (outliers + SHIFT) @ mixing)
+    return OODDetector.fit(training @ mixing, validation @ mixing, (outliers + SHIFT) @ mixing)
 
 
-def test_what_is_like_training_has_any_percentile(known: Familiarity) -> None:
+def test_what_is_like_training_has_any_percentile(known: OODDetector) -> None:
     generator = np.random.default_rng(1)
     mixing = np.random.default_rng(0).normal(size=(8, 8))
     percentiles = known.percentile(generator.normal(size=(2000, 8)) @ mixing)
     assert np.percentile(percentiles, [10, 50, 90]) == pytest.approx([10, 50, 90], abs=6)
-    assert (percentiles >= UNFAMILIAR).mean() < 0.06
+    assert (percentiles >= OOD_PERCENTILE).mean() < 0.06
 
 
-def test_what_is_far_away_is_unfamiliar(known: Familiarity) -> None:
+def test_what_is_far_away_is_unfamiliar(known: OODDetector) -> None:
     """Also where each value alone looks usual and only their combination does not."""
     far = known.mean + 20 * np.eye(8)
-    assert (known.percentile(far) >= UNFAMILIAR).all()
+    assert (known.percentile(far) >= OOD_PERCENTILE).all()
     mixed = np.random.default_rng(0).normal(size=(8, 8))
     rarest = np.linalg.svd(mixed)[2][-1]  # the direction that training varies least in
     usual = rarest * (1.9 * np.linalg.norm(mixed, axis=0) / np.abs(rarest)).min()  # within 1.9 sigma in each value
-    assert known.percentile(known.mean + usual) >= UNFAMILIAR
+    assert known.percentile(known.mean + usual) >= OOD_PERCENTILE
     assert known.distances(known.mean[None]) == pytest.approx(np.zeros((2, 1)))
 
 
-def test_what_is_like_the_outliers_is_told_where_distance_alone_does_not(known: Familiarity) -> None:
+def test_what_is_like_the_outliers_is_told_where_distance_alone_does_not(known: OODDetector) -> None:
     """And what is as far on the other side is not: that is no outlier that anyone has seen."""
     generator = np.random.default_rng(3)
     mixing = np.random.default_rng(0).normal(size=(8, 8))
     moved, opposite = ((generator.normal(size=(2000, 8)) + sign * SHIFT) @ mixing for sign in (1, -1))
-    by_distance = np.interp(known.distances(moved)[0], known.percentiles[0], np.arange(101.0)) >= UNFAMILIAR
-    told = known.percentile(moved) >= UNFAMILIAR
+    by_distance = np.interp(known.distances(moved)[0], known.percentiles[0], np.arange(101.0)) >= OOD_PERCENTILE
+    told = known.percentile(moved) >= OOD_PERCENTILE
     assert told.mean() > 0.45 > 0.4 > by_distance.mean()
-    assert (known.percentile(opposite) >= UNFAMILIAR).mean() <= by_distance.mean() + 0.05
+    assert (known.percentile(opposite) >= OOD_PERCENTILE).mean() <= by_distance.mean() + 0.05
 
 
-def test_it_is_the_same_after_a_file(known: Familiarity, tmp_path: Path) -> None:
-    known.save(tmp_path / "familiarity.npz")
+def test_it_is_the_same_after_a_file(known: OODDetector, tmp_path: Path) -> None:
+    known.save(tmp_path / "ood.npz")
     features = np.random.default_rng(2).normal(size=(5, 8))
     np.testing.assert_array_equal(
-        Familiarity.load(tmp_path / "familiarity.npz").percentile(features), known.percentile(features)
+        OODDetector.load(tmp_path / "ood.npz").percentile(features), known.percentile(features)
     )
     with pytest.raises(FileNotFoundError, match="does not know what it has seen"):
-        Familiarity.load(tmp_path / "nothing.npz")
+        OODDetector.load(tmp_path / "nothing.npz")
     (tmp_path / "other.npz").write_bytes(b"other")
     with pytest.raises(ValueError, match="does not hold styles"):
-        Familiarity.load(tmp_path / "other.npz")
+        OODDetector.load(tmp_path / "other.npz")

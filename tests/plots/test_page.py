@@ -9,9 +9,9 @@ import pytest
 from test_verdicts import prediction, track
 
 from dfdc_utils import plots
+from dfdc_utils.plots import describe, write_page
 from dfdc_utils.plots import page as report
-from dfdc_utils.plots.page import describe, write_report
-from dfdc_utils.prediction.verdicts import Explanation
+from dfdc_utils.prediction import Explanation
 
 SEQUENCE = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype(np.uint8)
 HEAT = np.zeros((4, 32, 32), np.float32)
@@ -43,7 +43,7 @@ def read(page: str) -> Reader:
 
 def test_a_page_needs_nothing_beside_itself(tmp_path: Path) -> None:
     fake = prediction(track((0.9, 0.8, 0.95), (0.7, 0.6, 0.8)))
-    path = write_report(tmp_path / "page.html", [fake], {fake.path: EVIDENCE})
+    path = write_page(tmp_path / "page.html", [fake], {fake.path: EVIDENCE})
     page = path.read_text(encoding="utf-8")
     seen = read(page)
     assert all(source.startswith("data:") for source in seen.sources)
@@ -56,7 +56,7 @@ def test_a_page_needs_nothing_beside_itself(tmp_path: Path) -> None:
 def test_names_and_errors_are_text_and_no_markup(tmp_path: Path) -> None:
     odd = prediction(status="unreadable", error="<script>alert(1)</script> & more")
     object.__setattr__(odd, "path", Path("a<b>&c.mp4"))
-    page = write_report(tmp_path / "page.html", [odd], {}).read_text(encoding="utf-8")
+    page = write_page(tmp_path / "page.html", [odd], {}).read_text(encoding="utf-8")
     read(page)
     assert "&lt;script&gt;" in page and "a&lt;b&gt;&amp;c.mp4" in page
 
@@ -66,7 +66,7 @@ def test_many_videos_have_a_table_and_some_sections(tmp_path: Path, monkeypatch:
     some = [prediction(track((score, score, score))) for score in (0.1, 0.9, 0.5)]
     for number, one in enumerate(some):
         object.__setattr__(one, "path", Path(f"video_{number}.mp4"))
-    page = write_report(tmp_path / "page.html", some, {}).read_text(encoding="utf-8")
+    page = write_page(tmp_path / "page.html", some, {}).read_text(encoding="utf-8")
     headings = re.findall(r"<h2>(video_\d)", page)
     assert headings == ["video_1", "video_2"]
     assert "1 more are in the table only" in page and page.count("video_0") >= 1
@@ -74,7 +74,7 @@ def test_many_videos_have_a_table_and_some_sections(tmp_path: Path, monkeypatch:
 
 def test_a_page_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="cannot be written"):
-        write_report(tmp_path / "no_such_folder" / "page.html", [prediction(track((0.9, 0.8, 1.0)))], {})
+        write_page(tmp_path / "no_such_folder" / "page.html", [prediction(track((0.9, 0.8, 1.0)))], {})
 
 
 def test_a_piece_without_evidence_or_score() -> None:

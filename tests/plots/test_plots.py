@@ -16,10 +16,11 @@ from sklearn import metrics
 
 from dfdc_utils import plots
 from dfdc_utils.errors import UnreadableVideo
-from dfdc_utils.evaluation.intervals import bootstrap_interval, share_interval
-from dfdc_utils.faces.storage import Person, read_faces, write_faces
-from dfdc_utils.faces.tracks import Track
-from dfdc_utils.plots.tracks import describe_track
+from dfdc_utils.evaluation import bootstrap_interval
+from dfdc_utils.faces import Track, read_faces, write_faces
+from dfdc_utils.models import binomial_interval
+from dfdc_utils.plots import describe_track
+from dfdc_utils.sample.people import Person
 
 matplotlib.use("Agg")
 
@@ -280,7 +281,7 @@ def test_the_threshold_plot_counts_what_lies_above_with_intervals(scores: pd.Dat
     assert marked == [[[0.15, 2 / 3]], [[0.15, 1]]]
     real, fake = (band.get_paths()[0].vertices[:, 1] for band in axis.collections)
     assert real.min() == 0 and real.max() == 1
-    assert fake.max() == 1 and np.isclose(fake, share_interval(1, 1)[0]).any()
+    assert fake.max() == 1 and np.isclose(fake, binomial_interval(1, 1)[0]).any()
     with pytest.raises(ValueError, match="3 REAL and 0 FAKE"):
         plots.plot_threshold(scores.head(3))
 
@@ -325,7 +326,7 @@ def test_calibration_shows_both_scores_by_their_share_of_fakes() -> None:
     assert axis.get_title() == "Calibration error 0.21 raw, 0.05 calibrated"
     bars = [path.vertices for path in axis.collections[-1].get_paths()]
     np.testing.assert_allclose(
-        bars, [[(0.3, low), (0.3, high)] for low, high in [share_interval(1, 3)]] + [[(0.9, 0.025), (0.9, 1)]]
+        bars, [[(0.3, low), (0.3, high)] for low, high in [binomial_interval(1, 3)]] + [[(0.9, 0.025), (0.9, 1)]]
     )
 
 

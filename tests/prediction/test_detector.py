@@ -14,13 +14,12 @@ from workers import die_looking_at_poison
 
 from dfdc_utils.__main__ import main
 from dfdc_utils.errors import ConfigMismatch
-from dfdc_utils.evaluation.results import score_videos
-from dfdc_utils.faces.config import SequenceConfig
-from dfdc_utils.models.calibration import Calibration
-from dfdc_utils.models.cnn_lstm import build_cnn_lstm
-from dfdc_utils.models.ood import UNFAMILIAR
+from dfdc_utils.evaluation import score_videos
+from dfdc_utils.faces import SequenceConfig
+from dfdc_utils.models import Calibration, OOD_PERCENTILE, build_cnn_lstm
+from dfdc_utils.prediction import Detector
 from dfdc_utils.prediction import detector as prediction
-from dfdc_utils.prediction.detector import Detector, predict_video
+from dfdc_utils.prediction.detector import predict_video
 from dfdc_utils.processing import processing, read_manifest
 
 
@@ -276,8 +275,8 @@ def test_real_clips_are_more_like_its_photographs_than_drawn_ones(
         for video in manifest.loc[manifest["status"] == "ok", "video"].iloc[::12]
     ]
     real_far, drawn_far = (np.array([one.to_row()["unlike"] for one in some]) for some in (real, drawn))
-    assert np.median(real_far) < 85 and (real_far >= UNFAMILIAR).mean() <= 0.1
-    assert (drawn_far >= UNFAMILIAR).mean() >= 0.6
+    assert np.median(real_far) < 85 and (real_far >= OOD_PERCENTILE).mean() <= 0.1
+    assert (drawn_far >= OOD_PERCENTILE).mean() >= 0.6
     for one in drawn:
         assert (one.verdict == "unsure" and "a guess" in one.in_words()) or not one.tracks[0].unfamiliar
 

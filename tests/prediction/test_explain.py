@@ -11,14 +11,13 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from dfdc_utils.faces.storage import read_faces
+from dfdc_utils.faces import read_faces
 from dfdc_utils.faces.tracks import crop_face, smooth_boxes
-from dfdc_utils.models.cnn_lstm import HEADS, build_cnn_lstm
-from dfdc_utils.models.folder import load_model
-from dfdc_utils.models.frame_encoder import build_frame_encoder, build_on_encoder
+from dfdc_utils.models import build_cnn_lstm, build_frame_encoder, build_on_encoder, load_model
+from dfdc_utils.models.cnn_lstm import HEADS
 from dfdc_utils.prediction.explain import frame_importance, heat_maps, weigh_evidence
 from dfdc_utils.processing import read_manifest
-from dfdc_utils.sequences.dataset import load_sequence
+from dfdc_utils.sequences import load_sequence
 
 FRAME_COUNT, FACE_SIZE, FRAME_RATE = 16, 96, 30  # of the sample
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfdc_utils.models.calibration import Calibration
-from dfdc_utils.models.card import SAMPLE
-from dfdc_utils.prediction.verdicts import Prediction, TrackScore, WindowScore, as_table
+from dfdc_utils.models import Calibration, SAMPLE
+from dfdc_utils.prediction import Prediction, WindowScore
+from dfdc_utils.prediction.verdicts import TrackScore, as_table
 from dfdc_utils.prediction.windows import FaceWindow
 
 FITTED = Calibration(threshold=0.6, false_alarms=0.0, false_alarms_at_most=0.34, found=1.0, real=9, fake=9)

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from clips import CYAN, MAGENTA, SquareDetector, squares, write_clip
 
-from dfdc_utils.faces import extraction
-from dfdc_utils.faces.config import SequenceConfig
+from dfdc_utils.faces import SequenceConfig, extraction
 from dfdc_utils.prediction import windows
 from dfdc_utils.prediction.windows import Look, find_faces, read_window_faces
 from dfdc_utils.processing import processing
@@ -19,7 +18,7 @@ LEFT, RIGHT = {"start": (20, 40), "step": (0, 0)}, {"start": (220, 60), "step": 
 @pytest.fixture(autouse=True)
 def _squares_for_faces(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (extraction, windows):
-        monkeypatch.setattr(module, "own_detector", lambda name, weights: SquareDetector())
+        monkeypatch.setattr(module, "own_face_detector", lambda name, weights: SquareDetector())
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from photographs import SIDE, draw_photograph
 
 from dfdc_utils.pretraining import filming
 from dfdc_utils.pretraining.filming import Take, film_together, move_still
-from dfdc_utils.sequences.blending import TYPICAL
+from dfdc_utils.sequences import TYPICAL
 
 PICTURE = draw_photograph(np.random.default_rng(0), 160)
 LANDMARKS = ((TYPICAL - 0.5) * 1.3 * SIDE + 80).astype(np.float32)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from photographs import CentralDetector, make_photographs
 
-from dfdc_utils.faces.detectors import Face
+from dfdc_utils.faces import Face
 from dfdc_utils.pretraining.outliers import film_outliers
 from dfdc_utils.pretraining.pairs import PairSource
 from dfdc_utils.pretraining.photographs import find_photographs, prepare_pictures
-from dfdc_utils.videos.frames import Image
+from dfdc_utils.videos import Image
 
 KINDS = ["painted", "outlined", "negative", "upside down", "shuffled", "pattern", "drawn"]
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from photographs import CentralDetector, draw_photograph, make_photographs
 
-from dfdc_utils.faces.detectors import Face
+from dfdc_utils.faces import Face
 from dfdc_utils.pretraining.photographs import CANVAS, cut_photograph, find_photographs, prepare_pictures
 from dfdc_utils.processing import processing
 

@@ -12,18 +12,25 @@ import pytest
 from photographs import CentralDetector, make_photographs
 
 from dfdc_utils.__main__ import _parser
-from dfdc_utils.faces.config import SequenceConfig
-from dfdc_utils.models.calibration import Calibration
-from dfdc_utils.models.folder import load_model, model_folder, save_small
-from dfdc_utils.models.frame_encoder import build_frame_encoder, build_on_encoder, with_style
-from dfdc_utils.models.ood import UNFAMILIAR, Familiarity
-from dfdc_utils.pretraining import PretrainingConfig, pretrain
-from dfdc_utils.pretraining.encoder import EncoderConfig, train_encoder
+from dfdc_utils.faces import SequenceConfig
+from dfdc_utils.models import (
+    Calibration,
+    OODDetector,
+    OOD_PERCENTILE,
+    build_frame_encoder,
+    build_on_encoder,
+    load_model,
+    model_path,
+    with_style,
+)
+from dfdc_utils.models.folder import save_small
+from dfdc_utils.pretraining import EncoderConfig, PretrainingConfig, pretrain
+from dfdc_utils.pretraining.encoder import train_encoder
 from dfdc_utils.pretraining.pairs import PairSource
 from dfdc_utils.pretraining.photographs import find_photographs, prepare_pictures
 
 TINY = EncoderConfig(steps=4, people=2, face_size=32, weights=None, every=2)
-MODEL_FILES = {"model.keras", "sequence.json", "calibration.json", "familiarity.npz", "history.csv", "figures.csv"}
+MODEL_FILES = {"model.keras", "sequence.json", "calibration.json", "ood.npz", "history.csv", "figures.csv"}
 MODEL_FILES |= {"outliers.csv", "training.json", "card.md"}
 
 
@@ -113,7 +120,7 @@ def test_heads_begin_as_the_mean_over_frames(head: str, encoder: keras.Model) ->
 def test_the_command_has_the_recipe_of_the_card() -> None:
     """Its defaults, written twice so that --help loads no TensorFlow, are those of the package's own weights."""
     asked = vars(_parser().parse_args(["pretrain", "photographs"]))
-    note = json.loads((model_folder("pretrained") / "training.json").read_text())
+    note = json.loads((model_path("pretrained") / "training.json").read_text())
     for name in ("steps", "people", "face_size", "seed"):
         assert asked[name] == getattr(EncoderConfig(), name) == note["encoder"][name]
     assert asked["frame_count"] == PretrainingConfig().frame_count == note["frame_count"]
@@ -141,11 +148,11 @@ def test_half_precision_on_disk_costs_next_to_nothing(encoder: keras.Model, tmp_
 
 @pytest.fixture(scope="module")
 def shipped() -> keras.Model:
-    return keras.saving.load_model(model_folder("pretrained") / "model.keras")
+    return keras.saving.load_model(model_path("pretrained") / "model.keras")
 
 
 def test_the_model_in_the_package_is_whole_and_small() -> None:
-    folder = model_folder("pretrained")
+    folder = model_path("pretrained")
     assert {path.name for path in folder.iterdir()} >= MODEL_FILES
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 8e6
     figures = pd.read_csv(folder / "figures.csv")
@@ -159,7 +166,7 @@ def test_the_model_in_the_package_is_whole_and_small() -> None:
 
 
 def test_the_model_in_the_package_loads_with_plain_keras(shipped: keras.Model) -> None:
-    config = SequenceConfig.load(model_folder("pretrained") / "sequence.json")
+    config = SequenceConfig.load(model_path("pretrained") / "sequence.json")
     shape = (config.frame_count, config.face_size, config.face_size, 3)
     assert shipped.input_shape == (None, *shape) and config.detector == "auto"
     sequences = np.random.default_rng(0).integers(0, 256, (2, *shape)).astype(np.uint8)
@@ -167,9 +174,9 @@ def test_the_model_in_the_package_loads_with_plain_keras(shipped: keras.Model) -
     np.testing.assert_allclose(scores, shipped.predict(sequences, verbose=0), rtol=1e-4, atol=1e-6)
     assert ((scores >= 0) & (scores <= 1)).all()
     # Noise is no face, and the model says so; and of most drawn faces, unlike those of photographs.
-    known = Familiarity.load(model_folder("pretrained") / "familiarity.npz")
-    assert (known.percentile(style) >= UNFAMILIAR).all()
-    outliers = pd.read_csv(model_folder("pretrained") / "outliers.csv").set_index("kind")
+    known = OODDetector.load(model_path("pretrained") / "ood.npz")
+    assert (known.percentile(style) >= OOD_PERCENTILE).all()
+    outliers = pd.read_csv(model_path("pretrained") / "outliers.csv").set_index("kind")
     assert outliers.loc["drawn", "told"] >= 0.6 and outliers.loc["pattern", "told_if_unknown"] >= 0.9
 
 
@@ -177,4 +184,4 @@ def test_a_package_without_a_model_says_so(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr("dfdc_utils.models.folder.__file__", str(tmp_path / "model_files.py"))
     with pytest.raises(FileNotFoundError, match="holds no model"):
         load_model("pretrained")
-    assert model_folder(tmp_path) == tmp_path
+    assert model_path(tmp_path) == tmp_path

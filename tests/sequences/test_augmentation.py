@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from dfdc_utils.sequences import augmentation
-from dfdc_utils.sequences.augmentation import augment_sequence
+from dfdc_utils.sequences import augment_sequence, augmentation
 
 
 def drawn(sequence: np.ndarray, count: int) -> list[np.ndarray]:

@@ -6,11 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from dfdc_utils.faces.detectors import Face, YuNetDetector
+from dfdc_utils.faces import Face, YuNetDetector
 from dfdc_utils.processing import processing
-from dfdc_utils.sequences import blending
-from dfdc_utils.sequences.blending import TYPICAL, align, find_landmarks, self_blend, swap_face
-from dfdc_utils.sequences.dataset import load_sequence
+from dfdc_utils.sequences import TYPICAL, align, blending, load_sequence, self_blend, swap_face
+from dfdc_utils.sequences.blending import find_landmarks
 
 SIZE = 64
 LANDMARKS = np.stack([TYPICAL * SIZE] * 6)

@@ -9,22 +9,22 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from dfdc_utils.sequences.shards import pack_faces
 from faces_on_disk import SMALL, flickering_faces, write_video_faces
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dfdc_utils.errors import ConfigMismatch
-from dfdc_utils.faces.storage import sequence_paths
-from dfdc_utils.sequences.dataset import (
+from dfdc_utils.faces import sequence_paths
+from dfdc_utils.sequences import (
     SequenceStore,
     hash_faces,
     load_sequence,
     make_batches,
     make_dataset,
     plan_batches,
+    report_leaks,
 )
-from dfdc_utils.sequences.shards import pack_faces
-from dfdc_utils.videos.catalog import report_leaks
 
 
 @pytest.fixture(scope="module")

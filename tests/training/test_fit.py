@@ -15,14 +15,12 @@ from faces_on_disk import flickering_faces
 from small_training import FAMILIES, same_weights, small_table, start_training
 
 from dfdc_utils.errors import ConfigMismatch
-from dfdc_utils.evaluation.results import score_videos
-from dfdc_utils.faces.config import SequenceConfig, TrainingConfig
-from dfdc_utils.models.calibration import Calibration
-from dfdc_utils.models.cnn_lstm import build_cnn_lstm
-from dfdc_utils.models.folder import load_model, save_small, start_from
-from dfdc_utils.models.frame_encoder import build_frame_encoder, build_on_encoder
-from dfdc_utils.training.fit import is_trained, train
-from dfdc_utils.videos.catalog import split_by_original
+from dfdc_utils.evaluation import score_videos
+from dfdc_utils.faces import SequenceConfig
+from dfdc_utils.models import Calibration, build_cnn_lstm, build_frame_encoder, build_on_encoder, load_model, start_from
+from dfdc_utils.models.folder import save_small
+from dfdc_utils.sequences import split_by_original
+from dfdc_utils.training import TrainingConfig, is_trained, train
 
 QUICK = TrainingConfig(epochs=12, batch_size=4, learning_rate=5e-3)
 
@@ -123,7 +121,7 @@ def test_it_goes_on_from_a_trained_model(folder: Path, table: pd.DataFrame, tmp_
     (tmp_path / "begun" / "training.json").write_text('{"data": "photographs", "notes": "For research alone."}')
     save_small(begun, tmp_path / "begun" / "model.keras")
     (tmp_path / "tuned").mkdir()
-    (tmp_path / "tuned" / "familiarity.npz").write_bytes(b"of another model")
+    (tmp_path / "tuned" / "ood.npz").write_bytes(b"of another model")
     config = TrainingConfig(epochs=1, batch_size=100, learning_rate=1e-5)
     build = start_from(tmp_path / "begun")
     train(table, folder, tmp_path / "tuned", config=config, build=build, show_progress=False)
@@ -134,7 +132,7 @@ def test_it_goes_on_from_a_trained_model(folder: Path, table: pd.DataFrame, tmp_
         for a, b in zip(load_model(tmp_path / "begun").get_weights(), tuned.get_weights(), strict=True)
     ]
     assert 0 < max(moved) <= 2e-5
-    assert not (tmp_path / "tuned" / "familiarity.npz").exists()
+    assert not (tmp_path / "tuned" / "ood.npz").exists()
     card = (tmp_path / "tuned" / "card.md").read_text()
     assert "begun from a model trained on photographs" in card and "For research alone." in card
     with pytest.raises(ValueError, match="keeps its precision"):

@@ -15,7 +15,8 @@ import pytest
 from faces_on_disk import flickering_faces
 from small_training import EPOCHS, FAMILIES, same_weights, small_table, start_training
 
-from dfdc_utils.training.strategies import choose_strategy, workers_in_tf_config
+from dfdc_utils.training import choose_strategy
+from dfdc_utils.training.strategies import workers_in_tf_config
 
 
 @pytest.fixture(scope="module")

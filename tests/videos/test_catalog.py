@@ -10,7 +10,9 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from dfdc_utils.errors import BrokenCatalog
-from dfdc_utils.videos.catalog import COLUMNS, LABELS, balance_classes, read_catalog, report_leaks, split_by_original
+from dfdc_utils.sequences import report_leaks, split_by_original
+from dfdc_utils.videos import LABELS, balance_classes, read_catalog
+from dfdc_utils.videos.catalog import COLUMNS
 
 Listing = dict[str, dict[str, object]]
 

@@ -14,9 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dfdc_utils.errors import UnreadableVideo
-from dfdc_utils.videos import packets
+from dfdc_utils.videos import Clip, packets, probe_video, sample_frames, sample_windows
 from dfdc_utils.videos import sampling as video
-from dfdc_utils.videos.sampling import Clip, probe_video, sample_frames, sample_windows
 
 EVERY_FRAME = {"preset": "ultrafast", "x264-params": "bframes=0:keyint=250:scenecut=0"}
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import workers
 
-from dfdc_utils.pool import WorkerDied, each, each_whatever_dies
+from dfdc_utils.workers import WorkerDied, each, each_whatever_dies
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,18 @@
+from .intervals import (
+    bootstrap_interval as bootstrap_interval,
+    resample_groups as resample_groups,
+)
+from .metrics import (
+    REAL_PER_FAKE as REAL_PER_FAKE,
+    calibration_error as calibration_error,
+    count_calls as count_calls,
+    weigh_precision as weigh_precision,
+)
+from .results import (
+    compare as compare,
+    evaluate as evaluate,
+    judge as judge,
+    score_baselines as score_baselines,
+    score_videos as score_videos,
+    summarise as summarise,
+)

@@ -1,0 +1,38 @@
+from .config import SequenceConfig as SequenceConfig
+from .detectors import (
+    Face as Face,
+    FaceDetector as FaceDetector,
+    HaarDetector as HaarDetector,
+    YuNetDetector as YuNetDetector,
+    find_yunet as find_yunet,
+    largest as largest,
+    load_face_detector as load_face_detector,
+)
+from .extraction import (
+    Job as Job,
+    Outcome as Outcome,
+    Status as Status,
+    blank_record as blank_record,
+    crop_track as crop_track,
+    describe_failure as describe_failure,
+    extract_tracks as extract_tracks,
+    own_face_detector as own_face_detector,
+    work_on as work_on,
+)
+from .storage import (
+    encode_face as encode_face,
+    read_faces as read_faces,
+    sequence_paths as sequence_paths,
+    spread_evenly as spread_evenly,
+    write_faces as write_faces,
+)
+from .tracks import (
+    Boxes as Boxes,
+    FILL_POLICIES as FILL_POLICIES,
+    Track as Track,
+    box_overlap as box_overlap,
+    fill_missing_boxes as fill_missing_boxes,
+    follow_faces as follow_faces,
+    hide_and_fill as hide_and_fill,
+    reflect_indices as reflect_indices,
+)

@@ -1,0 +1,30 @@
+from .calibration import (
+    Calibration as Calibration,
+    binomial_interval as binomial_interval,
+    calibrate as calibrate,
+)
+from .card import (
+    SAMPLE as SAMPLE,
+    write_card as write_card,
+)
+from .cnn_lstm import build_cnn_lstm as build_cnn_lstm
+from .folder import (
+    MEAN_BASELINE as MEAN_BASELINE,
+    ModelFolder as ModelFolder,
+    PRETRAINED as PRETRAINED,
+    StartFrom as StartFrom,
+    load_model as load_model,
+    model_path as model_path,
+    read_note as read_note,
+    start_from as start_from,
+)
+from .frame_encoder import (
+    build_frame_encoder as build_frame_encoder,
+    build_on_encoder as build_on_encoder,
+    take_apart as take_apart,
+    with_style as with_style,
+)
+from .ood import (
+    OODDetector as OODDetector,
+    OOD_PERCENTILE as OOD_PERCENTILE,
+)

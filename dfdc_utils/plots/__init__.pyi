@@ -1,0 +1,46 @@
+from .faces import (
+    STATUS_WORDS as STATUS_WORDS,
+    boxed_frames as boxed_frames,
+    choose_pairs as choose_pairs,
+    contact_sheet as contact_sheet,
+    describe_track as describe_track,
+    draw_boxes as draw_boxes,
+    face_cells as face_cells,
+    face_strip as face_strip,
+    plot_fill_policies as plot_fill_policies,
+    plot_timeline as plot_timeline,
+    show_frames as show_frames,
+    show_track as show_track,
+    track_of as track_of,
+)
+from .page import (
+    FAINT as FAINT,
+    LINE as LINE,
+    describe as describe,
+    image_tag as image_tag,
+    note as note,
+    pictures as pictures,
+    write_page as write_page,
+)
+from .results import (
+    plot_calibration as plot_calibration,
+    plot_confusion as plot_confusion,
+    plot_gains as plot_gains,
+    plot_history as plot_history,
+    plot_roc as plot_roc,
+    plot_scores as plot_scores,
+    plot_threshold as plot_threshold,
+)
+from .theme import (
+    COLOURS as COLOURS,
+    DPI as DPI,
+    FAKE as FAKE,
+    FILLED as FILLED,
+    REAL as REAL,
+    use_theme as use_theme,
+)
+from .verdicts import (
+    lay_heat as lay_heat,
+    plot_score_over_time as plot_score_over_time,
+    show_evidence as show_evidence,
+)

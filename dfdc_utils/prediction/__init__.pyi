@@ -1,0 +1,10 @@
+from .detector import (
+    Detector as Detector,
+    decode_faces as decode_faces,
+)
+from .verdicts import (
+    Explanation as Explanation,
+    Prediction as Prediction,
+    WindowScore as WindowScore,
+    predictions_table as predictions_table,
+)

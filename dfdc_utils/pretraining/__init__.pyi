@@ -1,0 +1,5 @@
+from .encoder import EncoderConfig as EncoderConfig
+from .recipe import (
+    PretrainingConfig as PretrainingConfig,
+    pretrain as pretrain,
+)

@@ -1,0 +1,22 @@
+from .augmentation import augment_sequence as augment_sequence
+from .blending import (
+    TYPICAL as TYPICAL,
+    align as align,
+    self_blend as self_blend,
+    swap_face as swap_face,
+)
+from .dataset import (
+    Plan as Plan,
+    SelfBlends as SelfBlends,
+    SequenceStore as SequenceStore,
+    load_sequence as load_sequence,
+    make_batches as make_batches,
+    make_dataset as make_dataset,
+    plan_batches as plan_batches,
+    stack_faces as stack_faces,
+)
+from .splits import (
+    hash_faces as hash_faces,
+    report_leaks as report_leaks,
+    split_by_original as split_by_original,
+)

@@ -1,0 +1,20 @@
+from .catalog import (
+    LABELS as LABELS,
+    balance_classes as balance_classes,
+    count_labels as count_labels,
+    read_catalog as read_catalog,
+)
+from .decoding import (
+    FrameView as FrameView,
+    Image as Image,
+    probe_video as probe_video,
+)
+from .encoding import (
+    encode_and_decode as encode_and_decode,
+    write_clip as write_clip,
+)
+from .sampling import (
+    Clip as Clip,
+    sample_frames as sample_frames,
+    sample_windows as sample_windows,
+)

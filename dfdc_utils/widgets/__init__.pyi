@@ -1,0 +1,3 @@
+from .faces import FaceBrowser as FaceBrowser
+from .threshold import ThresholdExplorer as ThresholdExplorer
+from .verdict import VideoJudge as VideoJudge
