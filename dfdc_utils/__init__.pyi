@@ -60,3 +60,5 @@ from .videos import (
     read_catalog as read_catalog,
     sample_frames as sample_frames,
 )
+
+__version__: str
