@@ -93,12 +93,15 @@ def _explain(error: Exception, command: click.Command) -> str:
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    for option in command.params:  # `capture_sec` and overwrite=True are Python's words
+    text = re.sub(r"processing\(location, (.+?)\)", r"dfdc process FOLDER --save-path \1", text)
+    text = re.sub(r"(?<=[Rr]un )(process|pretrain)(ing)?\b", r"dfdc \1", text)
+    text = text.replace("resume=False", "--afresh").replace("num_vids=None", "--num-vids 0")
+    for option in command.params:  # Python's names, such as `capture_sec` and overwrite=True
         name, flag = str(option.name), option.opts[0]
         text = re.sub(rf"`{name}`|\b{name}=True\b", flag, text)
         if "_" in name:  # others are English words, too; within a path it is none of ours
             text = re.sub(rf"(?<![\w/.-]){name}(?![\w/-]|\.\w)", flag, text)
-    return " ".join(text.replace("resume=False", "--afresh").splitlines())
+    return " ".join(text.splitlines())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -217,7 +220,9 @@ def _read_settings(model: str) -> dict[str, Any]:
 @faces_option
 @click.option("--model", type=FOLDER, help="Folder for the model. By default 'model' beside the faces.")
 @click.option("--epochs", type=COUNT, default=60, help="Maximum number of epochs.")
-@click.option("--patience", type=COUNT_OR_ZERO, default=20, help="Epochs to wait for an improvement. 0: all.")
+@click.option(
+    "--patience", type=COUNT_OR_ZERO, default=20, help="Stop after so many epochs without improvement. 0: never."
+)
 @click.option("--batch-size", type=COUNT, default=8, help="Sequences per step, over all replicas.")
 @click.option("--backbone", default="small", help="The CNN: 'small', or a network of keras.applications.")
 @click.option("--weights", help="Initial weights of a keras.applications backbone: 'imagenet', or a file.")
@@ -275,7 +280,8 @@ def _split_videos(save_path: Path, *, self_blend: bool, seed: int) -> pd.DataFra
     usable = manifest[(manifest["status"] == "ok") & (manifest["label"] != "")]
     if usable.empty:
         raise ValueError(f"{save_path}: no video with a face has a label. Add a metadata.json as in DFDC.")
-    return split_by_original(usable if self_blend else balance_classes(usable), seed=seed)
+    chosen = usable if self_blend else balance_classes(usable)
+    return split_by_original(chosen, need_fakes=not self_blend, seed=seed)
 
 
 def _restart(error: Exception) -> None:

@@ -19,13 +19,14 @@ NEARLY_IDENTICAL = 38
 
 
 def split_by_original(
-    table: pd.DataFrame, *, test: float = 0.3, validation: float = 0.15, seed: int = 0
+    table: pd.DataFrame, *, test: float = 0.3, validation: float = 0.15, need_fakes: bool = True, seed: int = 0
 ) -> pd.DataFrame:
     """Add a column `split` (`train`, `validation`, `test`), with a fake always on the side of its original.
 
     `test` and `validation` are shares of the originals. Random splits put a fake and its original on different sides;
     a model then recognises the scene instead of the fake. Raises `ValueError` if shares leave nothing to train on, if a
-    video has no label, or if there are too few originals to give each split both classes. Taught in notebook 03.
+    video has no label, or if there are too few originals to give each split both classes; training on self-blends does
+    not `need_fakes`. Taught in notebook 03.
     """
     if not (0 < test < 1 and 0 < validation < 1 and test + validation < 1):
         raise ValueError(
@@ -50,7 +51,8 @@ def split_by_original(
         dealt[split] += 1
     result = table.assign(split=table["original"].map(side))
     for split in shares:
-        missing = set(LABELS) - set(result.loc[result["split"] == split, "label"])
+        needed = set(LABELS) if need_fakes else {"REAL"}
+        missing = needed - set(result.loc[result["split"] == split, "label"])
         if missing:
             raise ValueError(
                 f"the {split} split has no {' and no '.join(sorted(missing))} video: {len(labels)} originals are too "

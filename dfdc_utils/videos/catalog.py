@@ -39,10 +39,10 @@ def read_catalog(location: str | Path) -> pd.DataFrame:
     """
     top = Path(location)
     if not top.is_dir():
-        raise BrokenCatalog(f"{location}: there is no such folder. Point `location` or DFDC_DATA at a DFDC folder.")
+        raise BrokenCatalog(f"{location}: there is no such folder. Check the path.")
     entries = [entry for folder, names in _walk(top) for entry in _read_part(top, folder, set(names))]
     if not entries:
-        raise BrokenCatalog(f"{location}: no video and no metadata.json in it. Unpack DFDC's parts there.")
+        raise BrokenCatalog(f"{location}: there is no video in it (looked for {', '.join(sorted(VIDEO_SUFFIXES))}).")
     catalog = pd.DataFrame(entries)
     catalog["video"] = _unique_ids(catalog)
     catalog["original"] = _original_ids(catalog)
