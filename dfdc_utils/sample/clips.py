@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 
 from dfdc_utils.sample.heads import Light, canvas_for, face_box, place_head
-from dfdc_utils.sample.motion import FRAME_RATE, Motion, SAMPLE_RATE, draw_motion, draw_voice, smooth_path
+from dfdc_utils.sample.motion import Motion, draw_motion, draw_voice, smooth_path
 from dfdc_utils.sample.nuisances import FrameTreatment, Treatment, draw_treatment
 from dfdc_utils.sample.people import Person
 from dfdc_utils.sample.scenes import Layer, MARGIN, draw_background, draw_body, draw_room, place_layer
 from dfdc_utils.sample.swaps import Face, HonestFace, SpatialSwap, TemporalSwap, mask_ellipse
-from dfdc_utils.videos import encode_and_decode, write_clip
+from dfdc_utils.videos import FRAME_RATE, SAMPLE_RATE, encode_and_decode, write_clip
 
 # Which random stream of the seed is used for what; a scene's stream is shared by an original and its fakes.
 SCENE_STREAM, SWAP_STREAM, TREATMENT_STREAM = 1, 2, 3

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import pandas as pd
-
 from dfdc_utils.sample.build import make_sample
 
 
@@ -25,16 +23,3 @@ def find_data(sample_path: str | Path = "data/sample") -> Path:
             "DFDC_DATA to use the sample."
         )
     return folder
-
-
-def name_data(table: pd.DataFrame) -> str:
-    """What the videos of a catalog or manifest are, in words: a score on the sample must never pass for one on DFDC."""
-    folders = {Path(path).parent for path in table["path"] if path} if "path" in table else set()
-    drawn = {folder for folder in folders if (folder.parent / "sample.json").is_file()}
-    if not folders:
-        return "videos of unknown origin"
-    if drawn == folders:
-        return "the embedded synthetic sample"
-    names = ", ".join(sorted({folder.name for folder in folders})[:3])
-    mixed = ", mixed with the embedded synthetic sample" if drawn else ""
-    return f"videos in {len(folders)} folders ({names}{', …' if len(folders) > 3 else ''}){mixed}"

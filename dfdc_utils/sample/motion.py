@@ -7,10 +7,7 @@ import numpy as np
 
 from dfdc_utils.sample.expressions import Expression
 from dfdc_utils.sample.heads import Pose
-
-FRAME_RATE = 30
-# AAC at 44.1 kHz, as in DFDC.
-SAMPLE_RATE = 44_100
+from dfdc_utils.videos import FRAME_RATE, SAMPLE_RATE
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ import numpy as np
 from dfdc_utils.sample.canvas import Canvas, ramp
 from dfdc_utils.sample.expressions import Expression
 from dfdc_utils.sample.heads import INNER_DEPTH, Light, Pose, express, light_head
-from dfdc_utils.sample.motion import FRAME_RATE
 from dfdc_utils.sample.people import (
     Features,
     LOOK_AVERAGE,
@@ -25,6 +24,7 @@ from dfdc_utils.sample.people import (
     mix_features,
 )
 from dfdc_utils.sample.portrait import INNER_HEIGHT, INNER_WIDTH, INNER_Y, Portrait, paint_portrait
+from dfdc_utils.videos import FRAME_RATE
 
 # Steps between two identities that are painted beforehand; between neighbours, maps are cross-faded. With five, the
 # features move less than a pixel a step.
