@@ -1,4 +1,4 @@
-"""The embedded sample as a whole: who appears in which clip, the folder that is written, and where data lies."""
+"""The sample as a whole: who appears in which clip, how it is written to disk, and which folder holds what."""
 
 import functools
 import hashlib
@@ -22,7 +22,7 @@ VERSION = 4
 SEED = 20_200_331  # the day DFDC ended
 PARTS = ("dfdc_train_part_0", "dfdc_train_part_1")
 RECORD, TRUTH, METADATA = "sample.json", "truth.json", "metadata.json"
-# Folders of ours that may lie beside the clips: what the other stages make of them.
+# Folders that may lie beside the clips: what the other stages make of them.
 RESULTS = ("faces", "model", "results")
 # Fractions of fakes whose fault shows only over time, and of clips held upright.
 TEMPORAL_FRACTION, UPRIGHT_FRACTION = 0.4, 0.15
@@ -49,8 +49,8 @@ def make_sample(
     bytes, with any number of `workers` (default: one per core). Drawing takes about a minute on two cores; a finished
     sample of the same parameters is returned at once, one of other parameters is replaced.
 
-    Raises `ValueError` for fewer than 2 originals or people, `FileExistsError` if `save_path` is a file or holds
-    anything that is not ours.
+    Raises `ValueError` for fewer than 2 originals or people, `FileExistsError` if `save_path` is a file, or a folder of
+    other things than a sample and its `faces`, `model` and `results`.
 
     Format: Dolhansky et al., "The DeepFake Detection Challenge (DFDC) Dataset", 2020, arXiv:2006.07397.
     Taught in notebook 01_extract_frames.
@@ -75,9 +75,9 @@ def make_sample(
 
 
 def find_data(sample_path: str | Path = "data/sample") -> Path:
-    """Return the folder that the environment variable `DFDC_DATA` names; without it the sample, drawn if need be.
+    """Return the folder that the environment variable `DFDC_DATA` names, or the sample if it is not set.
 
-    Raises `FileNotFoundError` if `DFDC_DATA` names no folder.
+    The sample is drawn if it is not there yet. Raises `FileNotFoundError` if `DFDC_DATA` names no folder.
 
     Taught in notebook 01_extract_frames.
     """
@@ -96,8 +96,8 @@ def find_data(sample_path: str | Path = "data/sample") -> Path:
 def data_folder(location: str | Path, *, base: str | Path = "data") -> Path:
     """Return the folder below `base` for the faces, models and results of the videos in `location`.
 
-    It is `base/sample` for the embedded sample, wherever that lies, else `base/<name of location>`. A folder of other
-    videos that is called `sample`, or has no name (`/`), is told apart by a hash of its path. Nothing is created.
+    It is `base/sample` for the embedded sample, wherever that lies, and `base/<name of location>` for other videos. If
+    their folder is called `sample` or has no name (`/`), a hash of its path is appended. Nothing is created.
 
     Taught in notebook 01_extract_frames.
     """
@@ -105,13 +105,13 @@ def data_folder(location: str | Path, *, base: str | Path = "data") -> Path:
         return Path(base) / "sample"
     path = Path(os.path.normpath(Path(location).absolute()))  # links keep the name that the user gave
     name = path.name
-    if name.casefold() in ("", "sample"):  # some systems do not tell Sample from sample
+    if name.casefold() in ("", "sample"):  # some file systems ignore case
         name = f"{name}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}".lstrip("-")
     return Path(base) / name
 
 
 def plan_clips(originals: int, people: int, seed: int) -> list[ClipPlan]:
-    """Decide from the seed alone what each clip shows: originals, their fakes, then the three odd ones."""
+    """Decide from the seed alone what each clip shows: originals, their fakes, then the three special clips."""
     cast = draw_people(np.random.default_rng([seed, PEOPLE_STREAM]), people)
     rng = np.random.default_rng([seed, PLAN_STREAM])
     names: list[str] = []
@@ -165,7 +165,7 @@ def _is_finished(folder: Path, parameters: dict[str, int]) -> bool:
 
 
 def _refuse_foreign(target: Path) -> None:
-    """Raise `FileExistsError` if `target` is a file, or a folder with other things in it than a sample of ours."""
+    """Raise `FileExistsError` if `target` is a file, or a folder of other things than a sample and its results."""
     if target.exists() and not target.is_dir():
         raise FileExistsError(f"{target} is a file: give a folder as save_path")
     # Listed before the record is read: another process that draws here writes the record first.
@@ -206,7 +206,7 @@ def _put_in_place(partial: Path, target: Path, parameters: dict[str, int], plans
     older = record["files"] if record else {part: set() for part in PARTS}
     target.mkdir(exist_ok=True)
     # Until all is moved, the record lists old and new clips and no parameters. If this process is killed, the next call
-    # knows by it what is ours, and draws anew.
+    # knows from it which files are ours, and draws anew.
     write_record(None, {part: older[part] | new[part] for part in PARTS})
     for part in PARTS:
         (target / part).mkdir(exist_ok=True)

@@ -18,7 +18,7 @@ from dfdc_utils.sample.swaps import Face, HonestFace, SpatialSwap, TemporalSwap
 from dfdc_utils.videos import FRAME_RATE, SAMPLE_RATE, encode_and_decode, write_clip
 from dfdc_utils.workers import one_thread
 
-# Random streams of the seed. An original and its fakes share that of the scene.
+# Random streams of the seed. An original and its fakes share the stream of the scene.
 SCENE_STREAM, SWAP_STREAM, CAMERA_STREAM = 1, 2, 3
 
 
@@ -76,11 +76,11 @@ class Camera:
         self.gains = gains
         shake = rng.uniform(0.3, 3.0) if rng.random() < 0.5 else 0.0
         self.shifts = shake * np.stack([smooth_path(rng, frame_count, 1.2, 0.35) for _ in range(2)], axis=1)  # pixels
-        self.shrink = rng.uniform(0.6, 0.85) if rng.random() < 0.25 else 1.0  # what a poor camera keeps of the size
+        self.shrink = rng.uniform(0.6, 0.85) if rng.random() < 0.25 else 1.0  # a poor camera keeps less
         self.blur = rng.uniform(0.4, 1.3) if rng.random() < 0.4 else 0.0  # pixels
         noise = rng.uniform(0.5, 2.8)  # grey levels
         self.first_crf = int(rng.integers(24, 31)) if rng.random() < 0.3 else None  # of an earlier encoding
-        # As DFDC's files look: rate factors of x264 between its default and visible loss.
+        # Rate factors of x264 between its default and visible loss, as in DFDC's files.
         self.crf = int(rng.integers(23, 29))
         width, height = frame_size
         # One field of noise, 32 pixels larger than the frame: there are a thousand places to read it from.
@@ -110,7 +110,7 @@ class ClipRenderer:
         self.plan, self.seed = plan, seed
         self.boxes: list[Any] = []
         self.masks: list[list[int]] = []
-        # The scene is the same for an original and its fakes, but for the faces.
+        # The scene is the same for an original and its fakes; only the faces differ.
         rng = np.random.default_rng([seed, SCENE_STREAM, plan.scene])
         self.frame_count = int(rng.integers(63, 78))  # 2.1 to 2.6 s
         self.background = (draw_room if plan.kind == "no_face" else draw_background)(rng, *plan.size)

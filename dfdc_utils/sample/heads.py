@@ -17,7 +17,7 @@ PIVOT_DEPTH = 0.30
 INNER_DEPTH = 0.80
 # Turning is computed for every fourth pixel and interpolated between: it is smooth, and this is 16 times less work.
 WARP_STEP = 4
-# How much light passes round the edge of the shadow, for each colour: gain and offset of the lamp's cosine.
+# How much light passes around the edge of the shadow, for each colour: gain and offset of the lamp's cosine.
 WRAP = ((0.70, 0.30), (0.79, 0.21), (0.83, 0.17))
 
 
@@ -69,7 +69,7 @@ def express(portrait: Portrait, moment: Expression) -> np.ndarray:
 
 def light_head(portrait: Portrait, albedo: np.ndarray, light: Light, pose: Pose, appearance: Appearance) -> np.ndarray:
     """Return the head's colours under this light, float32 (H, W, 3), about 0..255."""
-    # The lamp as the turned head sees it.
+    # The direction of the lamp relative to the turned head.
     lx, ly, lz = light.direction
     lx, lz = (
         lx * math.cos(pose.yaw) - lz * math.sin(pose.yaw),
@@ -145,7 +145,7 @@ def _sources(
 
 def face_box(pose: Pose, person: Person) -> tuple[float, float, float, float]:
     """Return the tight box (x, y, width, height) of the face in the frame: ear to ear, forehead to chin."""
-    # At a depth between outline (0) and inner face, where the eye sees the middle of a turned face.
+    # At a depth between outline (0) and inner face: there a viewer sees the middle of a turned face.
     half = 0.95 * person.head_width
     points = np.array([pose.to_frame(x, y, 0.45) for x in (-half, half) for y in (-0.80, person.chin_y)])
     (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)

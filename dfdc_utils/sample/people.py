@@ -21,7 +21,7 @@ IRIS_COLOURS = np.array([(58, 38, 26), (84, 56, 34), (86, 88, 54), (78, 104, 126
 
 
 class Features(NamedTuple):
-    """The inner face, which a face swap replaces. A range says from where a number is drawn, evenly."""
+    """The inner face, which a face swap replaces. Each number is drawn uniformly from the range beside it."""
 
     eye_gap: Annotated[float, 0.38, 0.46]  # from the middle of the face to the centre of an eye
     eye_y: Annotated[float, -0.03, 0.05]
@@ -73,7 +73,7 @@ class Appearance(NamedTuple):
 # visible on a face 70 pixels high: 0.04 of half a head is 1.4 pixels there, 0.058 of a skin tone 9 grey levels.
 MEAN_APPEARANCE = np.array(Appearance(0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0))
 APPEARANCE_DEVIATION = np.array(Appearance(0.040, 0.042, 0.026, 0.032, 0.058, 0.054, 0.058, 0.070))
-# Weight of the number that the gains of the three colours share: they change mostly in brightness, partly in tint.
+# Weight of the random number that the three colour gains share: they change mostly in brightness, partly in tint.
 SHARED_GAIN = 0.92
 
 
@@ -167,7 +167,7 @@ def _draw_features(rng: np.random.Generator, tone: float) -> Features:
 
 
 def share_gain(normal: np.ndarray) -> np.ndarray:
-    """Turn independent normal numbers (N, 9) into those of N appearances (N, 8): the last is shared by the gains."""
+    """Mix normal numbers (N, 9) into those of N appearances (N, 8): the colour gains share the last one."""
     values = normal[:, :8].copy()
     values[:, 4:7] = SHARED_GAIN * normal[:, 8:] + (1 - SHARED_GAIN**2) ** 0.5 * normal[:, 4:7]
     return values

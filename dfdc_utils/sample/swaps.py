@@ -57,7 +57,7 @@ class TemporalSwap:
             faults.pop(int(rng.integers(3)))
         self.faults = tuple(faults)
         self.strength = float(rng.uniform(0.7, 1.0))
-        # How much of the variance of each number changes over time: of place, then of tone.
+        # Fraction of the variance of each number that changes over time: four for the place, four for the tone.
         changing = self.strength * np.repeat(["jitter" in faults, "flicker" in faults], 4)
         self.appearances = _unsteady(rng, person.appearance, frame_count, changing)
         self.weights, steps = np.ones(frame_count), np.ones(1)
