@@ -193,8 +193,9 @@ def process(location: Path, save_path: Path | None, num_vids: int, for_model: st
     if for_model:
         settings |= _read_settings(for_model)
     from dfdc_utils.processing import processing
+    from dfdc_utils.sample import data_folder
 
-    save_path = save_path or DATA / location.absolute().name / "faces"
+    save_path = save_path or data_folder(location, base=DATA) / "faces"
     manifest = processing(location, save_path, num_vids=num_vids or None, show_progress=_is_watched(), **settings)
     print(manifest["status"].value_counts().to_string())
     print(save_path / "manifest.csv")
