@@ -13,6 +13,7 @@ import os
 import re
 import sys
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 DATA = Path("data")
 # Exit statuses. A failure never gives that of a fake.
 NONE_FAKE, SOME_FAKE, FAILED, SOME_NOT_SCORED, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
+PRETRAINED = "pretrained"  # as in `dfdc_utils.models`, which takes longer to import than a mistake may
 RESUMABLE = ("sample", "process", "train", "pretrain")
 RESTARTS = 3  # how often a training waits for a worker that died
 MOST_EXPLAINED = 50  # verdicts with heat maps on a page: each takes a third of a second
@@ -95,10 +97,10 @@ def _explain(error: Exception, command: click.Command) -> str:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     text = re.sub(r"processing\(location, (.+?)\)", r"dfdc process FOLDER --save-path \1", text)
     text = re.sub(r"(?<=[Rr]un )(process|pretrain)(ing)?\b", r"dfdc \1", text)
-    text = text.replace("resume=False", "--afresh").replace("num_vids=None", "--num-vids 0")
-    for option in command.params:  # Python's names, such as `capture_sec` and overwrite=True
+    text = re.sub(r"resume=False( \(.+?\))?", "--afresh", text).replace("num_vids=None", "--num-vids 0")
+    for option in {one.name: one for one in [*process.params, *command.params]}.values():  # `seed`, overwrite=True
         name, flag = str(option.name), option.opts[0]
-        text = re.sub(rf"`{name}`|\b{name}=True\b", flag, text)
+        text = re.sub(rf"`{name}`|\b{name}=True\b", flag, text).replace(f"{name}=False", f"no {flag}")
         if "_" in name:  # others are English words, too; within a path it is none of ours
             text = re.sub(rf"(?<![\w/.-]){name}(?![\w/-]|\.\w)", flag, text)
     return " ".join(text.splitlines())
@@ -107,6 +109,8 @@ def _explain(error: Exception, command: click.Command) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Return its exit status: 0, 2 after an error, 130 if interrupted; `predict` has more."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    # joblib counts the work that is thrown away when a command is stopped.
+    warnings.filterwarnings("ignore", r"\d+ tasks have been successfully executed", UserWarning)
     try:
         return cli.main(arguments, prog_name="dfdc", standalone_mode=False) or 0
     except click.ClickException as error:
@@ -225,6 +229,7 @@ def _read_settings(model: str) -> dict[str, Any]:
     "--patience", type=COUNT_OR_ZERO, default=20, help="Stop after so many epochs without improvement. 0: never."
 )
 @click.option("--batch-size", type=COUNT, default=8, help="Sequences per step, over all replicas.")
+@click.option("--learning-rate", type=Number(0, min_open=True), default=2e-3, help="The highest learning rate.")
 @click.option("--backbone", default="small", help="The CNN: 'small', or a network of keras.applications.")
 @click.option("--weights", help="Initial weights of a keras.applications backbone: 'imagenet', or a file.")
 @click.option("--head", type=click.Choice(["lstm", "attention", "mean"]), default="lstm", help="Combines the frames.")
@@ -331,7 +336,7 @@ def evaluate(save_path: Path, model: str | None, results: Path | None) -> None:
 
 @cli.command()
 @click.argument("videos", type=EXISTING, nargs=-1, required=True)
-@click.option("--model", default="pretrained", help="A model's folder, or 'pretrained' for that in the package.")
+@click.option("--model", default=PRETRAINED, help="A model's folder, or 'pretrained' for that in the package.")
 @click.option("--whole", is_flag=True, help="Look at the whole video, not only at its first seconds.")
 @click.option("--verbose", is_flag=True, help="Explain each verdict.")
 @click.option("--csv", type=FILE_OR_STDOUT, metavar="FILE", help="Write one row per video; '-': standard output.")
@@ -465,11 +470,12 @@ def pretrain(location: Path, save_path: Path, weights: str, notes: Path | None, 
 
 
 def _open_model(name: str) -> ModelFolder:
-    from dfdc_utils.models import PRETRAINED, ModelFolder
+    if name != PRETRAINED and not Path(name).exists():
+        guess = difflib.get_close_matches(name.lower(), [PRETRAINED])
+        remedy = f"Did you mean {PRETRAINED}?" if guess else f"Use '{PRETRAINED}', or train a model with dfdc train."
+        raise click.UsageError(f"model {name}: there is no such folder. {remedy}")
+    from dfdc_utils.models import ModelFolder
 
-    meant = difflib.get_close_matches(name.lower(), [PRETRAINED])
-    if meant and name != PRETRAINED and not Path(name).exists():
-        raise click.UsageError(f"--model {name}: there is no such folder. Did you mean {PRETRAINED}?")
     return ModelFolder.open(name)
 
 
@@ -484,7 +490,11 @@ def _prepare_targets(*targets: Path | None) -> None:
 
     for target in targets:
         if target and str(target) != "-":
-            prepare_target(target.parent, what=target.name)
+            try:
+                prepare_target(target.parent, what=target.name)
+            except OSError as error:
+                reason = os.strerror(error.errno or 0)
+                raise click.UsageError(f"{target} cannot be written ({target.parent}: {reason}).") from error
 
 
 def _is_watched() -> bool:
