@@ -31,13 +31,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dfdc_utils.models import ModelFolder
-    from dfdc_utils.prediction import Prediction
+    from dfdc_utils.prediction import Detector, Prediction
 
 DATA = Path("data")
 # Exit statuses. A failure never gives that of a fake.
 NONE_FAKE, SOME_FAKE, FAILED, SOME_NOT_SCORED, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
 PRETRAINED = "pretrained"  # as in `dfdc_utils.models`, which takes longer to import than a mistake may
-RESUMABLE = ("sample", "process", "train", "pretrain")
+RESUMABLE = ("process", "train", "pretrain")
 RESTARTS = 3  # how often a training waits for a worker that died
 MOST_EXPLAINED = 50  # verdicts with heat maps on a page: each takes a third of a second
 
@@ -83,12 +83,12 @@ class Commands(click.Group):
             if context.meta.get("debug"):
                 traceback.print_exc()
             command = self.commands[str(context.invoked_subcommand)]
-            click.echo(f"dfdc {command.name}: {_explain(error, command)}", err=True)
+            click.echo(f"dfdc {command.name}: {explain(error, command)}", err=True)
             context.exit(FAILED)
 
 
-def _explain(error: Exception, command: click.Command) -> str:
-    """What went wrong and what to do, in one line and in the words of the command line."""
+def explain(error: Exception, command: click.Command) -> str:
+    """Say what went wrong and what to do, in one line and in the words of the command line."""
     if not isinstance(error, (ValueError, OSError, ImportError, RuntimeError)):
         what = f"{type(error).__name__}: {error}".splitlines()[0]
         return f"{what}. This is a bug: please report it, with what --debug shows."
@@ -136,10 +136,7 @@ _DEBUG = click.Option(
 COUNT, COUNT_OR_ZERO, SECONDS = click.IntRange(1), click.IntRange(0), Number(0, min_open=True)
 FOLDER, FILE = click.Path(file_okay=False, path_type=Path), click.Path(dir_okay=False, path_type=Path)
 FILE_OR_STDOUT = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
-EXISTING, EXISTING_FOLDER = (
-    click.Path(exists=True, path_type=Path),
-    click.Path(exists=True, file_okay=False, path_type=Path),
-)
+EXISTING = click.Path(exists=True, path_type=Path)
 
 faces_option = click.option("--save-path", type=FOLDER, default=DATA / "sample/faces", help="Folder of the faces.")
 workers_option = click.option("--workers", type=COUNT, help="Number of processes. By default one per core.")
@@ -385,24 +382,16 @@ def predict(videos: tuple[Path, ...], model: str, verbose: bool, html: Path | No
         results = [done[path] for path in listed if path in done]
         _write_tables(results, **targets)
     if html:
-        from dfdc_utils.plots import write_page
-
-        worst = sorted((one for one in results if one.decisive), key=lambda one: -(one.score or 0))
-        evidence: dict[Path, Any] = {}
-        for one in tqdm(worst[:MOST_EXPLAINED], desc="explaining verdicts", unit="video", disable=None):
-            evidence |= detector.gather_evidence([one])
-        click.echo(f"writing {html}", err=True)
-        write_page(html, results, evidence)
+        _write_page(html, results, detector)
     counts = Counter(one.verdict or "not scored" for one in results)
-    click.echo(
-        f"\n{len(results)} videos: {', '.join(f'{count} {verdict}' for verdict, count in counts.items())}", err=True
-    )
+    summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    click.echo(f"\n{len(results)} videos: {summary}.", err=True)
     click.echo(f"{folder.calibration.in_words()} The model was trained on {folder.data}.", err=True)
     return SOME_FAKE if counts["fake"] else SOME_NOT_SCORED if counts["not scored"] else NONE_FAKE
 
 
 def _list_videos(named: Iterable[Path]) -> dict[Path, str]:
-    """Map each video's path, once and in order, to what is wrong with its entry in metadata.json: for most nothing."""
+    """Map each video's path, once and in order, to what is wrong with its entry in `metadata.json`, if anything is."""
     from dfdc_utils.videos import read_catalog
 
     listed: dict[Path, str] = {}
@@ -424,7 +413,7 @@ def _in_order(paths: Iterable[Path], found: Iterator[Prediction], done: dict[Pat
 
 
 def _in_a_line(prediction: Prediction, name: str) -> str:
-    """Verdict, score and file name, and what is wrong with the file."""
+    """Give the verdict, the score, the file's name, and what is wrong with it."""
     error = prediction.error.removeprefix(f"{name}: ")
     score = "   -" if prediction.score is None else f"{prediction.score:.2f}"
     return f"{prediction.verdict or 'none':6} {score}  {name}{': ' if error else ''}{error}"
@@ -447,8 +436,20 @@ def _write_tables(predictions: Sequence[Prediction], *, csv: Path | None, json: 
             write_atomically(target, text)
 
 
+def _write_page(target: Path, predictions: Sequence[Prediction], detector: Detector) -> None:
+    from dfdc_utils.plots import write_page
+
+    scored = [one for one in predictions if one.score is not None]
+    worst = sorted(scored, key=lambda one: -(one.score or 0))[:MOST_EXPLAINED]
+    evidence: dict[Path, Any] = {}
+    for one in tqdm(worst, desc="explaining verdicts", unit="video", disable=None):
+        evidence |= detector.gather_evidence([one])
+    click.echo(f"writing {target}", err=True)
+    write_page(target, predictions, evidence)
+
+
 @cli.command()
-@click.argument("location", type=EXISTING_FOLDER)
+@click.argument("location", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--save-path", type=FOLDER, default=DATA / "pretrained", help="Folder for the model.")
 @click.option("--weights", default="imagenet", help="Initial weights of MobileNetV2: 'imagenet', a file, or 'none'.")
 @click.option("--data", help="What the photographs are, in a few words; shown beside each score.")

@@ -20,7 +20,7 @@ import clips
 import pandas as pd
 import pytest
 
-from dfdc_utils.__main__ import cli, main
+from dfdc_utils.__main__ import cli, explain, main
 
 COMMANDS = ("sample", "process", "train", "evaluate", "predict", "pretrain")
 
@@ -118,6 +118,23 @@ def test_a_mistake_is_answered_at_once_in_one_line(answers: dict[str, Any], line
     assert err.startswith(f"dfdc {line.split()[0]}: ") or "No such command" in err
     assert "location" not in err and "=True" not in err and "_path" not in err  # Python's words
     assert not tensorflow and seconds <= 1  # of the processor, which other work does not slow
+
+
+@pytest.mark.parametrize(
+    ("command", "text", "shown"),
+    [
+        ("process", "another save_path, or overwrite=True.", "another --save-path, or --overwrite."),
+        ("process", "/a/face_size/b.mp4: raise time_limit.", "/a/face_size/b.mp4: raise --time-limit."),
+        ("process", "num_vids=None takes all", "--num-vids 0 takes all"),
+        ("train", "Discard it with resume=False (`dfdc train --afresh`).", "Discard it with --afresh."),
+        ("train", "leave `replicas` out, mixed_precision=False", "leave --replicas out, no --mixed-precision"),
+        ("train", "a seed, a model", "a seed, a model"),
+        ("evaluate", "run processing(location, 'f') first", "run dfdc process FOLDER --save-path 'f' first"),
+        ("evaluate", "Run processing again.\nRun pretrain again.", "Run dfdc process again. Run dfdc pretrain again."),
+    ],
+)
+def test_remedies_are_in_the_shell_s_words(command: str, text: str, shown: str) -> None:
+    assert explain(ValueError(text), cli.commands[command]) == shown
 
 
 def test_without_a_command_it_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
