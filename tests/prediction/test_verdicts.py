@@ -2,31 +2,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
 import pytest
+from predictions import prediction, track
 
-from dfdc_utils.models import Calibration, SAMPLE
-from dfdc_utils.prediction import Prediction, WindowScore
-from dfdc_utils.prediction.verdicts import TrackScore, as_table
-from dfdc_utils.prediction.windows import FaceWindow
-
-FITTED = Calibration(threshold=0.6, false_alarms=0.0, false_alarms_at_most=0.34, found=1.0, real=9, fake=9)
-
-
-def track(*scores: tuple[float, float, float], number: int = 0) -> TrackScore:
-    """A person with windows of (score, low, high), two seconds each, one a second."""
-    windows = []
-    for second, (score, low, high) in enumerate(scores):
-        times = np.linspace(second, second + 2, 4)
-        faces = FaceWindow(number, times, np.zeros((4, 4)), np.array([True, True, True, False]), (b"",) * 4)
-        windows.append(WindowScore(score, low, high, faces))
-    return TrackScore(number, tuple(windows))
-
-
-def prediction(*tracks: TrackScore, status: str = "ok", error: str = "", trained_on: str = SAMPLE) -> Prediction:
-    return Prediction(Path("folder/v.mp4"), status, error, 3.0, tracks, FITTED, trained_on)  # type: ignore[arg-type]
+from dfdc_utils.models import Calibration
+from dfdc_utils.prediction import predictions_table
+from dfdc_utils.prediction.verdicts import TrackScore
 
 
 @pytest.mark.parametrize(
@@ -43,7 +25,7 @@ def test_the_verdict_needs_the_whole_range(scores: tuple[float, float, float], v
     assert (one.verdict, one.headline) == (verdict, headline)
     words = one.in_words()
     assert words.startswith(f"{headline}: score {scores[0]:.2f}, {scores[1]:.2f} to {scores[2]:.2f}")
-    assert "threshold 0.60" in words and "up to 34%" in words
+    assert "threshold 0.60" in words and "at most 34%" in words
 
 
 def test_a_track_is_the_mean_of_its_windows_and_knows_the_worst() -> None:
@@ -60,16 +42,18 @@ def test_the_most_suspicious_person_is_named() -> None:
 
 def test_nothing_is_said_for_sure_of_what_is_unlike_all_that_was_seen() -> None:
     poster, person = (
-        TrackScore(number, tuple(replace(window, unlike=unlike) for window in track((0.9, 0.8, 0.95)).windows))
-        for number, unlike in ((0, 99.6), (1, 40.0))
+        TrackScore(
+            number, tuple(replace(window, ood_percentile=percentile) for window in track((0.9, 0.8, 0.95)).windows)
+        )
+        for number, percentile in ((0, 99.6), (1, 40.0))
     )
     alone = prediction(poster)
-    assert alone.verdict == "unsure" and alone.to_row()["unlike"] == 99.6
+    assert alone.verdict == "unsure" and alone.to_row()["ood_percentile"] == 99.6
     assert "above the threshold" in alone.in_words() and "take the score for a guess" in alone.in_words()
     both = prediction(poster, person)
-    assert both.verdict == "fake" and "(person 2 of 2)" in both.in_words() and both.to_row()["unlike"] == 40.0
+    assert both.verdict == "fake" and "(person 2 of 2)" in both.in_words() and both.to_row()["ood_percentile"] == 40.0
     assert "60% of what it was validated on lies further away" in both.in_words()
-    assert [one["unlike"] for one in both.to_dict()["people"]] == [99.6, 40.0]
+    assert [one["ood_percentile"] for one in both.to_dict()["people"]] == [99.6, 40.0]
 
 
 def test_a_score_never_comes_without_what_the_model_has_seen() -> None:
@@ -103,7 +87,7 @@ def test_the_table_has_the_most_suspicious_first_and_the_unscored_last() -> None
         prediction(track((0.1, 0.0, 0.2))),
         prediction(track((0.9, 0.8, 1.0))),
     ]
-    table = as_table(some)
+    table = predictions_table(some)
     assert table["verdict"].tolist() == ["fake", "real", ""]
     assert table["status"].tolist() == ["ok", "ok", "no_face"]
     assert table["score"].isna().tolist() == [False, False, True]
