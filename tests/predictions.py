@@ -1,10 +1,11 @@
-"""Predictions without a video or a model, for what shows and tabulates them."""
+"""Predictions and scores without a video or a model, for what shows and tabulates them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from dfdc_utils.models import SAMPLE, Calibration
 from dfdc_utils.prediction import Prediction, WindowScore
@@ -26,3 +27,11 @@ def track(*scores: tuple[float, float, float], number: int = 0) -> TrackScore:
 
 def prediction(*tracks: TrackScore, status: str = "ok", error: str = "", trained_on: str = SAMPLE) -> Prediction:
     return Prediction(Path("folder/v.mp4"), status, error, 3.0, tracks, FITTED, trained_on)  # type: ignore[arg-type]
+
+
+def scored(real: list[float], fake: list[float], groups: int | None = None) -> pd.DataFrame:
+    """A table of scored videos, each of a source group of its own unless `groups` says how many there are."""
+    scores = [*real, *fake]
+    labels = ["REAL"] * len(real) + ["FAKE"] * len(fake)
+    count = groups or len(scores)
+    return pd.DataFrame({"label": labels, "score": scores, "original": [f"o{i % count}" for i in range(len(scores))]})

@@ -8,19 +8,12 @@ import pandas as pd
 import pytest
 from faces_on_disk import SMALL, flickering_faces
 from fake_models import open_model, save_model
+from predictions import scored
 
 from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.evaluation import compare, evaluate, judge, score_baselines, score_videos, summarise
-from dfdc_utils.evaluation.metrics import weighted_precision
 from dfdc_utils.evaluation.results import choose_videos, compare_parts
 from dfdc_utils.models import Calibration, ModelFolder, build_cnn_lstm
-
-
-def scored(real: list[float], fake: list[float], families: int | None = None) -> pd.DataFrame:
-    scores = [*real, *fake]
-    labels = ["REAL"] * len(real) + ["FAKE"] * len(fake)
-    count = families or len(scores)
-    return pd.DataFrame({"label": labels, "score": scores, "original": [f"o{i % count}" for i in range(len(scores))]})
 
 
 def test_metrics_of_a_known_case() -> None:
@@ -32,24 +25,12 @@ def test_metrics_of_a_known_case() -> None:
     assert values.loc["log loss", "value"] == pytest.approx(-np.log([0.9, 0.8, 0.4, 0.9]).mean())
     assert values.loc["log loss", "constant"] == pytest.approx(np.log(2))
     assert values.loc["AUC", "constant"] == 0.5
+    assert "calibration error" not in values.index  # its interval would mean nothing
 
 
-def test_weighted_precision_is_that_of_a_world_with_a_hundred_real_to_a_fake() -> None:
-    labels = np.array([1] * 10 + [0] * 10)
-    scores = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.55] + [0.1] * 9)
-    # Four fakes lie above the highest real one; the fifth comes after it.
-    assert weighted_precision(labels, scores, 0.1) == weighted_precision(labels, scores, 0.4) == 1
-    assert weighted_precision(labels, scores, 0.5) == pytest.approx(0.5 / (0.5 + 100 * 0.1))
-    assert weighted_precision(labels, scores, 0.9) == pytest.approx(0.9 / (0.9 + 100 * 0.1))
-    # Ten times as many videos of one class change nothing: shares count.
-    more, same = np.r_[labels, [0] * 90], np.r_[scores, np.tile(scores[10:], 9)]
-    assert weighted_precision(more, same, 0.5) == pytest.approx(weighted_precision(labels, scores, 0.5))
-    assert weighted_precision(labels, np.full(20, 0.5), 0.5) == pytest.approx(1 / 101)
-
-
-def test_the_model_is_compared_with_those_that_know_less() -> None:
+def test_the_model_is_compared_with_its_baselines() -> None:
     generator = np.random.default_rng(0)
-    table = scored(*(list(np.clip(generator.normal(mean, 0.15, 30), 0.01, 0.99)) for mean in (0.3, 0.7)), families=30)
+    table = scored(*(list(np.clip(generator.normal(mean, 0.15, 30), 0.01, 0.99)) for mean in (0.3, 0.7)), groups=30)
     noisy = np.clip(table["score"] + generator.normal(0, 0.5, 60), 0, 1).to_numpy()
     baselines = {"constant 0.5": np.full(60, 0.5), "mean over frames": noisy, "itself": table["score"].to_numpy()}
     comparison = compare(table, baselines, resamples=200).set_index("scored by")
@@ -66,9 +47,9 @@ def test_the_model_is_compared_with_those_that_know_less() -> None:
     assert "does NOT beat itself" in judge(comparison, "itself")
 
 
-def test_each_folder_of_videos_has_figures_of_its_own() -> None:
-    good = scored(real=[0.1, 0.2], fake=[0.8, 0.9], families=2).assign(part="c23")
-    bad = scored(real=[0.8, 0.9], fake=[0.1, 0.2], families=2).assign(part="c40")
+def test_each_folder_of_videos_has_metrics_of_its_own() -> None:
+    good = scored(real=[0.1, 0.2], fake=[0.8, 0.9], groups=2).assign(part="c23")
+    bad = scored(real=[0.8, 0.9], fake=[0.1, 0.2], groups=2).assign(part="c40")
     only = scored(real=[0.1, 0.2], fake=[]).assign(part="no fake")
     table = compare_parts(pd.concat([bad, good, only]), resamples=50).set_index("part")
     assert list(table.index) == ["c23", "c40", "no fake"]
@@ -128,7 +109,7 @@ def test_metrics_come_from_videos_that_the_model_has_not_seen() -> None:
     split = pd.DataFrame({"video": list("abc"), "split": ["train", "train", "test"]})
     of_videos = open_model(split=split)
     assert list(choose_videos(manifest, "faces", of_videos)["video"]) == ["c"]
-    with pytest.raises(ValueError, match="1 of the model's test videos are not in faces"):
+    with pytest.raises(ValueError, match="1 of the model's test videos have no faces in faces"):
         choose_videos(manifest.iloc[:2], "faces", of_videos)
 
 
