@@ -253,7 +253,7 @@ def test_importance_is_the_fall_of_the_logit() -> None:
 def test_what_does_not_fit_is_said(function: Any) -> None:
     model = build_cnn_lstm(4, 32)
     for wrong in (np.zeros((5, 32, 32, 3), np.uint8), np.zeros((4, 32, 32, 3)), np.zeros((4, 32, 32), np.uint8)):
-        with pytest.raises(ValueError, match=r"looks at uint8 \(4, 32, 32, 3\): prepare it with the model's own"):
+        with pytest.raises(ValueError, match=r"takes uint8 \(4, 32, 32, 3\): prepare it with the model's own"):
             function(model, wrong)
     frames = keras.Input((4, 32, 32, 3))
     foreign = keras.Model(frames, keras.layers.Dense(1, name="score")(keras.layers.Flatten()(frames)), name="foreign")
