@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_verdicts import prediction, track
+from predictions import prediction, track
 
 from dfdc_utils import plots
 from dfdc_utils.plots import describe, write_page

@@ -18,9 +18,9 @@ from dfdc_utils import plots
 from dfdc_utils.errors import UnreadableVideo
 from dfdc_utils.evaluation import bootstrap_interval
 from dfdc_utils.faces import Track, read_faces, write_faces
+from dfdc_utils.faces.storage import CroppedTrack
 from dfdc_utils.models import binomial_interval
 from dfdc_utils.plots import describe_track
-from dfdc_utils.sample.people import Person
 
 matplotlib.use("Agg")
 
@@ -59,7 +59,7 @@ def write_one(folder: Path, detected: list[bool], people: int = 1) -> None:
     crops = [np.full((32, 32, 3), 40 * (index % 6 + 1), np.uint8) for index in range(len(detected))]
     record = {"video": "one", "config": asdict(SMALL), "source_bytes": 1, "status": "ok", "error": ""}
     record["frames"] = len(detected)
-    people = [Person(track_of(detected), list(range(len(crops))), crops)] * people
+    people = [CroppedTrack(track_of(detected), list(range(len(crops))), crops)] * people
     write_faces(folder, record, people, np.arange(len(crops)) * 1.0)
 
 
