@@ -15,7 +15,7 @@ import sys
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from json import dumps
 from pathlib import Path
@@ -31,15 +31,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dfdc_utils.models import ModelFolder
-    from dfdc_utils.prediction import Detector, Prediction
+    from dfdc_utils.prediction import Prediction
 
 DATA = Path("data")
 # Exit statuses. A failure never gives that of a fake.
-NONE_FAKE, SOME_FAKE, FAILED, SOME_NOT_SCORED, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
+NONE_FAKE, SOME_FAKE, FAILED, SOME_NOT_JUDGED, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
 PRETRAINED = "pretrained"  # as in `dfdc_utils.models`, which takes longer to import than a mistake may
 RESUMABLE = ("process", "train", "pretrain")
 RESTARTS = 3  # how often a training waits for a worker that died
-MOST_EXPLAINED = 50  # verdicts with heat maps on a page: each takes a third of a second
 
 
 class Number(click.FloatRange):
@@ -350,7 +349,7 @@ def predict(videos: tuple[Path, ...], model: str, verbose: bool, html: Path | No
     Exit status:  0    no video looks fake
                   1    at least one video looks fake
                   2    the command failed
-                  3    no video looks fake, but some have no score
+                  3    no video looks fake, but some were not judged
                   130  interrupted
     """
     targets = {kind: options.pop(kind) for kind in ("csv", "json")}
@@ -363,31 +362,33 @@ def predict(videos: tuple[Path, ...], model: str, verbose: bool, html: Path | No
     from dfdc_utils.prediction import Detector, Prediction
 
     detector = Detector(folder)
-    done: dict[Path, Prediction] = {}
-    for path, problem in listed.items():
-        if problem:
-            done[path] = Prediction(path, "unreadable", problem, 0.0, (), folder.calibration, folder.data)
-    todo = [path for path in listed if path not in done]
+    found = detector.predict_many(
+        [path for path, problem in listed.items() if not problem], show_progress=_is_watched(), **options
+    )
     twice = {name for name, count in Counter(path.name for path in listed).items() if count > 1}
+    results: list[Prediction] = []
     try:
-        found = detector.predict_many(todo, show_progress=_is_watched() and len(todo) > 1, **options)
-        for one in _in_order(listed, found, done):
-            name = str(one.path) if one.path.name in twice else one.path.name
+        for path, problem in listed.items():
+            broken = Prediction(path, "unreadable", problem, 0.0, (), folder.calibration, folder.data)
+            results.append(broken if problem else next(found))
             if not prints:
-                tqdm.write(f"{name}: {one.in_words()}" if verbose else _in_a_line(one, name))
+                tqdm.write(_in_words(results[-1], str(path) if path.name in twice else path.name, verbose=verbose))
                 sys.stdout.flush()
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"{len(done)} of {len(listed)} videos are done") from None
+        raise KeyboardInterrupt(f"{len(results)} of {len(listed)} videos are done") from None
     finally:
-        results = [done[path] for path in listed if path in done]
+        found.close()
         _write_tables(results, **targets)
     if html:
-        _write_page(html, results, detector)
-    counts = Counter(one.verdict or "not scored" for one in results)
+        from dfdc_utils.plots import write_page
+
+        evidence = detector.gather_evidence(results, show_progress=_is_watched())
+        click.echo(f"writing {html}", err=True)
+        write_page(html, results, evidence)
+    counts = Counter(one.verdict for one in results)
     summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-    click.echo(f"\n{len(results)} videos: {summary}.", err=True)
-    click.echo(f"{folder.calibration.in_words()} The model was trained on {folder.data}.", err=True)
-    return SOME_FAKE if counts["fake"] else SOME_NOT_SCORED if counts["not scored"] else NONE_FAKE
+    click.echo(f"\n{len(results)} videos: {summary}. {results[0].caveats}", err=True)
+    return SOME_FAKE if counts["fake"] else SOME_NOT_JUDGED if counts["not judged"] else NONE_FAKE
 
 
 def _list_videos(named: Iterable[Path]) -> dict[Path, str]:
@@ -403,20 +404,12 @@ def _list_videos(named: Iterable[Path]) -> dict[Path, str]:
     return listed
 
 
-def _in_order(paths: Iterable[Path], found: Iterator[Prediction], done: dict[Path, Prediction]) -> Iterator[Prediction]:
-    """Give the prediction for each of `paths` in turn; keep in `done` those that are ready before."""
-    for path in paths:
-        while path not in done:
-            prediction = next(found)
-            done[prediction.path] = prediction
-        yield done[path]
-
-
-def _in_a_line(prediction: Prediction, name: str) -> str:
-    """Give the verdict, the score, the file's name, and what is wrong with it."""
+def _in_words(prediction: Prediction, name: str, *, verbose: bool) -> str:
+    if verbose:
+        return f"{name}: {prediction.in_words()}"
     error = prediction.error.removeprefix(f"{name}: ")
     score = "   -" if prediction.score is None else f"{prediction.score:.2f}"
-    return f"{prediction.verdict or 'none':6} {score}  {name}{': ' if error else ''}{error}"
+    return f"{prediction.verdict:17}  {score}  {name}{': ' if error else ''}{error}"
 
 
 def _write_tables(predictions: Sequence[Prediction], *, csv: Path | None, json: Path | None) -> None:
@@ -434,18 +427,6 @@ def _write_tables(predictions: Sequence[Prediction], *, csv: Path | None, json: 
             sys.stdout.write(text)
         else:
             write_atomically(target, text)
-
-
-def _write_page(target: Path, predictions: Sequence[Prediction], detector: Detector) -> None:
-    from dfdc_utils.plots import write_page
-
-    scored = [one for one in predictions if one.score is not None]
-    worst = sorted(scored, key=lambda one: -(one.score or 0))[:MOST_EXPLAINED]
-    evidence: dict[Path, Any] = {}
-    for one in tqdm(worst, desc="explaining verdicts", unit="video", disable=None):
-        evidence |= detector.gather_evidence([one])
-    click.echo(f"writing {target}", err=True)
-    write_page(target, predictions, evidence)
 
 
 @cli.command()
