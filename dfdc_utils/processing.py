@@ -106,9 +106,11 @@ def processing(
     jobs = {video: Job(video, path.absolute(), *settings) for video, path in todo.items()}
     config.save(target / "sequence.json")
 
-    progress = tqdm(total=len(catalog), desc="extracting faces", unit="video", disable=not show_progress)
-    with progress:
-        progress.update(len(catalog) - len(jobs))
+    there = len(catalog) - len(jobs)
+    bar: dict[str, Any] = {"desc": "extracting faces", "initial": there, "total": len(catalog), "unit": "video"}
+    if not jobs:
+        bar |= {"desc": f"{there} {'video was' if there == 1 else 'videos were'} there already", "bar_format": "{desc}"}
+    with tqdm(**bar, disable=not show_progress) as progress:
         seconds: dict[str, float] = {}
         for outcome in _work_through(jobs, workers, cluster):
             seconds[outcome.video] = outcome.seconds
