@@ -24,11 +24,11 @@ from dfdc_utils.faces import SequenceConfig
 from dfdc_utils.files import prepare_target, replacing, write_atomically
 from dfdc_utils.models import MEAN_BASELINE, ModelFolder, StartFrom, build_cnn_lstm, calibrate, read_note, write_card
 from dfdc_utils.quiet import quiet_import
-from dfdc_utils.sample import name_data
 from dfdc_utils.sequences import report_leaks
 from dfdc_utils.training.checkpoints import Progress, load_progress, save_progress
 from dfdc_utils.training.loop import TrainingConfig, TrainingLoop
 from dfdc_utils.training.strategies import choose_strategy, explaining_lost_workers, workers_in_tf_config, writes_files
+from dfdc_utils.videos import name_data
 
 with quiet_import():
     import keras

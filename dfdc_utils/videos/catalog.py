@@ -189,3 +189,16 @@ def _original_ids(catalog: pd.DataFrame) -> list[str]:
 def count_labels(table: pd.DataFrame) -> str:
     """Say how many videos of each label there are: `3 REAL, 5 FAKE`."""
     return ", ".join(f"{(table['label'] == label).sum()} {label}" for label in LABELS)
+
+
+def name_data(table: pd.DataFrame) -> str:
+    """Say in words which videos a catalog or manifest lists, so that no score on the sample passes for one on DFDC."""
+    folders = {Path(path).parent for path in table["path"] if path} if "path" in table else set()
+    drawn = {folder for folder in folders if (folder.parent / "sample.json").is_file()}  # make_sample writes it last
+    if not folders:
+        return "videos of unknown origin"
+    if drawn == folders:
+        return "the embedded synthetic sample"
+    names = ", ".join(sorted({folder.name for folder in folders})[:3])
+    mixed = ", mixed with the embedded synthetic sample" if drawn else ""
+    return f"videos in {len(folders)} folders ({names}{', …' if len(folders) > 3 else ''}){mixed}"
