@@ -107,10 +107,14 @@ def processing(
     config.save(target / "sequence.json")
 
     there = len(catalog) - len(jobs)
-    bar: dict[str, Any] = {"desc": "extracting faces", "initial": there, "total": len(catalog), "unit": "video"}
-    if not jobs:
-        bar |= {"desc": f"{there} {'video was' if there == 1 else 'videos were'} there already", "bar_format": "{desc}"}
-    with tqdm(**bar, disable=not show_progress) as progress:
+    with tqdm(
+        total=len(catalog),
+        initial=there,
+        desc="extracting faces" if jobs else f"{there} of {len(catalog)} videos were there already",
+        unit="video",
+        bar_format=None if jobs else "{desc}",  # without a bar there is no rate to show
+        disable=not show_progress,
+    ) as progress:
         seconds: dict[str, float] = {}
         for outcome in _work_through(jobs, workers, cluster):
             seconds[outcome.video] = outcome.seconds
