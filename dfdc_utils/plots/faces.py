@@ -237,17 +237,14 @@ def plot_timeline(record: dict[str, Any], number: int = 0, *, axis: Axes | None 
 
 
 def plot_fill_policies(overlap: pd.DataFrame) -> Figure:
-    """Mean IoU of made-up boxes with the hidden ones; a row for each share hidden, a column for each policy."""
+    """Mean IoU of filled boxes with the hidden ones: a row for each fraction hidden, a column for each policy."""
     figure, axis = plt.subplots(figsize=(6.4, 3.4))
-    made = overlap.loc[:, (overlap > 0).any()]
-    for policy, style in zip(made, ("o-", "s--", "^:", "x-."), strict=False):
-        axis.plot(made.index, made[policy], style, label=policy)
-    for policy in overlap.columns.difference(made.columns):
-        axis.plot([], [], " ", label=f"{policy}: makes none")
-    best = made.mean().idxmax()
-    axis.set(xlabel="share of detections hidden", ylabel="IoU with the hidden boxes", ylim=(None, 1))
+    for policy, style in zip(overlap, ("o-", "s--", "^:"), strict=False):
+        axis.plot(overlap.index, overlap[policy], style, label=policy)
+    best = overlap[overlap.mean().idxmax()]
+    axis.set(xlabel="fraction of detections hidden", ylabel="IoU with the hidden boxes", ylim=(None, 1))
     axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axis.set_title(f"{best} comes closest: IoU {made[best].iloc[0]:.2f} to {made[best].iloc[-1]:.2f}")
+    axis.set_title(f"{best.name} comes closest: IoU {best.iloc[0]:.2f} to {best.iloc[-1]:.2f}")
     axis.legend(fontsize=8, title="policy", ncols=2)
     return figure
 
