@@ -106,9 +106,15 @@ def processing(
     jobs = {video: Job(video, path.absolute(), *settings) for video, path in todo.items()}
     config.save(target / "sequence.json")
 
-    progress = tqdm(total=len(catalog), desc="extracting faces", unit="video", disable=not show_progress)
-    with progress:
-        progress.update(len(catalog) - len(jobs))
+    there = len(catalog) - len(jobs)
+    with tqdm(
+        total=len(catalog),
+        initial=there,
+        desc="extracting faces" if jobs else f"{there} of {len(catalog)} videos were there already",
+        unit="video",
+        bar_format=None if jobs else "{desc}",  # without a bar there is no rate to show
+        disable=not show_progress,
+    ) as progress:
         seconds: dict[str, float] = {}
         for outcome in _work_through(jobs, workers, cluster):
             seconds[outcome.video] = outcome.seconds
