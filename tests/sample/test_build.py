@@ -119,9 +119,9 @@ class TestFolder:
             shutil.copytree(tiny, folder, dirs_exist_ok=True)
             record = json.loads((tiny / "sample.json").read_text())
             record["parameters"]["seed"] += 1
-            record["files"][build.PARTS[0]].append("older.mp4")
+            record["files"][build.PARTS[1]].append("older.mp4")
             (folder / "sample.json").write_text(json.dumps(record))
-            (folder / build.PARTS[0] / "older.mp4").touch()
+            (folder / build.PARTS[1] / "older.mp4").touch()
         return folder
 
     @pytest.mark.parametrize("event", ["interrupted", "another draws"])
