@@ -140,7 +140,7 @@ def read_manifest(save_path: str | Path) -> pd.DataFrame:
     path = Path(save_path) / "manifest.csv"
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there: run processing(location, {str(save_path)!r}) first.")
-    text = dict.fromkeys(("video", "path", "label", "original", "part", "problem", "status", "error"), str)
+    text = dict.fromkeys(("video", "path", "label", "original", "person", "part", "problem", "status", "error"), str)
     return pd.read_csv(
         path,
         dtype=text,
