@@ -275,7 +275,7 @@ def train(save_path: Path, model: Path | None, head: str, no_baseline: bool, afr
 def _split_videos(save_path: Path, *, self_blend: bool, seed: int) -> pd.DataFrame:
     """Split the videos that can be trained on, as many REAL as FAKE ones unless fakes are made of the real ones."""
     from dfdc_utils.processing import read_manifest
-    from dfdc_utils.sequences import split_by_original
+    from dfdc_utils.sequences import split_by_group
     from dfdc_utils.videos import balance_classes
 
     manifest = read_manifest(save_path)
@@ -283,7 +283,7 @@ def _split_videos(save_path: Path, *, self_blend: bool, seed: int) -> pd.DataFra
     if usable.empty:
         raise ValueError(f"{save_path}: no video with a face has a label. Add a metadata.json as in DFDC.")
     chosen = usable if self_blend else balance_classes(usable)
-    return split_by_original(chosen, need_fakes=not self_blend, seed=seed)
+    return split_by_group(chosen, need_fakes=not self_blend, seed=seed)
 
 
 def _restart(error: Exception) -> None:

@@ -36,7 +36,7 @@ def resample_groups(scores: pd.DataFrame, resamples: int, *, seed: int = 0) -> I
 
     A resample that lacks a class is replaced by another. Raises `ValueError` as `bootstrap_interval` does.
     """
-    groups = list(scores.reset_index(drop=True).groupby("original").indices.values())
+    groups = list(scores.reset_index(drop=True).groupby("group" if "group" in scores else "original").indices.values())
     fake = (scores["label"] == "FAKE").to_numpy()
     if len(groups) < 2 or len(set(fake)) < 2:
         raise ValueError(f"{len(groups)} originals with {len(set(fake))} classes are too few to resample")

@@ -18,7 +18,7 @@ from dfdc_utils.sample.people import Person, draw_people
 from dfdc_utils.workers import each
 
 # Raise it when the drawing changes: samples of another version are then drawn anew.
-VERSION = 4
+VERSION = 5
 SEED = 20_200_331  # the day DFDC ended
 PARTS = ("dfdc_train_part_0", "dfdc_train_part_1")
 RECORD, TRUTH, METADATA = "sample.json", "truth.json", "metadata.json"
@@ -187,10 +187,15 @@ def _draw(plans: list[ClipPlan], folder: Path, seed: int, workers: int | None, s
         metadata = {}
         for plan in sorted(plans, key=lambda plan: plan.name):
             if plan.part == part:
-                metadata[plan.name] = {"label": plan.label, "split": "train"}
+                metadata[plan.name] = {"label": plan.label, "split": "train", "person": _who(plan)}
                 metadata[plan.name] |= {"original": plan.original} if plan.original else {}
         _write_json(folder / part / METADATA, metadata)
     _write_json(folder / TRUTH, {plan.name: truth[plan.name] for plan in plans})
+
+
+def _who(plan: ClipPlan) -> str:
+    """The people in a clip: `3`, or `3+7`."""
+    return "+".join(str(person.number) for person in plan.people)
 
 
 def _put_in_place(partial: Path, target: Path, parameters: dict[str, int], plans: list[ClipPlan]) -> None:

@@ -5,6 +5,7 @@ A catalog is a table with one row a video. Everything later (selection, splits, 
 - `video`: the video's id, unique, safe as a folder name; `path`: its file; `part`: the folder it lies in;
 - `label`: `REAL`, `FAKE`, or empty where nothing says which;
 - `original`: the id of the video a fake was made from; a real video's own id;
+- `person`: who is in it, where `metadata.json` says so (the sample's does, DFDC's does not); two people are `3+7`;
 - `problem`: what is wrong with the entry itself (not listed, missing, outside the folder); empty for nearly all.
 """
 
@@ -22,7 +23,7 @@ import pandas as pd
 from dfdc_utils.errors import BrokenCatalog
 
 LABELS = ("REAL", "FAKE")
-COLUMNS = ("video", "path", "label", "original", "part", "problem")
+COLUMNS = ("video", "path", "label", "original", "person", "part", "problem")
 # Containers that FFmpeg reads and that cameras, phones and screen recorders write.
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".mts"})
 LONGEST_ID = 80  # bytes of UTF-8: file systems allow 255, and a mark and the suffix of a partial folder are added
@@ -120,6 +121,7 @@ def _read_part(top: Path, folder: Path, names: set[str]) -> list[dict[str, str]]
                 "path": "" if _points_outside(name) else str(folder / name),
                 "label": label if label in LABELS else "",
                 "source": str(entry.get("original") or ""),
+                "person": str(entry.get("person") or ""),
                 "part": part,
                 "folder": folder.relative_to(top).as_posix(),
                 "problem": problem,

@@ -28,7 +28,7 @@ from dfdc_utils.sample import build, data_folder, find_data, make_sample
 from dfdc_utils.videos import read_catalog, sample_frames
 
 SWAPS = ("spatial", "temporal")
-TINY = {"originals": 2, "people": 2, "seed": 3, "workers": 1, "show_progress": False}
+TINY: dict[str, Any] = {"originals": 2, "people": 2, "seed": 3, "workers": 1, "show_progress": False}
 MOVES = 12  # into place: of seven clips, two metadata.json, truth.json, and sample.json twice
 
 
@@ -84,7 +84,8 @@ class TestContent:
                 video, sound = container.streams.video[0], container.streams.audio[0]
                 frames = list(container.decode(video=0))
             size, boxes = (video.width, video.height), np.array(clip["boxes"]).reshape(-1, 4)
-            assert (video.codec_context.name, sound.codec_context.name, video.average_rate) == ("h264", "aac", 30)
+            assert (video.codec_context.name, sound.codec_context.name) == ("h264", "aac")
+            assert video.average_rate == 30
             assert size in {(640, 360), (360, 640)}
             assert 2.0 <= len(frames) / 30 <= 3.0
             # The sampler skips frames that no other refers to, so there must be some.
@@ -100,7 +101,7 @@ class TestContent:
         assert fingerprints(make_sample(tmp_path / "again", **TINY)) == fingerprints(tiny)
 
     @pytest.mark.parametrize("wrong", [{"originals": 1}, {"people": 1}])
-    def test_too_few_are_refused(self, tmp_path: Path, wrong: dict[str, int]) -> None:
+    def test_too_few_are_refused(self, tmp_path: Path, wrong: dict[str, Any]) -> None:
         with pytest.raises(ValueError, match="2 or more"):
             make_sample(tmp_path / "sample", **wrong)
         assert not list(tmp_path.iterdir())
@@ -119,9 +120,9 @@ class TestFolder:
             shutil.copytree(tiny, folder, dirs_exist_ok=True)
             record = json.loads((tiny / "sample.json").read_text())
             record["parameters"]["seed"] += 1
-            record["files"][build.PARTS[0]].append("older.mp4")
+            record["files"][build.PARTS[1]].append("older.mp4")
             (folder / "sample.json").write_text(json.dumps(record))
-            (folder / build.PARTS[0] / "older.mp4").touch()
+            (folder / build.PARTS[1] / "older.mp4").touch()
         return folder
 
     @pytest.mark.parametrize("event", ["interrupted", "another draws"])
@@ -241,14 +242,13 @@ def look(clip: dict[str, Any], frame_count: int) -> tuple[list[np.ndarray], list
 
 
 def find_faces(clip: dict[str, Any], yunet: Path | None) -> list[int]:
-    """How many faces are in four frames, how many of them a detector finds, and how much else it finds."""
+    """How many faces are in two frames, how many of them a detector finds, and how much else it finds."""
     detector = YuNetDetector(yunet, min_score=0.7) if yunet else HaarDetector()
     counts = [0, 0, 0]
-    for frame, faces in zip(*look(clip, 4), strict=True):
-        overlap = np.array(
-            [[box_overlap(found.box, face) > 1 / 3 for face in faces] for found in detector.detect(frame)]
-        )
-        overlap = overlap.reshape(-1, len(faces))
+    for frame, faces in zip(*look(clip, 2), strict=True):
+        found = [face.box for face in detector.detect(frame)]
+        overlap = np.array([box_overlap(box, face) > 1 / 3 for box in found for face in faces], bool)
+        overlap = overlap.reshape(len(found), len(faces))
         counts = np.add(counts, [len(faces), overlap.any(axis=0).sum(), (~overlap.any(axis=1)).sum()]).tolist()
     return counts
 
