@@ -21,9 +21,10 @@ import pandas as pd
 import pytest
 import workers
 
+from dfdc_utils import processing as module
+from dfdc_utils import workers as workers_module
 from dfdc_utils.faces import SequenceConfig, read_faces
 from dfdc_utils.processing import STATUSES, processing, read_manifest
-from dfdc_utils.processing import processing as module
 from dfdc_utils.videos import read_catalog
 from dfdc_utils.workers import WorkerDied, each
 
@@ -199,7 +200,7 @@ def test_a_video_over_its_time_is_tried_again_with_more(
 ) -> None:
     manifest = run(videos, tmp_path / "faces", time_limit=1e-4).set_index("video")
     assert (manifest["status"] == "unreadable").all()
-    assert manifest["error"].str.contains(r"not done after 0\.0001 s\. Allow more time").sum() == len(manifest) - 1
+    assert manifest["error"].str.contains(r"not done after 0\.0001 s\. Raise the time limit").sum() == len(manifest) - 1
     check_complete(tmp_path / "faces", videos, undisturbed)
 
 
@@ -441,7 +442,7 @@ def test_ten_thousand_rows_in_flat_memory_and_checked_again_in_ten_seconds(
 
     with monkeypatch.context() as patched:
         patched.setattr(module, "work_on", workers.find_nobody)
-        patched.setattr(module, "each", measured)
+        patched.setattr(workers_module, "each", measured)
         manifest = run(folder.parent, target, workers=2)
     assert (manifest["status"] == "no_face").all()
     assert len(manifest) == len(list(target.glob("*/faces.json"))) == 10_000

@@ -14,10 +14,11 @@ import pandas as pd
 import pytest
 from clips import CYAN, MAGENTA, SquareDetector
 
+from dfdc_utils import files
+from dfdc_utils import processing as module
 from dfdc_utils.errors import BrokenCatalog, ConfigMismatch, NoFaceFound
 from dfdc_utils.faces import Face, SequenceConfig, extract_tracks, extraction, storage
 from dfdc_utils.processing import STATUSES, processing, read_manifest
-from dfdc_utils.processing import processing as module
 from dfdc_utils.videos import read_catalog, sample_frames
 from dfdc_utils.videos.catalog import COLUMNS
 
@@ -312,8 +313,9 @@ def test_a_surprise_in_one_video_is_a_row_and_a_log_line(
     with caplog.at_level(logging.ERROR):
         manifest = run(pair, tmp_path / "faces").set_index("video")
     assert manifest["status"].to_dict() == {"aaa": "unreadable", "bbb": "ok"}
-    assert manifest.loc["aaa", "error"] == "aaa.mp4: unexpected ZeroDivisionError: nobody expected this"
-    assert "aaa: unexpected" in caplog.text
+    error = "aaa.mp4: unexpected ZeroDivisionError: nobody expected this. Please report it."
+    assert manifest.loc["aaa", "error"] == error
+    assert "aaa.mp4: unexpected" in caplog.text
 
 
 def test_names_that_are_not_utf8_do_not_stop_the_batch(
@@ -515,7 +517,7 @@ def test_a_full_disk_ends_the_run_clearly_and_the_next_run_completes_it(
 def test_leftovers_of_a_killed_run_are_cleared(squares: SquareDetector, pair: Path, tmp_path: Path) -> None:
     target = tmp_path / "faces"
     # Process ids end at 4,194,304 on Linux, so that this one runs nowhere.
-    (target / f".aaa.{storage._machine()}.4194999.1a2b.partial" / "0").mkdir(parents=True)
+    (target / f".aaa.{files._machine()}.4194999.1a2b.partial" / "0").mkdir(parents=True)
     manifest = run(pair, target)
     check_accounts(pair, target, manifest)
 
@@ -577,7 +579,7 @@ def test_manifests_come_back_exactly_whatever_the_names(tmp_path: Path) -> None:
         "seconds": [np.nan, *rng.uniform(0, 1, len(names) - 1)],
     }
     manifest = pd.DataFrame(text | numbers)
-    storage.write_atomically(tmp_path / "manifest.csv", manifest.to_csv(index=False, quoting=2))
+    files.write_atomically(tmp_path / "manifest.csv", manifest.to_csv(index=False, quoting=2))
     pd.testing.assert_frame_equal(manifest, read_manifest(tmp_path), check_exact=True)
 
 

@@ -81,7 +81,7 @@ def test_without_dask_the_remedy_is_said(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_whatever_dies_each_item_comes_back_once() -> None:
     items = ["a", "poison", "b", "c", "poison too", "d"]
-    given = dict(each_whatever_dies(workers.shout_or_die, items, workers=2))
+    given = dict(each_whatever_dies(workers.shout_or_die, {item: item for item in items}, workers=2))
     assert {item: isinstance(result, WorkerDied) for item, result in given.items()} == {
         item: "poison" in item for item in items
     }
@@ -89,5 +89,5 @@ def test_whatever_dies_each_item_comes_back_once() -> None:
 
 
 def test_whatever_dies_one_after_another_without_a_pool() -> None:
-    assert list(each_whatever_dies(str.upper, ["a", "b"], workers=1)) == [("a", "A"), ("b", "B")]
-    assert list(each_whatever_dies(str.upper, [], workers=1)) == []
+    assert list(each_whatever_dies(str.upper, {"one": "a", "two": "b"}, workers=1)) == [("one", "A"), ("two", "B")]
+    assert list(each_whatever_dies(str.upper, {}, workers=1)) == []

@@ -10,18 +10,19 @@ import cv2
 import numpy as np
 import pytest
 
+from dfdc_utils import files
 from dfdc_utils.faces import Track, read_faces, storage, write_faces
+from dfdc_utils.faces.storage import CroppedTrack
 from dfdc_utils.files import prepare_target, write_atomically
-from dfdc_utils.sample.people import Person
 
 
-def make_person(count: int = 3) -> Person:
+def make_person(count: int = 3) -> CroppedTrack:
     boxes = np.arange(count * 4, dtype=float).reshape(count, 4)
     detected = np.arange(count) % 2 == 0
     track = Track(boxes, np.where(detected, 0.75, 0.0), detected, ~detected)
     rng = np.random.default_rng(0)
     crops = [cv2.resize(rng.integers(0, 256, (8, 8, 3)).astype(np.uint8), (32, 32)) for _ in range(count)]
-    return Person(track, list(range(count)), crops)
+    return CroppedTrack(track, list(range(count)), crops)
 
 
 def record_of(video: str, **more: object) -> dict:
@@ -110,7 +111,7 @@ def test_text_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
 
 def test_leftovers_of_dead_runs_are_removed_and_others_left(tmp_path: Path) -> None:
     dead, alive = dead_process(), os.getppid()
-    here = storage._machine()
+    here = files._machine()
     for name in (f".x.{here}.{dead}.1a2b.partial", f".two.dots.{here}.{dead}.1a2b.partial"):
         (tmp_path / name / "0").mkdir(parents=True)
         (tmp_path / name / "0" / "000.jpg").write_bytes(b"x")
