@@ -16,7 +16,7 @@ from dfdc_utils.__main__ import main
 from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.evaluation import score_videos
 from dfdc_utils.faces import SequenceConfig
-from dfdc_utils.models import Calibration, OOD_PERCENTILE, build_cnn_lstm
+from dfdc_utils.models import OOD_PERCENTILE, Calibration, build_cnn_lstm
 from dfdc_utils.prediction import Detector
 from dfdc_utils.prediction import detector as prediction
 from dfdc_utils.prediction.detector import predict_video

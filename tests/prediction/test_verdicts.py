@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfdc_utils.models import Calibration, SAMPLE
+from dfdc_utils.models import SAMPLE, Calibration
 from dfdc_utils.prediction import Prediction, WindowScore
 from dfdc_utils.prediction.verdicts import TrackScore, as_table
 from dfdc_utils.prediction.windows import FaceWindow

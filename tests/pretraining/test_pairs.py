@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from dfdc_utils.faces import YuNetDetector
 from dfdc_utils.pretraining import pairs as pairs_module
-from dfdc_utils.pretraining.pairs import PairSource, Pairs
+from dfdc_utils.pretraining.pairs import Pairs, PairSource
 from dfdc_utils.pretraining.photographs import find_photographs, prepare_pictures
 
 

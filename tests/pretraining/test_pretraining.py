@@ -14,9 +14,9 @@ from photographs import CentralDetector, make_photographs
 from dfdc_utils.__main__ import _parser
 from dfdc_utils.faces import SequenceConfig
 from dfdc_utils.models import (
+    OOD_PERCENTILE,
     Calibration,
     OODDetector,
-    OOD_PERCENTILE,
     build_frame_encoder,
     build_on_encoder,
     load_model,

@@ -247,14 +247,9 @@ def test_colours_survive_and_channels_are_red_green_blue(tmp_path: Path) -> None
 
 def test_probe_says_what_the_file_is(plain: Path) -> None:
     info = probe_video(plain)
-    assert (info.width, info.height, info.fps, info.codec, info.rotation) == (160, 96, 30.0, "h264", 0)
+    assert (info.width, info.height, info.fps, info.rotation) == (160, 96, 30.0, 0)
     assert info.duration == pytest.approx(3.0, abs=0.1)
-    assert info.has_audio
     assert info.path == plain
-
-
-def test_probe_of_a_silent_file(tmp_path: Path) -> None:
-    assert not probe_video(clips.write_clip(tmp_path / "silent.mp4", clips.numbered(3))).has_audio
 
 
 # Bad input
@@ -312,7 +307,7 @@ def test_the_reason_tells_the_kinds_apart(tmp_path: Path) -> None:
         reasons[kind] = str(caught.value)
     assert "empty (0 bytes)" in reasons["empty"]
     assert "no video stream" in reasons["sound only"]
-    assert "no such file" in reasons["missing"]
+    assert "file not found" in reasons["missing"]
     assert "cannot be opened" in reasons["no index"]
     assert len(set(reasons.values())) >= 5
 
@@ -435,16 +430,21 @@ def test_many_small_packets_count_as_large(plain: Path, monkeypatch: pytest.Monk
         sample_frames(plain)
 
 
-def test_a_check_of_the_time_may_stop_the_work_at_any_packet(plain: Path) -> None:
-    left = [None] * 50
+@pytest.mark.parametrize("packets", [0, 50, 120])
+def test_the_time_is_checked_at_every_packet(plain: Path, monkeypatch: pytest.MonkeyPatch, packets: int) -> None:
+    """90 packets are read and then decoded."""
+    left = [None] * packets
+    monkeypatch.setattr(decoding, "check_time", left.pop)
     with pytest.raises(IndexError):
-        sample_frames(plain, check_time=left.pop)
+        sample_frames(plain)
 
 
 def test_all_frames_together_are_bounded(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampling, "MAX_CLIP_BYTES", 4 * 192 * 96 * 2)
     assert len(sample_frames(plain, 4)) == 4
-    with pytest.raises(UnreadableVideo, match=r"^plain\.mp4: 16 frames of 160 x 96 pixels take more than .*Take fewer"):
+    with pytest.raises(
+        UnreadableVideo, match=r"^plain\.mp4: 16 frames of 160 x 96 pixels take more than .*Sample fewer"
+    ):
         sample_frames(plain, 16)
 
 
@@ -457,7 +457,7 @@ def test_a_drive_that_fails_is_no_end_of_the_file(plain: Path) -> None:
             yield
 
     with av.open(str(plain)) as container, pytest.raises(UnreadableVideo, match="reading it failed") as caught:
-        decoding.read_window(plain, Drive(), container.streams.video[0], 5.0, lambda: None)  # type: ignore[arg-type]
+        decoding.read_window(plain, Drive(), container.streams.video[0], 5.0)  # type: ignore[arg-type]
     assert isinstance(caught.value.__cause__, OSError)
 
 
