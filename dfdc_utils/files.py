@@ -41,23 +41,22 @@ def replacing(path: Path) -> Iterator[Path]:
     If the block raises, the old file is kept. Raises `OSError`, saying what to do, if the file cannot be written.
     """
     with working_on(path.parent, path.name) as folder:
-        try:
-            yield folder / path.name
-            (folder / path.name).replace(path)
-        except OSError as error:
-            raise cannot_write(path.parent, error, what=path.name) from error
+        yield folder / path.name
+        (folder / path.name).replace(path)
 
 
 @contextlib.contextmanager
 def working_on(target: Path, name: str) -> Iterator[Path]:
-    """Make a temporary folder beside `target / name`, named for the process that works on it; remove it at the end."""
+    """Make a temporary folder beside `target / name`, named for the process that works on it; remove it at the end.
+
+    An `OSError` within the block is raised again with a message that says what to do.
+    """
     partial = partial_path(target / name)
     try:
         partial.mkdir()
-    except OSError as error:
-        raise cannot_write(target, error, what=name) from error
-    try:
         yield partial
+    except OSError as error:
+        raise _cannot_write(target, error, what=name) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -92,23 +91,18 @@ def prepare_target(target: Path, *, what: str = "faces") -> Path:
     try:
         target.mkdir(parents=True, exist_ok=True)
         clear_leftovers(target)
-        trial = partial_path(target / "trial")
-        try:
-            trial.write_bytes(bytes(4096))  # a full disk may still accept an empty file
-        finally:
-            remove(trial)
+        with working_on(target, what) as trial:
+            (trial / "file").write_bytes(bytes(4096))  # a full disk may still accept an empty one
     except OSError as error:
-        raise cannot_write(target, error, what=what) from error
+        raise _cannot_write(target, error, what=what) from error
     return target
 
 
 def remove(path: Path) -> None:
     """Remove a folder, a file, or a link (not what it points to). What cannot be removed is left."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
-            path.unlink()
+    shutil.rmtree(path, ignore_errors=True)  # does nothing for files and links
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def partial_path(path: Path) -> Path:
@@ -116,8 +110,7 @@ def partial_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.{_machine()}.{os.getpid()}.{uuid4().hex[:8]}.partial")
 
 
-def cannot_write(target: Path, error: OSError, *, what: str) -> OSError:
-    """Return the same error with a message that says what to do."""
+def _cannot_write(target: Path, error: OSError, *, what: str) -> OSError:
     remedies = {errno.ENOSPC: "Free some space", errno.EDQUOT: "Free some space", errno.ENOENT: f"Create {target}"}
     reason = error.strerror or str(error)
     if "cannot be written" in reason:  # it says so already

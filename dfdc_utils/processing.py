@@ -41,7 +41,6 @@ from dfdc_utils.workers import WorkerDied, each_whatever_dies
 
 log = logging.getLogger(__name__)
 
-STATUSES = ("ok", "no_face", "unreadable")
 # A pool in which nothing is done for this many time limits is taken for dead: joblib does not notice when a worker of
 # Dask dies for good.
 PATIENCE = 3
@@ -117,31 +116,25 @@ def processing(
     # Whole paths, since the workers of a cluster may have been started elsewhere.
     settings = (target.absolute(), config, weights, time_limit, overwrite)
     jobs = {video: Job(video, Path(row["path"]).absolute(), *settings) for video, row in todo.items()}
-    config.save(target / "sequence.json")
 
-    seconds: dict[str, float] = {}
-    progress = tqdm(
-        total=len(catalog), initial=len(rows), desc="extracting faces", unit="video", disable=not show_progress
-    )
+    config.save(target / "sequence.json")
+    bar: dict[str, Any] = {"desc": "extracting faces", "unit": "video", "disable": not show_progress}
     try:
-        with progress, contextlib.closing(_work_through(jobs, workers, cluster)) as finished:
-            for video, spent in finished:
-                seconds[video] = spent
+        with (
+            tqdm(total=len(catalog), initial=len(rows), **bar) as progress,
+            contextlib.closing(_work_through(jobs, workers, cluster)) as finished,
+        ):
+            for video, seconds in finished:
+                record = _find_record(todo[video], target, config) or read_faces(target, video)
+                rows[video] = _manifest_row(todo[video], record, seconds)
                 progress.update()
-        for video, row in todo.items():
-            record = _find_record(row, target, config) or read_faces(target, video)
-            rows[video] = _manifest_row(row, record, seconds[video])
-        manifest = pd.DataFrame([rows[video] for video in catalog["video"]])
         config.save(target / "sequence.json")
         _add_to_manifest(target, rows)
     except KeyboardInterrupt as interrupt:
-        done = len(catalog) - len(todo) + len(seconds)
-        raise KeyboardInterrupt(f"{done} of {len(catalog)} videos are done") from interrupt
+        raise KeyboardInterrupt(f"{len(rows)} of {len(catalog)} videos are done") from interrupt
     finally:
         clear_leftovers(target)
-    counts = manifest["status"].value_counts()
-    log.info("%d videos: %s", len(manifest), ", ".join(f"{counts.get(status, 0)} {status}" for status in STATUSES))
-    return manifest
+    return pd.DataFrame([rows[video] for video in catalog["video"]])
 
 
 def read_manifest(save_path: str | Path) -> pd.DataFrame:

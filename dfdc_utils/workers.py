@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import functools
+import math
 import multiprocessing
 import os
 import signal
@@ -14,7 +15,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import IO, Any, NamedTuple, TypeVar
+from typing import IO, Any, TypeVar
 
 import cv2
 import joblib
@@ -79,21 +80,16 @@ def each_whatever_dies(
     settings: dict[str, Any] = {"cluster": cluster, "patience": patience}
     waiting = dict(items)
     while waiting:
-        handed_out: set[str] = set()
-
-        def hand_out(handed_out: set[str] = handed_out) -> Iterator[tuple[Callable[[Item], Result], str, Item]]:
-            for name, item in list(waiting.items()):
-                handed_out.add(name)
-                yield work, name, item
-
         before = len(waiting)
+        left = iter(list(waiting.items()))
+        tasks = ((work, name, item) for name, item in left)
         try:
-            with contextlib.closing(each(_named, hand_out(), workers=workers, **settings)) as results:
+            with contextlib.closing(each(_named, tasks, workers=workers, **settings)) as results:
                 for name, result in results:
                     del waiting[name]
                     yield name, result
         except WorkerDied:
-            suspects = (begun() if begun else handed_out) & waiting.keys()
+            suspects = waiting.keys() & (begun() if begun else waiting.keys() - dict(left).keys())
             if not suspects and len(waiting) == before:  # one more attempt would end in the same way
                 raise
             for name in sorted(suspects):
@@ -120,9 +116,10 @@ def _backend(cluster: str | Any | None) -> Iterator[None]:
         from distributed import Client
     except ImportError as error:
         raise ImportError('working on a cluster needs Dask: pip install "dfdc_utils[cluster]"') from error
-    with contextlib.ExitStack() as stack:
-        client = stack.enter_context(Client(cluster)) if isinstance(cluster, str) else cluster
-        stack.enter_context(joblib.parallel_config(backend="dask", client=client, wait_for_workers_timeout=30))
+    with (
+        Client(cluster) if isinstance(cluster, str) else contextlib.nullcontext(cluster) as client,
+        joblib.parallel_config(backend="dask", client=client, wait_for_workers_timeout=30),
+    ):
         yield
 
 
@@ -144,8 +141,7 @@ def _interrupts_held_back() -> Iterator[None]:
 
 def _close(results: Iterator[Any]) -> None:
     """Stop the workers of an iterator that joblib made, without its advice on results that nobody takes."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         results.close()  # type: ignore[attr-defined]
 
 
@@ -160,13 +156,8 @@ def one_thread() -> Iterator[None]:
         cv2.setNumThreads(before)
 
 
-class _Limit(NamedTuple):
-    name: str  # of the video's file
-    seconds: float
-    started: float  # time.monotonic
-
-
-_limits: dict[int, _Limit] = {}  # of each thread that works on a video
+# Of each thread that works on a video: when it began (time.monotonic), its time limit in seconds, its file's name.
+_limits: dict[int, tuple[float, float, str]] = {}
 _limits_lock = threading.Lock()
 
 
@@ -177,7 +168,7 @@ def time_limited(path: Path, seconds: float) -> Iterator[None]:
     A worker process that does not come back from a library ends itself after twice that time. The process that the user
     works in does not.
     """
-    _set_limit(_Limit(Path(path).name, seconds, time.monotonic()))
+    _set_limit((time.monotonic(), seconds, path.name))
     try:
         yield
     finally:
@@ -186,12 +177,12 @@ def time_limited(path: Path, seconds: float) -> Iterator[None]:
 
 def check_time() -> None:
     """Raise `TookTooLong` if this thread is over the time for the video that it works on, if that is limited."""
-    limit = _limits.get(threading.get_ident())
-    if limit is not None and time.monotonic() - limit.started > limit.seconds:
-        raise TookTooLong(f"{limit.name}: timed out after {limit.seconds:g} s. Raise the time limit.")
+    started, seconds, name = _limits.get(threading.get_ident(), (0.0, math.inf, ""))
+    if time.monotonic() - started > seconds:
+        raise TookTooLong(f"{name}: timed out after {seconds:g} s. Raise the time limit.")
 
 
-def _set_limit(limit: _Limit | None) -> None:
+def _set_limit(limit: tuple[float, float, str] | None) -> None:
     """Set this thread's limit. A process has one alarm, which is set to the earliest deadline of all threads."""
     with _limits_lock:
         _limits.pop(threading.get_ident(), None)
@@ -201,9 +192,8 @@ def _set_limit(limit: _Limit | None) -> None:
             return
         faulthandler.cancel_dump_traceback_later()
         if _limits:
-            deadline = min(limit.started + 2 * limit.seconds for limit in _limits.values())
-            left = max(0.001, deadline - time.monotonic())
-            faulthandler.dump_traceback_later(left, exit=True, file=_nowhere())
+            deadline = min(started + 2 * seconds for started, seconds, _ in _limits.values())
+            faulthandler.dump_traceback_later(max(0.001, deadline - time.monotonic()), exit=True, file=_nowhere())
 
 
 @functools.cache

@@ -25,7 +25,7 @@ from clips import SquareDetector
 
 from dfdc_utils import processing as module
 from dfdc_utils.faces import Job, SequenceConfig, extraction, read_faces
-from dfdc_utils.processing import STATUSES, processing, read_manifest
+from dfdc_utils.processing import processing, read_manifest
 from dfdc_utils.workers import WorkerDied, each
 
 # Processes that start in no time, since they are forked from one that has imported the package already.
@@ -191,6 +191,7 @@ def test_a_death_while_overwriting_replaces_the_faces(videos: Path, tmp_path: Pa
     assert (record["status"], record["retry"], record["config"]) == ("unreadable", True, asdict(other))
 
 
+@pytest.mark.slow
 def test_workers_that_die_before_any_video_end_the_run(
     videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -382,7 +383,7 @@ def test_damaged_files_are_rows_whatever_the_damage(tmp_path: Path, fuzz_count: 
     manifest = run(folder, tmp_path / "faces", workers=2, time_limit=20)
 
     assert len(manifest) == fuzz_count
-    assert set(manifest["status"]) <= set(STATUSES)
+    assert set(manifest["status"]) <= {"ok", "no_face", "unreadable"}
     assert (manifest["status"] == "unreadable").mean() > 0.2, "the damage is real"
     for row in manifest[manifest["status"] == "unreadable"].itertuples():
         assert Path(row.path).name in row.error

@@ -115,16 +115,14 @@ def load_face_detector(name: str = "auto") -> FaceDetector:
     else they are downloaded once from OpenCV's model zoo. Raises `ValueError` for another name, `FileNotFoundError` if
     the weights are asked for and not available. Taught in notebook 02.
     """
+    if name not in DETECTOR_NAMES:
+        raise ValueError(f"detector {name!r} is not one of {', '.join(DETECTOR_NAMES)}")
     if name == "haar":
         return HaarDetector()
-    if name == "yunet":
-        return YuNetDetector()
-    if name != "auto":
-        raise ValueError(f"detector {name!r} is not one of {', '.join(DETECTOR_NAMES)}")
     try:
         return YuNetDetector()
     except FileNotFoundError as error:
-        if os.environ.get("DFDC_YUNET"):  # a wrong path is an error, not a reason for Haar
+        if name == "yunet" or os.environ.get("DFDC_YUNET"):  # a wrong path is an error, not a reason for Haar
             raise
         log.warning("using the Haar cascade, which misses turned faces: %s", error)
         return HaarDetector()
@@ -149,8 +147,8 @@ def find_yunet() -> Path:
         )
     except ValueError as error:  # pooch: the hash of the downloaded file differs
         raise ValueError(
-            f"the file at {YUNET_URL} is not YuNet's weights ({error}). Get {YUNET_NAME} elsewhere and set DFDC_YUNET to "
-            "its path."
+            f"the file at {YUNET_URL} is not YuNet's weights ({error}). Get {YUNET_NAME} elsewhere and set "
+            "DFDC_YUNET to its path."
         ) from error
     except OSError as error:  # all network errors are of this kind
         raise FileNotFoundError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from dfdc_utils.faces.config import SequenceConfig
 from dfdc_utils.faces.tracks import Track
-from dfdc_utils.files import cannot_write, partial_path, remove, working_on
+from dfdc_utils.files import partial_path, remove, working_on
 from dfdc_utils.videos import Image
 
 # Compression destroys the traces that a fake leaves, and halving the colour planes blurs its edges.
@@ -35,8 +36,7 @@ def read_faces(save_path: str | Path, video: str) -> dict[str, Any]:
     path = Path(save_path) / video / "faces.json"
     if not path.is_file():
         raise FileNotFoundError(f"{video}: no faces in {save_path}. Run processing on its folder first.")
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def find_finished(save_path: str | Path, wanted: dict[str, Any], *, overwrite: bool = False) -> dict[str, Any] | None:
@@ -74,8 +74,7 @@ def sequence_paths(save_path: str | Path, video: str, frame_count: int, *, track
 
 def spread_evenly(count: int, frame_count: int) -> list[int]:
     """Return `frame_count` evenly spaced indices into `count` frames, some of them repeated if there are fewer."""
-    spread: list[int] = np.linspace(0, count - 1, frame_count).round().astype(int).tolist()
-    return spread
+    return [round(index) for index in np.linspace(0, count - 1, frame_count)]
 
 
 def write_faces(
@@ -93,12 +92,9 @@ def write_faces(
     the earlier faces are kept.
     """
     with working_on(target, record["video"]) as partial:
-        try:
-            record["tracks"] = [_write_track(partial, number, person, times) for number, person in enumerate(people)]
-            (partial / "faces.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
-            _put_in_place(partial, target / record["video"], record, overwrite=overwrite)
-        except OSError as error:
-            raise cannot_write(target, error, what="faces") from error
+        record["tracks"] = [_write_track(partial, number, person, times) for number, person in enumerate(people)]
+        (partial / "faces.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+        _put_in_place(partial, target / record["video"], record, overwrite=overwrite)
 
 
 def _write_track(folder: Path, number: int, person: CroppedTrack, times: NDArray[np.float64]) -> dict[str, Any]:
@@ -122,36 +118,27 @@ def _write_track(folder: Path, number: int, person: CroppedTrack, times: NDArray
 
 
 def _put_in_place(partial: Path, final: Path, record: dict[str, Any], *, overwrite: bool) -> None:
-    while True:
-        try:
-            partial.rename(final)
-        except OSError as error:
-            if error.errno not in OCCUPIED:
-                raise
-        else:
-            return
-        if find_finished(final.parent, record, overwrite=overwrite):
-            return  # another run was quicker
-        old = partial_path(final.with_name(f"{final.name}.old"))
-        try:
-            final.rename(old)
-        except FileNotFoundError:  # another run has just done so
-            continue
-        try:
-            partial.rename(final)
-        except OSError as error:
-            if error.errno not in OCCUPIED:
-                old.rename(final)
-                raise
-        else:
+    """Rename `partial` to `final`. What is there gives way, unless another run has done the same work."""
+    old = partial_path(final)
+    try:
+        while True:
+            try:
+                partial.rename(final)
+                return
+            except OSError as error:
+                if error.errno not in OCCUPIED:
+                    with contextlib.suppress(OSError):  # there was nothing, or another run has put something there
+                        old.rename(final)
+                    raise
+            if find_finished(final.parent, record, overwrite=overwrite):
+                return
             remove(old)
-            return
+            with contextlib.suppress(FileNotFoundError):  # another run has just moved it
+                final.rename(old)
+    finally:
         remove(old)
 
 
 def encode_face(crop: Image) -> bytes:
-    """Encode a face crop, uint8 RGB (H, W, 3), as the JPEG that is stored. Raises `ValueError` for another shape."""
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), JPEG_OPTIONS)
-    if not done:
-        raise ValueError(f"OpenCV cannot encode a JPEG of shape {crop.shape}")
-    return bytes(data)
+    """Encode a face crop, uint8 RGB (H, W, 3), as the JPEG that is stored."""
+    return bytes(cv2.imencode(".jpg", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), JPEG_OPTIONS)[1])

@@ -15,8 +15,8 @@ Boxes = NDArray[np.float64]
 
 FILL_POLICIES = ("past_mean", "interpolate", "hold", "drop")
 
-# A track in less than this fraction of the sampled frames is nearly always a false hit. With Haar on 14 real clips false
-# tracks last 1 or 2 of 16 frames, true ones 14 to 16.
+# A track in less than this fraction of the sampled frames is nearly always a false hit. With Haar on 14 real clips
+# false tracks last 1 or 2 of 16 frames, true ones 14 to 16.
 MIN_FRACTION = 0.25
 # How far a face moves at most between samples that are a third of a second apart, in multiples of its width.
 MAX_STEP = 1.5
@@ -63,14 +63,12 @@ def follow_faces(detections: list[list[Face]]) -> list[Track]:
             ),
             reverse=True,
         )
-        taken_tracks: set[int] = set()
-        taken_faces: set[int] = set()
+        matched: dict[int, int] = {}  # the track of each face
         for affinity, t, f in pairs:
-            if affinity > 0 and t not in taken_tracks and f not in taken_faces:
+            if affinity > 0 and f not in matched and t not in matched.values():
+                matched[f] = t
                 open_tracks[t][index] = faces[f]
-                taken_tracks.add(t)
-                taken_faces.add(f)
-        open_tracks += [{index: face} for f, face in enumerate(faces) if f not in taken_faces]
+        open_tracks += [{index: face} for f, face in enumerate(faces) if f not in matched]
     lasting = [track for track in open_tracks if len(track) >= max(1, MIN_FRACTION * frame_count)]
     return sorted((_as_track(track, frame_count) for track in lasting), key=lambda track: -track.area)
 
@@ -88,22 +86,19 @@ def fill_missing_boxes(track: Track, policy: str = "past_mean") -> Track:
     """
     if policy not in FILL_POLICIES:
         raise ValueError(f"fill policy {policy!r} is not one of {', '.join(FILL_POLICIES)}")
-    seen = np.flatnonzero(track.detected)
+    seen, missed = np.flatnonzero(track.detected), np.flatnonzero(~track.detected)
     if not len(seen):
         raise ValueError("a track without any detection cannot be filled")
     if policy == "drop":
         return track
     boxes = track.boxes.copy()
-    for index in np.flatnonzero(~track.detected):
-        before = seen[seen < index]
-        if not len(before):
-            boxes[index] = track.boxes[seen[0]]
-        elif policy == "past_mean":
-            boxes[index] = track.boxes[before].mean(axis=0)
-        elif policy == "hold" or before[-1] == seen[-1]:
-            boxes[index] = track.boxes[before[-1]]
-        else:
-            boxes[index] = [np.interp(index, seen, track.boxes[seen, side]) for side in range(4)]
+    last = np.maximum(np.searchsorted(seen, missed) - 1, 0)  # the last detection before each missed frame, or the first
+    if policy == "past_mean":
+        boxes[missed] = (np.cumsum(boxes[seen], axis=0) / np.arange(1, len(seen) + 1)[:, None])[last]
+    elif policy == "hold":
+        boxes[missed] = boxes[seen][last]
+    else:
+        boxes[missed] = np.transpose([np.interp(missed, seen, side) for side in boxes[seen].T])
     return replace(track, boxes=boxes, filled=~track.detected)
 
 
@@ -152,8 +147,7 @@ def crop_face(image: Image | FrameView, box: Boxes, face_size: int = 96, *, marg
     if min(left, top) < 0 or left + side > image_width or top + side > image_height:
         square = square[(rows - rows.min())[:, None], columns - columns.min()]
     method = cv2.INTER_AREA if side > face_size else cv2.INTER_CUBIC
-    crop: Image = cv2.resize(square, (face_size, face_size), interpolation=method)
-    return crop
+    return np.asarray(cv2.resize(square, (face_size, face_size), interpolation=method))
 
 
 def box_overlap(a: Boxes, b: Boxes) -> float:
@@ -171,7 +165,7 @@ def reflect_indices(start: int, count: int, length: int) -> NDArray[np.intp]:
 
 
 def _affinity(last: Boxes, box: Boxes) -> float:
-    """Rate `box` as the next of a track after `last`: above 1 if they overlap, up to 1 by distance, 0 if it is not."""
+    """Rate `box` as the next of a track after `last`: above 1 if they overlap, up to 1 if they are near, else 0."""
     overlap = box_overlap(last, box)
     growth = max(last[2], box[2]) / max(min(last[2], box[2]), 1e-9)
     if growth > MAX_GROWTH:
@@ -183,18 +177,15 @@ def _affinity(last: Boxes, box: Boxes) -> float:
 
 
 def _as_track(seen: dict[int, Face], frame_count: int) -> Track:
-    boxes = np.full((frame_count, 4), np.nan)
-    scores = np.zeros(frame_count)
-    for index, face in seen.items():
-        boxes[index] = face.box
-        scores[index] = face.score
+    boxes, scores = np.full((frame_count, 4), np.nan), np.zeros(frame_count)
+    boxes[list(seen)] = [face.box for face in seen.values()]
+    scores[list(seen)] = [face.score for face in seen.values()]
     detected = np.isin(np.arange(frame_count), list(seen))
-    return Track(boxes=boxes, scores=scores, detected=detected, filled=np.zeros(frame_count, bool))
+    return Track(boxes, scores, detected, filled=np.zeros(frame_count, bool))
 
 
 def _gaussian(values: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
     """Smooth (T, C) over T. The weights are normalised at the ends too."""
     steps = np.arange(len(values))
     weights = np.exp(-0.5 * ((steps[:, None] - steps[None, :]) / sigma) ** 2)
-    smooth: NDArray[np.float64] = (weights / weights.sum(axis=1, keepdims=True)) @ values
-    return smooth
+    return np.asarray((weights / weights.sum(axis=1, keepdims=True)) @ values)

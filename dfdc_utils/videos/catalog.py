@@ -100,17 +100,16 @@ def _walk(top: Path) -> list[tuple[Path, list[str]]]:
 
 
 def _read_part(top: Path, folder: Path, names: set[str]) -> list[dict[str, str]]:
-    listed: dict[str, Any] = {}
-    if "metadata.json" in names:
-        listed = _read_metadata(folder / "metadata.json")
+    listed = _read_metadata(folder / "metadata.json") if "metadata.json" in names else {}
     videos = {name for name in names if Path(name).suffix.lower() in VIDEO_SUFFIXES}
-    part = folder.relative_to(top).as_posix() if folder != top else top.resolve().name
+    below = folder.relative_to(top).as_posix()
     entries = []
     for name in sorted(videos | set(listed)):
         entry = listed.get(name, {})
         label = entry.get("label", "")
-        problem = ""
-        if _points_outside(name):
+        path, problem = str(folder / name), ""
+        if not name or name in (".", "..") or "\\" in name or "\0" in name or PurePosixPath(name).name != name:
+            path = ""
             problem = f"metadata.json names {name!r}, which is not a file in its own folder. Correct that entry."
         elif name not in names:
             problem = f"{name}: listed in metadata.json, but the file is not there. Copy it there, or remove its entry."
@@ -119,11 +118,11 @@ def _read_part(top: Path, folder: Path, names: set[str]) -> list[dict[str, str]]
         entries.append(
             {
                 "name": name,
-                "path": "" if _points_outside(name) else str(folder / name),
+                "path": path,
                 "label": label if label in LABELS else "",
                 "source": str(entry.get("original") or ""),
-                "part": part,
-                "folder": folder.relative_to(top).as_posix(),
+                "part": top.resolve().name if folder == top else below,
+                "folder": below,
                 "problem": problem,
             }
         )
@@ -142,10 +141,6 @@ def _read_metadata(path: Path) -> dict[str, Any]:
     return listed
 
 
-def _points_outside(name: str) -> bool:
-    return not name or name in (".", "..") or "\\" in name or "\0" in name or PurePosixPath(name).name != name
-
-
 def _safe_id(name: str) -> str:
     """Turn a file's name without its suffix into a folder name that is valid on every system."""
     stem = Path(PurePosixPath(name.replace("\\", "/")).name).stem
@@ -160,32 +155,24 @@ def _mark(name: str) -> str:
     return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
 
 
-def _unique_ids(catalog: pd.DataFrame) -> list[str]:
+def _unique_ids(catalog: pd.DataFrame) -> pd.Series:
+    """Name each video for its file, with a mark of its folder and suffix where several files have the same name."""
     ids = catalog["name"].map(_safe_id)
-    # Some file systems do not distinguish upper from lower case.
-    twice = ids.str.casefold().duplicated(keep=False)
-    longer = [
-        _safe_id(f"{part}-{video}.x") if also else video
-        for part, video, also in zip(catalog["part"].str.replace("/", "-"), ids, twice, strict=True)
-    ]
-    full = pd.Series(longer, index=catalog.index)
-    twice = full.str.casefold().duplicated(keep=False)  # one folder with a.mp4 and a.mov, or A.mp4 and a.mp4
-    marks = [_mark(f"{folder}/{name}") for folder, name in zip(catalog["folder"], catalog["name"], strict=True)]
-    return [f"{video}-{mark}" if also else video for video, mark, also in zip(full, marks, twice, strict=True)]
+    twice = ids.str.casefold().duplicated(keep=False)  # some file systems do not distinguish upper from lower case
+    return ids.where(~twice, ids + "-" + (catalog["folder"] + "/" + catalog["name"]).map(_mark))
 
 
 def _original_ids(catalog: pd.DataFrame) -> list[str]:
     """Find the id of each row's original: in its own folder, else in any folder, else made from its name."""
-    in_part = {(row.folder, row.name_): row.video for row in catalog.rename(columns={"name": "name_"}).itertuples()}
+    columns = [catalog[name] for name in ("folder", "name", "video", "label", "source")]
+    in_part = {(folder, name): video for folder, name, video, *_ in zip(*columns, strict=True)}
     anywhere = {name: video for (_, name), video in reversed(in_part.items())}
-    originals = []
-    for row in catalog.itertuples():
-        if row.label == "FAKE" and row.source:
-            found = in_part.get((row.folder, row.source)) or anywhere.get(row.source)
-            originals.append(found or _safe_id(row.source))
-        else:
-            originals.append(row.video)
-    return originals
+    return [
+        in_part.get((folder, source)) or anywhere.get(source) or _safe_id(source)
+        if label == "FAKE" and source
+        else video
+        for folder, _, video, label, source in zip(*columns, strict=True)
+    ]
 
 
 def count_labels(table: pd.DataFrame) -> str:

@@ -172,23 +172,15 @@ class FrameView:
         (top, bottom, _), (left, right, _) = (
             where.indices(side) for where, side in zip(part, self.shape[:2], strict=True)
         )
-        height, width = self._decoded.height, self._decoded.width
-        # The place of the part before the frame is turned.
-        rows, columns = {
-            0: ((top, bottom), (left, right)),
-            90: ((height - right, height - left), (top, bottom)),
-            180: ((height - bottom, height - top), (width - right, width - left)),
-            270: ((left, right), (width - bottom, width - top)),
-        }[self.rotation]
-        if self._decoded.format.chroma_width(4) < 2 or self._decoded.format.chroma_height(4) < 2:
-            y, x, cut = 0, 0, to_rgb(self._decoded)  # colour planes of a quarter, as in old camcorders, are rare
-        else:
-            # Colour planes have half the size: crop along their pixels, or every colour shifts.
-            y, x = rows[0] // 2 * 2, columns[0] // 2 * 2
-            y_end, x_end = min(height, rows[1] + rows[1] % 2), min(width, columns[1] + columns[1] % 2)
-            cut = to_rgb(_cut(self._decoded, x, y, x_end - x, y_end - y))
-        inner = cut[rows[0] - y : rows[1] - y, columns[0] - x : columns[1] - x]
-        return np.ascontiguousarray(turn(inner, self.rotation))
+        planes = self._decoded.format
+        if self.rotation or planes.chroma_width(4) < 2 or planes.chroma_height(4) < 2:
+            # Rare, so simple: phones held upright, and the colour planes of old camcorders, of a quarter of the size.
+            return np.ascontiguousarray(turn(to_rgb(self._decoded), self.rotation)[part])
+        # Colour planes have half the size: crop along their pixels, or every colour shifts.
+        y, x = top // 2 * 2, left // 2 * 2
+        y_end, x_end = min(self._decoded.height, bottom + bottom % 2), min(self._decoded.width, right + right % 2)
+        cut = to_rgb(_cut(self._decoded, x, y, x_end - x, y_end - y))
+        return np.ascontiguousarray(cut[top - y : bottom - y, left - x : right - x])
 
 
 def to_rgb(frame: av.VideoFrame, **size: Any) -> Image:
@@ -207,9 +199,7 @@ def _cut(frame: av.VideoFrame, left: int, top: int, width: int, height: int) -> 
     # The filter needs a time base, which some frames do not have, and does not use it.
     source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1))
     crop, sink = graph.add("crop", f"{width}:{height}:{left}:{top}:exact=1"), graph.add("buffersink")
-    source.link_to(crop)
-    crop.link_to(sink)
-    graph.configure()
+    graph.link_nodes(source, crop, sink).configure()
     graph.push(frame)
     part = graph.pull()
     assert isinstance(part, av.VideoFrame)  # a graph of video filters gives video frames
@@ -227,14 +217,7 @@ def describe_video(
         duration = float(stream.duration * stream.time_base)
     elif container.duration is not None:
         duration = container.duration / av.time_base
-    return VideoInfo(
-        path=Path(path),
-        width=width,
-        height=height,
-        fps=float(stream.average_rate or 0),
-        duration=duration,
-        rotation=rotation,
-    )
+    return VideoInfo(Path(path), width, height, float(stream.average_rate or 0), duration, rotation)
 
 
 def unreadable(path: str | Path, what: str) -> UnreadableVideo:

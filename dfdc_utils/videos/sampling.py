@@ -95,7 +95,7 @@ def sample_frames(path: str | Path, frame_count: int = 16, *, capture_sec: float
             return list(_nearest(_bounded(decoded, path, frame_count), iter(middles)))
 
         chosen = sample("NONREF")
-        if not _as_promised(np.array([time for _, time, _ in chosen]), held[held < window], middles):
+        if not _as_promised(chosen, held[held < window], middles):
             # Too few frames are referred to: decode all. Damage may cost this pass more frames, so keep the better one.
             chosen = max(sample("DEFAULT"), chosen, key=len)
         if not chosen:
@@ -153,7 +153,7 @@ def _windows(
             chosen = [sample for sample in kept if begin <= sample[0] < begin + frame_count]
             middles = np.array([(number + 0.5) * step for number in range(begin, begin + frame_count)])
             there = np.sort([time for time in held if begin * step <= time < begin * step + capture_sec])
-            return _as_clip(info, chosen), _as_promised(np.array([time for _, time, _ in chosen]), there, middles)
+            return _as_clip(info, chosen), _as_promised(chosen, there, middles)
 
         targets = ((number + 0.5) * step for number in itertools.count())
         kept: list[_Sample] = []
@@ -234,8 +234,9 @@ def _nearest(timed: Iterator[tuple[float, av.VideoFrame]], targets: Iterator[flo
         yield number, *before
 
 
-def _as_promised(times: NDArray[np.float64], held: NDArray[np.float64], targets: NDArray[np.float64]) -> bool:
-    """Return whether `times` are as many, and as near the targets, as frames at `held` allow, within two frames."""
+def _as_promised(chosen: list[_Sample], held: NDArray[np.float64], targets: NDArray[np.float64]) -> bool:
+    """Return whether frames are as many, and as near the targets, as frames at `held` allow, within two frames."""
+    times = np.array([time for _, time, _ in chosen])
 
     def nearest(available: NDArray[np.float64]) -> NDArray[np.intp]:
         return np.asarray(np.argmin(np.abs(available[:, None] - targets), axis=0))

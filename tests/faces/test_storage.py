@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from dfdc_utils import files
-from dfdc_utils.faces import Track, read_faces, storage, write_faces
+from dfdc_utils.errors import ConfigMismatch
+from dfdc_utils.faces import Track, find_finished, read_faces, storage, write_faces
 from dfdc_utils.faces.storage import CroppedTrack
 from dfdc_utils.files import prepare_target, write_atomically
 
@@ -26,7 +27,7 @@ def make_person(count: int = 3) -> CroppedTrack:
 
 
 def record_of(video: str, **more: object) -> dict:
-    return {"video": video, "config": {"frame_count": 3}, "source_bytes": 1, "status": "ok"} | more
+    return {"video": video, "config": {"frame_count": 3}, "source_bytes": 1, "status": "ok", "error": ""} | more
 
 
 def dead_process() -> int:
@@ -87,6 +88,39 @@ def test_a_failure_half_way_leaves_nothing_and_keeps_what_was_there(
         write_faces(tmp_path, record_of("v", run=2), [make_person()], np.arange(3.0))
     assert read_faces(tmp_path, "v")["run"] == 1
     assert [path.name for path in tmp_path.iterdir()] == ["v"]
+
+
+def test_a_failure_at_the_last_step_brings_back_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_faces(tmp_path, record_of("v", run=1, source_bytes=2), [make_person()], np.arange(3.0))
+    rename, count = Path.rename, [0]
+
+    def fail_third(self: Path, target: Path) -> Path:
+        count[0] += 1
+        if count[0] == 3:
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail_third)
+    with pytest.raises(OSError, match="v cannot be written"):
+        write_faces(tmp_path, record_of("v", run=2), [make_person()], np.arange(3.0))
+    assert read_faces(tmp_path, "v")["run"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["v"]
+
+
+def test_what_is_finished_is_found_unless_it_is_to_be_done_again(tmp_path: Path) -> None:
+    wanted = record_of("v")
+    assert find_finished(tmp_path, wanted) is None
+    write_faces(tmp_path, record_of("v"), [make_person()], np.arange(3.0))
+    record = find_finished(tmp_path, wanted)
+    assert record == read_faces(tmp_path, "v")
+    assert find_finished(tmp_path, wanted | {"source_bytes": 2}) is None
+    other = wanted | {"config": {"frame_count": 5}}
+    with pytest.raises(ConfigMismatch, match=r"v in .* was made with frame_count 3 instead of 5\. .*overwrite=True"):
+        find_finished(tmp_path, other)
+    assert find_finished(tmp_path, other, overwrite=True) is None
+    assert find_finished(tmp_path, other | {"source_bytes": 2}) is None
+    (tmp_path / "v" / "faces.json").write_text(json.dumps(record | {"retry": True}))
+    assert find_finished(tmp_path, wanted) is None
 
 
 def test_faces_that_are_not_there(tmp_path: Path) -> None:
