@@ -5,7 +5,7 @@ Nothing here needs TensorFlow: it runs in the workers of a pool, and what they s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from dfdc_utils.faces import (
     spread_evenly,
 )
 from dfdc_utils.videos import Clip, probe_video, sample_frames, sample_windows
-from dfdc_utils.workers import ended_if_hung, one_thread, time_check
+from dfdc_utils.workers import one_thread, time_limited
 
 # IoU over the time that two windows share. Boxes of two people overlap in a few frames only, and by less.
 SAME_PERSON = 0.5
@@ -98,8 +98,8 @@ def find_faces(look: Look) -> VideoFaces:
     last: list[FaceWindow] = []
     try:
         limit = look.time_limit + (2 * probe_video(look.path).duration if look.whole else 0.0)
-        with one_thread(), ended_if_hung(limit):
-            for clip in _clips(look, time_check(look.path, limit)):
+        with one_thread(), time_limited(look.path, limit):
+            for clip in _clips(look):
                 seconds, duration = float(clip.times[-1]), clip.info.duration
                 try:
                     tracks = extract_tracks(clip, detector, look.config)
@@ -117,12 +117,12 @@ def find_faces(look: Look) -> VideoFaces:
     return VideoFaces(look.path, status, error, seconds, tuple(windows), duration)
 
 
-def _clips(look: Look, check_time: Callable[[], None]) -> Iterator[Clip]:
+def _clips(look: Look) -> Iterator[Clip]:
     count, capture_sec = look.config.frame_count, look.config.capture_sec
     if look.whole:
-        yield from sample_windows(look.path, count, capture_sec=capture_sec, check_time=check_time)
+        yield from sample_windows(look.path, count, capture_sec=capture_sec)
     else:
-        yield sample_frames(look.path, count, capture_sec=capture_sec, check_time=check_time)
+        yield sample_frames(look.path, count, capture_sec=capture_sec)
 
 
 def _as_window(clip: Clip, track: Track, config: SequenceConfig) -> FaceWindow:

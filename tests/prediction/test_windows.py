@@ -74,7 +74,7 @@ def test_statuses_say_what_is_wrong(folder: Path, tmp_path: Path) -> None:
     assert (nobody.status, nobody.windows) == ("no_face", ())
     assert "nobody.mp4: no lasting face" in nobody.error
     gone = find_faces(Look(tmp_path / "gone.mp4", CONFIG))
-    assert gone.status == "unreadable" and "gone.mp4: there is no such file" in gone.error
+    assert gone.status == "unreadable" and "gone.mp4: file not found" in gone.error
     (tmp_path / "text.mp4").write_text("no video")
     broken = find_faces(Look(tmp_path / "text.mp4", CONFIG, whole=True))
     assert broken.status == "unreadable" and "Get the file again" in broken.error

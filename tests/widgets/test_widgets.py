@@ -220,7 +220,7 @@ def test_a_detail_shows_frames_of_the_video_while_it_is_there(tmp_path: Path) ->
     assert shown.count("<img") == 4 and 'alt="frame at 0.05 s, no box"' in shown and "none seen" in shown
     assert "no path to the video" in clip_detail(tmp_path, row | {"path": ""})
     clip.unlink()
-    assert "a.mp4: there is no such file" in clip_detail(tmp_path, row)
+    assert "a.mp4: file not found" in clip_detail(tmp_path, row)
 
 
 def test_an_unreadable_video_is_not_decoded_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
