@@ -6,6 +6,7 @@ from .metrics import (
     REAL_PER_FAKE as REAL_PER_FAKE,
     calibration_error as calibration_error,
     count_calls as count_calls,
+    roc_points as roc_points,
     weigh_precision as weigh_precision,
 )
 from .results import (

@@ -11,12 +11,12 @@ from .faces import (
     plot_timeline as plot_timeline,
     show_frames as show_frames,
     show_track as show_track,
-    track_of as track_of,
 )
 from .page import (
     FAINT as FAINT,
     LINE as LINE,
     describe as describe,
+    figure_tag as figure_tag,
     image_tag as image_tag,
     note as note,
     pictures as pictures,
@@ -31,14 +31,7 @@ from .results import (
     plot_scores as plot_scores,
     plot_threshold as plot_threshold,
 )
-from .theme import (
-    COLOURS as COLOURS,
-    DPI as DPI,
-    FAKE as FAKE,
-    FILLED as FILLED,
-    REAL as REAL,
-    use_theme as use_theme,
-)
+from .theme import COLOURS as COLOURS, use_theme as use_theme
 from .verdicts import (
     lay_heat as lay_heat,
     plot_score_over_time as plot_score_over_time,

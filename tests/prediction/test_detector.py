@@ -230,7 +230,7 @@ def test_a_prediction_is_given_as_soon_as_those_before_it_are(detector: Detector
     found = detector.predict_many(paths, show_progress=False)
     assert [next(found).path.stem, next(found).path.stem] == ["a", "b"]
     assert fake_pool["looked_at"] == paths[1::-1] and not fake_pool["closed"]
-    found.close()  # type: ignore[attr-defined]
+    found.close()
     assert fake_pool["closed"]
 
 
