@@ -34,12 +34,13 @@ def bootstrap_interval(
 def resample_groups(scores: pd.DataFrame, resamples: int, *, seed: int = 0) -> Iterator[NDArray[np.intp]]:
     """Resample whole source groups with replacement: row numbers of each of `resamples` tables.
 
-    A resample that lacks a class is replaced by another. Raises `ValueError` as `bootstrap_interval` does.
+    The groups are those of the split (column `group`), else originals with their fakes. A resample that lacks a class is replaced by another. Raises `ValueError` as `bootstrap_interval` does.
     """
-    groups = list(scores.reset_index(drop=True).groupby("original").indices.values())
+    by = "group" if "group" in scores else "original"
+    groups = list(scores.reset_index(drop=True).groupby(by).indices.values())
     fake = (scores["label"] == "FAKE").to_numpy()
     if len(groups) < 2 or len(set(fake)) < 2:
-        raise ValueError(f"{len(groups)} originals with {len(set(fake))} classes are too few to resample")
+        raise ValueError(f"{len(groups)} source groups with {len(set(fake))} classes are too few to resample")
     generator = np.random.default_rng(seed)
     given = 0
     while given < resamples:

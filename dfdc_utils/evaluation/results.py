@@ -74,7 +74,8 @@ def choose_videos(manifest: pd.DataFrame, save_path: str | Path, folder: ModelFo
     """
     usable = manifest[manifest["status"] == "ok"]
     if folder.split is not None:
-        test = folder.split.loc[folder.split["split"] == "test", ["video", "split"]]
+        columns = [name for name in ("video", "split", "group") if name in folder.split]
+        test = folder.split.loc[folder.split["split"] == "test", columns]
         table = usable.merge(test, on="video")
         if len(table) < len(test):
             raise ValueError(f"{len(test) - len(table)} of the model's test videos have no faces in {save_path}")

@@ -24,17 +24,17 @@ from dfdc_utils.faces import SequenceConfig
 from dfdc_utils.files import prepare_target, replacing, write_atomically
 from dfdc_utils.models import MEAN_BASELINE, ModelFolder, StartFrom, build_cnn_lstm, calibrate, read_note, write_card
 from dfdc_utils.quiet import quiet_import
-from dfdc_utils.sample import name_data
 from dfdc_utils.sequences import report_leaks
 from dfdc_utils.training.checkpoints import Progress, load_progress, save_progress
 from dfdc_utils.training.loop import TrainingConfig, TrainingLoop
 from dfdc_utils.training.strategies import choose_strategy, explaining_lost_workers, workers_in_tf_config, writes_files
+from dfdc_utils.videos import name_data
 
 with quiet_import():
     import keras
     import tensorflow as tf
 
-SPLIT_COLUMNS = ["video", "label", "original", "part", "split"]
+SPLIT_COLUMNS = ("video", "label", "original", "person", "part", "group", "split")
 # Within an epoch a training that is killed loses at most so much; a save takes a fraction of a second.
 SAVE_SEC = 600
 
@@ -83,7 +83,7 @@ def train(
         if progress is None and resume and workers_in_tf_config() > 1 and run.is_finished():
             return pd.read_csv(Path(model_path) / "history.csv")
         progress = run.begin(loop, progress)
-        run.write("split.csv", table[SPLIT_COLUMNS].to_csv(index=False))
+        run.write("split.csv", _split_columns(table).to_csv(index=False))
         run.write("sequence.json", json.dumps(asdict(sequence), indent=1))
         _train_epochs(loop, progress, run, callbacks)
     history = pd.DataFrame(progress.history)
@@ -222,12 +222,10 @@ class _Run:
 
 def _check_splits(table: pd.DataFrame, *, need_fakes: bool) -> dict[str, pd.DataFrame]:
     if "split" not in table:
-        raise ValueError("the table has no split column: use split_by_original first")
-    leaks = report_leaks(table).query("harmful and leaks > 0")
+        raise ValueError("the table has no split column: use split_by_group first")
+    leaks = report_leaks(table).query("not allowed and shared > 0")
     if not leaks.empty:
-        raise ValueError(
-            f"the splits leak ({leaks['check'].iloc[0]}, {leaks['example'].iloc[0]}): use split_by_original"
-        )
+        raise ValueError(f"the splits leak ({leaks['check'].iloc[0]}, {leaks['example'].iloc[0]}): use split_by_group")
     parts = {name: table[table["split"] == name] for name in ("train", "validation")}
     for name, part in parts.items():
         missing = ({"REAL", "FAKE"} if need_fakes else {"REAL"}) - set(part["label"])
@@ -247,7 +245,11 @@ def _check_start(build: StartFrom, sequence: SequenceConfig, config: TrainingCon
 
 def _describe(table: pd.DataFrame, sequence: SequenceConfig) -> str:
     """A fingerprint of what a model is trained on."""
-    return _digest(table[SPLIT_COLUMNS].sort_values("video").to_csv(index=False), json.dumps(asdict(sequence)))
+    return _digest(_split_columns(table).sort_values("video").to_csv(index=False), json.dumps(asdict(sequence)))
+
+
+def _split_columns(table: pd.DataFrame) -> pd.DataFrame:
+    return table[[column for column in SPLIT_COLUMNS if column in table]]
 
 
 def _digest(*texts: str) -> str:
