@@ -39,7 +39,6 @@ NONE_FAKE, SOME_FAKE, FAILED, SOME_NOT_SCORED, INTERRUPTED, BROKEN_PIPE = 0, 1, 
 PRETRAINED = "pretrained"  # as in `dfdc_utils.models`, which takes longer to import than a mistake may
 RESUMABLE = ("sample", "process", "train", "pretrain")
 RESTARTS = 3  # how often a training waits for a worker that died
-MOST_EXPLAINED = 50  # verdicts with heat maps on a page: each takes a third of a second
 
 
 class Number(click.FloatRange):
@@ -387,18 +386,15 @@ def predict(videos: tuple[Path, ...], model: str, verbose: bool, html: Path | No
     if html:
         from dfdc_utils.plots import write_page
 
-        worst = sorted((one for one in results if one.decisive), key=lambda one: -(one.score or 0))
-        evidence: dict[Path, Any] = {}
-        for one in tqdm(worst[:MOST_EXPLAINED], desc="explaining verdicts", unit="video", disable=None):
-            evidence |= detector.gather_evidence([one])
+        evidence = detector.gather_evidence(results, show_progress=_is_watched())
         click.echo(f"writing {html}", err=True)
         write_page(html, results, evidence)
-    counts = Counter(one.verdict or "not scored" for one in results)
+    counts = Counter(one.verdict for one in results)
     click.echo(
         f"\n{len(results)} videos: {', '.join(f'{count} {verdict}' for verdict, count in counts.items())}", err=True
     )
-    click.echo(f"{folder.calibration.in_words()} The model was trained on {folder.data}.", err=True)
-    return SOME_FAKE if counts["fake"] else SOME_NOT_SCORED if counts["not scored"] else NONE_FAKE
+    click.echo(results[0].caveats, err=True)
+    return SOME_FAKE if counts["fake"] else SOME_NOT_SCORED if counts["not judged"] else NONE_FAKE
 
 
 def _list_videos(named: Iterable[Path]) -> dict[Path, str]:
@@ -427,7 +423,7 @@ def _in_a_line(prediction: Prediction, name: str) -> str:
     """Verdict, score and file name, and what is wrong with the file."""
     error = prediction.error.removeprefix(f"{name}: ")
     score = "   -" if prediction.score is None else f"{prediction.score:.2f}"
-    return f"{prediction.verdict or 'none':6} {score}  {name}{': ' if error else ''}{error}"
+    return f"{prediction.verdict:17} {score}  {name}{': ' if error else ''}{error}"
 
 
 def _write_tables(predictions: Sequence[Prediction], *, csv: Path | None, json: Path | None) -> None:

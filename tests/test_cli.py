@@ -212,7 +212,13 @@ def test_an_entry_that_names_no_file_in_its_folder_is_reported_in_the_words_of_t
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "status"), [(["real", "unsure"], 0), (["real", "fake"], 1), (["fake", ""], 1), (["real", ""], 3)]
+    ("verdicts", "status"),
+    [
+        (["no sign of a fake", "unsure"], 0),
+        (["unsure", "fake"], 1),
+        (["fake", "not judged"], 1),
+        (["unsure", "not judged"], 3),
+    ],
 )
 def test_a_fake_wins_over_a_video_that_has_no_score(
     verdicts: list[str], status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -227,7 +233,7 @@ def test_a_fake_wins_over_a_video_that_has_no_score(
 
         def predict_many(self, asked: list[Path], **_: object) -> Iterator[SimpleNamespace]:
             for path, verdict in reversed(list(zip(asked, verdicts, strict=True))):
-                yield SimpleNamespace(path=path, verdict=verdict, score=0.5 if verdict else None, error="")
+                yield SimpleNamespace(path=path, verdict=verdict, score=None, error="", caveats="")
 
     monkeypatch.setattr("dfdc_utils.prediction.Detector", Judge)
     assert main(["predict", *map(str, paths)]) == status

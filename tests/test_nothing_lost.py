@@ -22,8 +22,7 @@ import pytest
 import workers
 
 from dfdc_utils.faces import SequenceConfig, read_faces
-from dfdc_utils.processing import STATUSES, processing, read_manifest
-from dfdc_utils.processing import processing as module
+from dfdc_utils.processing import STATUSES, processing, processing as module, read_manifest
 from dfdc_utils.videos import read_catalog
 from dfdc_utils.workers import WorkerDied, each
 

@@ -16,8 +16,7 @@ from clips import CYAN, MAGENTA, SquareDetector
 
 from dfdc_utils.errors import BrokenCatalog, ConfigMismatch, NoFaceFound
 from dfdc_utils.faces import Face, SequenceConfig, extract_tracks, extraction, storage
-from dfdc_utils.processing import STATUSES, processing, read_manifest
-from dfdc_utils.processing import processing as module
+from dfdc_utils.processing import STATUSES, processing, processing as module, read_manifest
 from dfdc_utils.videos import read_catalog, sample_frames
 from dfdc_utils.videos.catalog import COLUMNS
 

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from dfdc_utils.faces import SequenceConfig, Track, read_faces
@@ -21,6 +20,7 @@ from dfdc_utils.videos import Image, sample_frames
 
 STATUS_WORDS = {"ok": "no faces", "no_face": "no face found", "unreadable": "cannot be read"}
 CROPS_PER_ROW = 16  # the default length of a sequence
+SUPTITLE: dict[str, Any] = {"fontsize": 11, "fontweight": "bold", "x": 0.01, "ha": "left"}
 
 
 def show_frames(images: list[Image], titles: list[str] | None = None, *, columns: int = 4, width: float = 10) -> Figure:
@@ -93,8 +93,7 @@ def contact_sheet(save_path: str | Path, table: pd.DataFrame, *, faces: int = 8,
         axis.add_patch(
             plt.Rectangle((-1, -1), width + 1, height + 1, fill=False, ec=colour, ls=line, lw=2, clip_on=False)
         )
-    if title:
-        figure.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left")
+    figure.suptitle(title, **SUPTITLE)
     return figure
 
 
@@ -210,7 +209,7 @@ def show_track(save_path: str | Path, video: str, *, track: int = 0) -> Figure:
     for number in range(timelines):
         plot_timeline(record, number, axis=figure.add_subplot(grid[rows + number, :]))
     who = f", person {track + 1}" if people > 1 else ""
-    figure.suptitle(f"{video}{who}: {describe_track(record, track)}", fontsize=11, fontweight="bold", x=0.01, ha="left")
+    figure.suptitle(f"{video}{who}: {describe_track(record, track)}", **SUPTITLE)
     return figure
 
 
@@ -233,19 +232,6 @@ def plot_timeline(record: dict[str, Any], number: int = 0, *, axis: Axes | None 
     axis.set_title(title, fontsize=9, fontweight="normal")
     axis.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
     return figure_of(axis)
-
-
-def plot_fill_policies(overlap: pd.DataFrame) -> Figure:
-    """Mean IoU of filled boxes with the hidden ones: a row for each fraction hidden, a column for each policy."""
-    figure, axis = plt.subplots(figsize=(6.4, 3.4))
-    for policy, style in zip(overlap, ("o-", "s--", "^:"), strict=False):
-        axis.plot(overlap.index, overlap[policy], style, label=policy)
-    best = overlap[overlap.mean().idxmax()]
-    axis.set(xlabel="fraction of detections hidden", ylabel="IoU with the hidden boxes", ylim=(None, 1))
-    axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axis.set_title(f"{best.name} comes closest: IoU {best.iloc[0]:.2f} to {best.iloc[-1]:.2f}")
-    axis.legend(fontsize=8, title="policy", ncols=2)
-    return figure
 
 
 def _nearest(times: NDArray[np.float64], targets: NDArray[np.float64]) -> list[int]:

@@ -12,7 +12,6 @@ from pathlib import Path
 import cv2
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 
 from dfdc_utils.files import write_atomically
@@ -21,7 +20,6 @@ from dfdc_utils.prediction import MOST_EXPLAINED, Explanation, Prediction, Windo
 from dfdc_utils.videos import Image
 
 SIZE = 72  # pixels of a face in a strip: sixteen fit the page
-SUMMARY_COLUMNS = {"video": "video", "verdict": "verdict", "score": "score", "low": "lowest", "high": "highest"}
 STYLE = """
 :root { color-scheme: light dark; font-family: system-ui, sans-serif; line-height: 1.5 }
 body { max-width: 75rem; margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere }
@@ -53,7 +51,8 @@ def write_page(
     if len(ordered) > 1:
         counts = Counter(one.verdict for one in ordered)
         title = f"{len(ordered)} videos: {', '.join(f'{count} {verdict}' for verdict, count in counts.items())}"
-        body = _summary(table) + body
+        summary = table[["video", "verdict", "score", "low", "high"]]
+        body = summary.to_html(index=False, na_rep="", float_format="{:.2f}".format, border=0) + body
     if len(ordered) > MOST_EXPLAINED:
         body += note(f"{len(ordered) - MOST_EXPLAINED} more are in the table only.")
     page = (
@@ -86,13 +85,6 @@ def _strips(window: WindowScore, sequence: Image, explanation: Explanation) -> s
         image_tag(np.hstack(list(sequence)), f"{len(sequence)} faces, {when}"),
         image_tag(laid, f"Heat maps of the same faces, {when}"),
     ]
-    frames = pd.DataFrame(
-        {
-            "time": [f"{time:.2f} s" for time in window.faces.times],
-            "face": np.where(window.faces.detected, "detected", "filled"),
-            "pushes towards fake (+) or real (−)": [f"{push:+.2f}" for push in explanation.importance],
-        }
-    )
     when_most = window.faces.times[int(np.argmax(explanation.importance))]
     strongest = f" Without the frame at {when_most:.2f} s the score would fall most."
     return (
@@ -100,16 +92,7 @@ def _strips(window: WindowScore, sequence: Image, explanation: Explanation) -> s
         f"<p>Top: the faces the model saw. Bottom: the brighter, the more that spot raised the score."
         f"{strongest if explanation.importance.max() > 0 else ''}</p>"
         f'<div style="max-width:{SIZE * len(sequence)}px">{"".join(images)}</div>'
-        f'<details style="border-top:1px solid {LINE}"><summary>Each frame</summary>{_table(frames)}</details>'
     )
-
-
-def _summary(table: pd.DataFrame) -> str:
-    return _table(table[list(SUMMARY_COLUMNS)].rename(columns=SUMMARY_COLUMNS))
-
-
-def _table(rows: pd.DataFrame) -> str:
-    return str(rows.to_html(index=False, na_rep="", float_format=lambda value: f"{value:.2f}", border=0))
 
 
 def figure_tag(figure: Figure, alt: str) -> str:

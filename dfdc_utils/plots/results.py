@@ -88,21 +88,6 @@ def plot_confusion(scores: pd.DataFrame, *, threshold: float = 0.5, axis: Axes |
     return figure_of(axis)
 
 
-def plot_scores(scores: pd.DataFrame, *, axis: Axes | None = None) -> Figure:
-    """Each video's score, REAL (circles) beside FAKE (crosses)."""
-    axis = axis or plt.subplots(figsize=(6, 2.4))[1]
-    generator = np.random.default_rng(0)  # random heights only keep points from hiding each other
-    for height, (label, mark) in enumerate((("REAL", "o"), ("FAKE", "x"))):
-        chosen = scores.loc[scores["label"] == label, "score"]
-        heights = height + generator.uniform(-0.2, 0.2, len(chosen))
-        axis.scatter(chosen, heights, marker=mark, color=COLOURS[label], s=30)
-    axis.axvline(0.5, color=CHANCE, lw=1, ls=":")
-    right = ((scores["score"] > 0.5) == (scores["label"] == "FAKE")).sum()
-    axis.set_title(f"{right} of {len(scores)} videos are on the right side of 0.5")
-    axis.set(yticks=[0, 1], yticklabels=["REAL", "FAKE"], xlim=(-0.02, 1.02), ylim=(-0.5, 1.5), xlabel="score")
-    return figure_of(axis)
-
-
 def plot_calibration(scores: pd.DataFrame, *, bins: int = 5, axis: Axes | None = None) -> Figure:
     """The fraction of FAKE against the mean score, before (`raw_score`) and after (`score`) calibration.
 
@@ -125,20 +110,6 @@ def plot_calibration(scores: pd.DataFrame, *, bins: int = 5, axis: Axes | None =
     before, after = (calibration_error(labels, scores[column]) for column in ("raw_score", "score"))
     axis.set_title(f"Calibration error {before:.2f} before, {after:.2f} after calibration")
     axis.legend(fontsize=8, loc="upper left")
-    return figure_of(axis)
-
-
-def plot_gains(comparison: pd.DataFrame, *, axis: Axes | None = None) -> Figure:
-    """The model's AUC minus that of each baseline of `compare`, with its interval."""
-    axis = axis or plt.subplots(figsize=(6.4, 2.4))[1]
-    rows = comparison.dropna(subset="gain")
-    errors = [rows["gain"] - rows["gain_low"], rows["gain_high"] - rows["gain"]]
-    axis.errorbar(rows["gain"], range(len(rows)), xerr=errors, fmt="o", color=MODEL, capsize=4)
-    axis.axvline(0, color=CHANCE, lw=1, ls=":")
-    axis.set(yticks=range(len(rows)), yticklabels=rows["scored by"], ylim=(len(rows) - 0.5, -0.5))
-    axis.set_xlabel("AUC of the model minus AUC of the baseline, 95 % interval")
-    beaten = int((rows["gain_low"] > 0).sum())
-    axis.set_title(f"The model beats {beaten} of {len(rows)} baselines")
     return figure_of(axis)
 
 

@@ -1,4 +1,4 @@
-"""A verdict in figures: the score over time, and where and when in the faces the model sees a fake."""
+"""A verdict in figures: the score over time, and heat maps on faces."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dfdc_utils.plots.theme import CHANCE, FAKE, MODEL, REAL, figure_of
-from dfdc_utils.prediction import Explanation, Prediction, WindowScore
+from dfdc_utils.plots.theme import CHANCE, FAKE, REAL, figure_of
+from dfdc_utils.prediction import Prediction
 from dfdc_utils.videos import Image
 
 LINES = ("-", "--", ":", "-.")  # of the first four people, who can be told apart without colour
@@ -55,41 +55,3 @@ def lay_heat(face: Image, heat: NDArray[np.floating]) -> Image:
     opacity = 0.75 * np.sqrt(heat)[..., None]  # faint heat is visible, and so is the face below the strongest
     laid: Image = (0.6 * grey * (1 - opacity) + colours * opacity).clip(0, 255).astype(np.uint8)
     return laid
-
-
-def show_evidence(sequence: Image, explanation: Explanation, window: WindowScore) -> Figure:
-    """The faces of a window, where in them the model sees a fake, and how much the logit falls without each frame.
-
-    `sequence` is uint8 RGB (T, H, W, 3), the faces as the model saw them.
-    """
-    figure, (faces, heat, bars) = plt.subplots(3, 1, figsize=(11, 3.4), height_ratios=(1, 1, 1.3), layout="constrained")
-    count = len(sequence)
-    laid = [lay_heat(face, where) for face, where in zip(sequence, explanation.heat, strict=True)]
-    for axis, images, name in ((faces, sequence, "faces"), (heat, laid, "heat")):
-        axis.imshow(np.hstack(list(images)), extent=(-0.5, count - 0.5, 0, 1), aspect="auto")
-        axis.set(xticks=[], yticks=[], ylabel=name)
-        axis.grid(False)
-    pushes = explanation.importance > 0
-    bars.bar(range(count), explanation.importance, color=np.where(pushes, FAKE, MODEL), width=0.8)
-    for hatched in np.flatnonzero(~pushes):
-        bars.patches[hatched].set_hatch("//")
-    bars.axhline(0, color=CHANCE, lw=1)
-    bars.set(xlim=(-0.5, count - 0.5), xlabel="seconds", ylabel="logit: fake (+),\nreal (−)")
-    bars.set_xticks(range(count), [f"{time:.1f}" for time in window.faces.times], fontsize=8)
-    bars.grid(axis="x", visible=False)
-    strongest = window.faces.times[int(np.argmax(explanation.importance))]
-    area = _area_of_half(explanation.heat)
-    figure.suptitle(
-        f"Score {window.score:.2f}: the frame at {strongest:.1f} s adds most; half the heat in {area:.0%} of the area",
-        fontsize=11,
-        fontweight="bold",
-        x=0.01,
-        ha="left",
-    )
-    return figure
-
-
-def _area_of_half(heat: NDArray[np.floating]) -> float:
-    """The smallest fraction of all pixels that holds half of the heat; 1 if there is no heat."""
-    ranked = np.sort(heat.ravel())[::-1].cumsum()
-    return float((np.searchsorted(ranked, ranked[-1] / 2) + 1) / len(ranked)) if ranked[-1] > 0 else 1.0

@@ -100,8 +100,8 @@ def _reading(counts: pd.DataFrame) -> str:
         lines.append("Nothing is called fake.")
     else:
         lines.append(
-            f"With {REAL_PER_FAKE} REAL videos for each FAKE one, {precision:.1f} % of those called fake would be fake; "
-            f"at the upper end of the false positive rate's interval, {at_least:.1f} %."
+            f"With {REAL_PER_FAKE} REAL videos for each FAKE one, {precision:.1f} % of those called fake would be fake "
+            f"({at_least:.1f} % at the upper end of the false positive rate's interval)."
         )
     return f'<div role="status">{"<br>".join(lines)}</div>'
 

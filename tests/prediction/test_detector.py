@@ -16,16 +16,14 @@ import pytest
 from clips import MAGENTA, squares, write_clip
 from faces_on_disk import SMALL
 from fake_models import open_model, save_model
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from workers import die_looking_at_poison
 
 from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.evaluation import score_videos
 from dfdc_utils.faces import SequenceConfig
 from dfdc_utils.models import OOD_PERCENTILE, build_cnn_lstm
-from dfdc_utils.prediction import Detector
-from dfdc_utils.prediction import detector as prediction
+from dfdc_utils.prediction import Detector, detector as prediction
 from dfdc_utils.prediction.windows import Look, VideoFaces
 from dfdc_utils.processing import read_manifest
 
