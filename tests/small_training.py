@@ -53,8 +53,7 @@ def main() -> None:
     options = parser.parse_args()
     import keras
 
-    from dfdc_utils.training import TrainingConfig, choose_strategy
-    from dfdc_utils.training import fit as training
+    from dfdc_utils.training import TrainingConfig, choose_strategy, fit as training
 
     class Killer(keras.callbacks.Callback):  # type: ignore[misc]
         steps = 0

@@ -20,9 +20,9 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """The percentile interval of `metric`, had other source videos been chosen.
 
-    `metric` takes labels (N,), 1 for FAKE, and scores (N,). Whole source groups (an original with its fakes) are
-    resampled with replacement: their videos are not independent, and resampling single videos would give an interval
-    that is too narrow. Raises `ValueError` if `scores` lacks a class or has one source group only.
+    `metric` takes labels (N,), 1 for FAKE, and scores (N,). Whole source groups (see `resample_groups`) are resampled
+    with replacement: their videos are not independent, and resampling single videos would give an interval that is too
+    narrow. Raises `ValueError` if `scores` lacks a class or has one source group only.
     Source: Efron and Tibshirani 1993, chapter 13. Taught in notebook 05.
     """
     labels, values = (scores["label"] == "FAKE").to_numpy(np.int64), scores["score"].to_numpy()
@@ -34,12 +34,14 @@ def bootstrap_interval(
 def resample_groups(scores: pd.DataFrame, resamples: int, *, seed: int = 0) -> Iterator[NDArray[np.intp]]:
     """Resample whole source groups with replacement: row numbers of each of `resamples` tables.
 
-    A resample that lacks a class is replaced by another. Raises `ValueError` as `bootstrap_interval` does.
+    The groups are those of the split (column `group`), else originals with their fakes. A resample that lacks a class
+    is replaced by another. Raises `ValueError` as `bootstrap_interval` does.
     """
-    groups = list(scores.reset_index(drop=True).groupby("group" if "group" in scores else "original").indices.values())
+    by = "group" if "group" in scores else "original"
+    groups = list(scores.reset_index(drop=True).groupby(by).indices.values())
     fake = (scores["label"] == "FAKE").to_numpy()
     if len(groups) < 2 or len(set(fake)) < 2:
-        raise ValueError(f"{len(groups)} originals with {len(set(fake))} classes are too few to resample")
+        raise ValueError(f"{len(groups)} source groups with {len(set(fake))} classes are too few to resample")
     generator = np.random.default_rng(seed)
     given = 0
     while given < resamples:

@@ -15,11 +15,7 @@ from dfdc_utils.evaluation.metrics import METRICS
 from dfdc_utils.files import prepare_target, write_atomically
 from dfdc_utils.models import ModelFolder, write_card
 from dfdc_utils.processing import read_manifest
-from dfdc_utils.quiet import quiet_import
 from dfdc_utils.sequences import make_dataset, report_leaks
-
-with quiet_import():
-    import tensorflow as tf
 
 
 @dataclass(frozen=True)
@@ -87,48 +83,30 @@ def choose_videos(manifest: pd.DataFrame, save_path: str | Path, folder: ModelFo
 
 
 def score_videos(
-    table: pd.DataFrame,
-    save_path: str | Path,
-    folder: ModelFolder,
-    *,
-    batch_size: int = 16,
-    shuffle_frames: bool = False,
-    seed: int = 0,
+    table: pd.DataFrame, save_path: str | Path, folder: ModelFolder, *, batch_size: int = 16
 ) -> pd.DataFrame:
     """Score each video of `table`; add `raw_score`, `score` and `mistake`.
 
     `raw_score` is the model's output, `score` (0 real to 1 fake) the same after calibration, and `mistake` its distance
-    from the label, 0 to 1. `shuffle_frames` shows the frames in a random order, the same for all videos.
+    from the label, 0 to 1.
 
     Raises `ConfigMismatch` if the faces in `save_path` were prepared with other settings than the model's, `ValueError`
     for videos without a label. Taught in notebook 05.
     """
-    sequence = folder.require_faces(save_path)
+    folder.require_faces(save_path)
     dataset = make_dataset(table, save_path, batch_size=batch_size, cache=False)
-    if shuffle_frames:
-        order = tf.constant(np.random.default_rng(seed).permutation(sequence.frame_count))
-        dataset = dataset.map(lambda sequences, labels: (tf.gather(sequences, order, axis=1), labels))
     raw = folder.model.predict(dataset, verbose=0).ravel().astype(float)
     scores = folder.calibration.apply(raw)
     return table.assign(raw_score=raw, score=scores, mistake=np.abs(scores - _labels(table)))
 
 
-def score_baselines(
-    scores: pd.DataFrame, save_path: str | Path, folder: ModelFolder, *, seed: int = 0
-) -> dict[str, NDArray[np.float64]]:
+def score_baselines(scores: pd.DataFrame, save_path: str | Path, folder: ModelFolder) -> dict[str, NDArray[np.float64]]:
     """Score the same videos with baselines: scores (N,) by name.
 
-    A constant 0.5; always fake; the model itself on frames shuffled in time; and, if it was trained beside the model,
-    the mean over frames: the same CNN, which scores each frame by itself. Shuffled frames are input that never occurs
-    in videos; they show that the order matters to the model, not how good it would be without time.
-    Taught in notebook 05.
+    A constant 0.5; always fake; and, if it was trained beside the model, the mean over frames: the same CNN, which
+    scores each frame by itself. Taught in notebook 05.
     """
-    shuffled = score_videos(scores, save_path, folder, shuffle_frames=True, seed=seed)
-    baselines = {
-        "constant 0.5": np.full(len(scores), 0.5),
-        "always fake": np.ones(len(scores)),
-        "frames shuffled in time": shuffled["score"].to_numpy(),
-    }
+    baselines = {"constant 0.5": np.full(len(scores), 0.5), "always fake": np.ones(len(scores))}
     if mean := folder.baseline:
         baselines["mean over frames"] = score_videos(scores, save_path, mean)["score"].to_numpy()
     return baselines

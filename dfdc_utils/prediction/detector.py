@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,7 +97,7 @@ class Detector:
         workers: int | None = None,
         time_limit: float = SECONDS_PER_VIDEO,
         show_progress: bool = True,
-    ) -> Iterator[Prediction]:
+    ) -> Generator[Prediction, None, None]:
         """`predict` for many videos: one prediction for each of `paths`, in their order, as soon as it is known.
 
         Faces are found by `workers` processes, one per core by default; this process scores them. A video that ends its

@@ -11,6 +11,7 @@ does not point at the fault:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -57,13 +58,13 @@ def frame_importance(model: keras.Model, sequence: Image) -> NDArray[np.float64]
     Arguments and errors are those of `heat_maps`. Taught in notebook 06.
     """
     parts = _take_apart(model)
-    features = parts.cnn(_as_batch(model, sequence), training=False)[-1]  # (T, F)
+    features = parts.cnn(_as_batch(model, sequence))[-1]  # (T, F)
     count = len(sequence)
     shown = np.tile(np.arange(count), (count + 1, 1))  # one sequence per row: all frames, then each hidden in turn
     hidden = np.arange(count)
     shown[hidden + 1, hidden] = np.where(hidden > 0, hidden - 1, min(1, count - 1))
-    seen = parts.compare(tf.gather(features, shown.ravel()), training=False)
-    logits = parts.judge(seen, training=False).numpy().ravel().astype(np.float64)
+    seen = parts.compare(tf.gather(features, shown.ravel()))
+    logits = parts.judge(seen).numpy().ravel().astype(np.float64)
     fall: NDArray[np.float64] = logits[0] - logits[1:]
     return fall
 
@@ -75,11 +76,11 @@ def weigh_evidence(model: keras.Model, sequence: Image) -> tuple[float, NDArray[
     `heat_maps`, which shows the part above 0.
     """
     parts = _take_apart(model)
-    *maps, features = parts.cnn(_as_batch(model, sequence), training=False)
+    *maps, features = parts.cnn(_as_batch(model, sequence))
     logit, of_features, of_changes = _weigh_features(parts, maps, features)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(maps)
-        pooled = parts.pool(maps, training=False)
+        pooled = parts.pool(maps)
     by_features = tape.gradient(pooled, maps, output_gradients=of_features)
     by_changes = tape.gradient(pooled, maps, output_gradients=of_changes)
     height, width = sequence.shape[1:3]
@@ -97,26 +98,26 @@ class _Parts(NamedTuple):
     """A model in four parts: `cnn` from one sequence to maps and features, `pool` from maps to features, both (T, …);
     `compare` from features (B·T, F) to the head's input, `judge` from that to logits (B, 1)."""
 
-    cnn: keras.Model
-    pool: keras.Model
-    compare: keras.Model
-    judge: keras.Model
+    cnn: Callable[[tf.Tensor], list[tf.Tensor]]
+    pool: Callable[[list[tf.Tensor]], tf.Tensor]
+    compare: Callable[[tf.Tensor], tf.Tensor]
+    judge: Callable[[tf.Tensor], tf.Tensor]
 
 
 def _weigh_features(parts: _Parts, maps: list[tf.Tensor], features: tf.Tensor) -> tuple[float, tf.Tensor, tf.Tensor]:
     """The logit, and its gradients with respect to each feature and to its change from the frame before: (T, F)."""
-    nothing = parts.pool([tf.zeros_like(scale) for scale in maps], training=False)
+    nothing = parts.pool([tf.zeros_like(scale) for scale in maps])
     # Scaling all maps moves the head's input along a straight line, so the path need not go through the CNN.
-    start, end = (parts.compare(one, training=False) for one in (nothing, features))
+    start, end = (parts.compare(one) for one in (nothing, features))
     middles = (np.arange(STEPS, dtype=np.float32) + 0.5) / STEPS
     path = tf.concat([start + fraction * (end - start) for fraction in middles], axis=0)
     with tf.GradientTape() as tape:
         tape.watch(path)
-        logits = parts.judge(path, training=False)
+        logits = parts.judge(path)
     slopes = tf.reduce_mean(tf.reshape(tape.gradient(logits, path), (STEPS, *end.shape)), axis=0)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(features)
-        seen = parts.compare(features, training=False)
+        seen = parts.compare(features)
     is_change = np.arange(end.shape[-1]) >= features.shape[-1]  # the head's input: features, then their changes
     of_features, of_changes = (
         tape.gradient(seen, features, output_gradients=tf.where(chosen, slopes, 0))
@@ -124,7 +125,7 @@ def _weigh_features(parts: _Parts, maps: list[tf.Tensor], features: tf.Tensor) -
     )
     # A change counts for its frame and, negated, for the one before. A sum from the end recovers each one's own weight.
     of_changes = tf.cumsum(of_changes, axis=0, reverse=True)
-    return float(parts.judge(end, training=False)[0, 0]), of_features, of_changes
+    return float(parts.judge(end)[0, 0]), of_features, of_changes
 
 
 def _take_apart(model: keras.Model) -> _Parts:
@@ -140,23 +141,20 @@ def _take_apart(model: keras.Model) -> _Parts:
     features, score = found["features"].output, found["score"]
     seen = found["features_and_change"].output if "features_and_change" in found else features
     logit = score.input if isinstance(score, layers.Activation) else ops.matmul(score.input, score.kernel) + score.bias
-    compare = keras.Model(features, seen if seen is not features else ops.copy(features))
-    return _Parts(
-        keras.Model(model.input, [*maps, features]), keras.Model(maps, features), compare, keras.Model(seen, logit)
-    )
+    compare = tf.identity if seen is features else keras.Model(features, seen)
+    cnn, pool = keras.Model(model.input, [*maps, features]), keras.Model(maps, features)
+    return _Parts(cnn, pool, compare, keras.Model(seen, logit))
 
 
 def _take_pretrained_apart(model: keras.Model) -> _Parts:
     """The parts of a model of `build_on_encoder`, whose head sees the features themselves."""
     encoder, head = take_apart(model)
-    frame_count, size = model.input_shape[1:3]
     maps, features, _ = encoder.outputs
     see = keras.Model(encoder.input, [maps, features])
-    sequence, seen = keras.Input(model.input_shape[1:]), keras.Input(features.shape[1:])
     return _Parts(
-        keras.Model(sequence, see(ops.reshape(sequence, (-1, size, size, 3)))),
+        lambda sequences: see(sequences[0]),
         keras.Model([maps], features),
-        keras.Model(seen, ops.reshape(seen, (-1, frame_count, features.shape[-1]))),
+        lambda features: tf.reshape(features, (-1, *head.input_shape[1:])),
         keras.Model(head.input, head.get_layer("score").input),
     )
 

@@ -3,8 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from predictions import scored
 from scipy.stats import binom
 
@@ -54,7 +53,7 @@ def test_each_resample_holds_whole_source_groups_and_both_classes() -> None:
 
 
 def test_too_little_to_resample_is_refused() -> None:
-    with pytest.raises(ValueError, match="1 originals"):
+    with pytest.raises(ValueError, match="1 source groups"):
         bootstrap_interval(scored([0.1], [0.9], groups=1), auc)
     with pytest.raises(ValueError, match="1 classes"):
         bootstrap_interval(scored([0.1, 0.2], []), auc)

@@ -65,13 +65,10 @@ def test_baselines_come_with_the_model(tmp_path: Path) -> None:
     folder = ModelFolder.open(tmp_path / "model")
     scores = score_videos(manifest, tmp_path / "faces", folder)
     baselines = score_baselines(scores, tmp_path / "faces", folder)
-    assert list(baselines) == ["constant 0.5", "always fake", "frames shuffled in time", "mean over frames"]
-    assert np.abs(baselines["frames shuffled in time"] - scores["score"]).max() > 1e-6
-    mean_folder = ModelFolder.open(tmp_path / "model" / "mean_over_frames")
-    mean = score_videos(manifest, tmp_path / "faces", mean_folder)
+    assert list(baselines) == ["constant 0.5", "always fake", "mean over frames"]
+    mean = score_videos(manifest, tmp_path / "faces", ModelFolder.open(tmp_path / "model" / "mean_over_frames"))
     np.testing.assert_array_equal(baselines["mean over frames"], mean["score"])
-    shuffled = score_videos(manifest, tmp_path / "faces", mean_folder, shuffle_frames=True)
-    np.testing.assert_allclose(shuffled["score"], mean["score"], atol=1e-6)  # which knows no time
+    assert (mean["score"] != scores["score"]).any()
 
 
 def test_scores_are_calibrated_as_the_model_says(tmp_path: Path) -> None:

@@ -16,16 +16,14 @@ import pytest
 from clips import MAGENTA, squares, write_clip
 from faces_on_disk import SMALL
 from fake_models import open_model, save_model
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from workers import die_looking_at_poison
 
 from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.evaluation import score_videos
 from dfdc_utils.faces import SequenceConfig
 from dfdc_utils.models import OOD_PERCENTILE, build_cnn_lstm
-from dfdc_utils.prediction import Detector
-from dfdc_utils.prediction import detector as prediction
+from dfdc_utils.prediction import Detector, detector as prediction
 from dfdc_utils.prediction.windows import Look, VideoFaces
 from dfdc_utils.processing import read_manifest
 
@@ -230,7 +228,7 @@ def test_a_prediction_is_given_as_soon_as_those_before_it_are(detector: Detector
     found = detector.predict_many(paths, show_progress=False)
     assert [next(found).path.stem, next(found).path.stem] == ["a", "b"]
     assert fake_pool["looked_at"] == paths[1::-1] and not fake_pool["closed"]
-    found.close()  # type: ignore[attr-defined]
+    found.close()
     assert fake_pool["closed"]
 
 
