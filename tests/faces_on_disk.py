@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from dfdc_utils.faces import SequenceConfig, Track, write_faces
+from dfdc_utils.faces.storage import CroppedTrack
 from dfdc_utils.files import write_atomically
-from dfdc_utils.sample.people import Person
 
 SMALL = SequenceConfig(capture_sec=1.0, frame_count=4, face_size=32, detector="haar")
 
@@ -25,7 +25,7 @@ def write_video_faces(target: Path, video: str, crops: list[np.ndarray], config:
         filled=np.zeros(count, bool),
     )
     record = {"video": video, "config": asdict(config), "source_bytes": 1, "status": "ok", "error": "", "frames": count}
-    write_faces(target, record, [Person(track, list(range(count)), crops)], np.arange(count) / 10)
+    write_faces(target, record, [CroppedTrack(track, list(range(count)), crops)], np.arange(count) / 10)
 
 
 def flickering_faces(target: Path, families: int = 12, config: SequenceConfig = SMALL) -> pd.DataFrame:
