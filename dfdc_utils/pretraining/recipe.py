@@ -7,7 +7,6 @@ out-of-distribution detector, write. An interrupted run keeps the cut photograph
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -140,7 +139,11 @@ def pretrain(
     note["encoder"]["weights"] = {"imagenet": "ImageNet", None: "random"}.get(weights) or Path(str(weights)).name
     sequence = SequenceConfig(frame_count=config.frame_count, face_size=config.encoder.face_size, margin=MARGIN)
     tables = {"history": pd.DataFrame(history).astype({"step": int}), "metrics": metrics, "outliers": outliers}
-    _write(ModelFolder(folder, sequence, replace(fitted, counted=COUNTED), note, None, ood), model, tables)
+    _write(
+        ModelFolder(folder, sequence, replace(fitted, counted=COUNTED, fakes="blends of them"), note, None, ood),
+        model,
+        tables,
+    )
     return metrics
 
 
@@ -230,15 +233,9 @@ def _fit_ood(
 
 
 def _write(folder: ModelFolder, model: keras.Model, tables: dict[str, pd.DataFrame]) -> None:
-    for name in ("training.json", "calibration.json", "ood.npz", "split.csv"):  # of the model that was here
-        (folder.path / name).unlink(missing_ok=True)
-    with replacing(folder.path / "model.keras") as partial:
-        model.save(partial)
-    folder.sequence.save(folder.path / "sequence.json")
-    assert folder.ood is not None
-    folder.ood.save(folder.path / "ood.npz")
-    write_atomically(folder.path / "calibration.json", folder.calibration.to_json())
-    for name, table in tables.items():
-        write_atomically(folder.path / f"{name}.csv", table.round(4).to_csv(index=False))
-    write_card(folder)
-    write_atomically(folder.path / "training.json", json.dumps(folder.note, indent=1))
+    with folder.rewriting():
+        with replacing(folder.path / "model.keras") as partial:
+            model.save(partial)
+        for name, table in tables.items():
+            write_atomically(folder.path / f"{name}.csv", table.round(4).to_csv(index=False))
+        write_card(folder)
