@@ -106,9 +106,15 @@ def processing(
     jobs = {video: Job(video, path.absolute(), *settings) for video, path in todo.items()}
     config.save(target / "sequence.json")
 
-    progress = tqdm(total=len(catalog), desc="extracting faces", unit="video", disable=not show_progress)
-    with progress:
-        progress.update(len(catalog) - len(jobs))
+    there = len(catalog) - len(jobs)
+    with tqdm(
+        total=len(catalog),
+        initial=there,
+        desc="extracting faces" if jobs else f"{there} of {len(catalog)} videos were there already",
+        unit="video",
+        bar_format=None if jobs else "{desc}",  # without a bar there is no rate to show
+        disable=not show_progress,
+    ) as progress:
         seconds: dict[str, float] = {}
         for outcome in _work_through(jobs, workers, cluster):
             seconds[outcome.video] = outcome.seconds
@@ -134,7 +140,7 @@ def read_manifest(save_path: str | Path) -> pd.DataFrame:
     path = Path(save_path) / "manifest.csv"
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there: run processing(location, {str(save_path)!r}) first.")
-    text = dict.fromkeys(("video", "path", "label", "original", "part", "problem", "status", "error"), str)
+    text = dict.fromkeys(("video", "path", "label", "original", "person", "part", "problem", "status", "error"), str)
     return pd.read_csv(
         path,
         dtype=text,

@@ -1,3 +1,8 @@
+from .ablations import (
+    ABLATIONS as ABLATIONS,
+    ablate as ablate,
+    summarise_ablations as summarise_ablations,
+)
 from .intervals import (
     bootstrap_interval as bootstrap_interval,
     resample_groups as resample_groups,

@@ -36,7 +36,9 @@ def resample_groups(scores: pd.DataFrame, resamples: int, *, seed: int = 0) -> I
 
     Draws that lack a class are drawn again. Raises `ValueError` as `bootstrap_interval` does.
     """
-    families = list(scores.reset_index(drop=True).groupby("original").indices.values())
+    families = list(
+        scores.reset_index(drop=True).groupby("group" if "group" in scores else "original").indices.values()
+    )
     labels = (scores["label"] == "FAKE").to_numpy()
     if len(families) < 2 or len(set(labels)) < 2:
         raise ValueError(f"{len(families)} originals with {len(set(labels))} classes are too few to resample")

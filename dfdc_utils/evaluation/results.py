@@ -75,7 +75,8 @@ def choose_videos(manifest: pd.DataFrame, save_path: str | Path, folder: ModelFo
     if videos of the split are missing, or if the labelled ones are of one class or of one original.
     """
     if folder.split is not None:
-        test = folder.split.loc[folder.split["split"] == "test", ["video", "split"]]
+        columns = [name for name in ("video", "split", "group") if name in folder.split]
+        test = folder.split.loc[folder.split["split"] == "test", columns]
         table = manifest.merge(test, on="video")
         if len(table) < len(test):
             raise ValueError(f"{len(test) - len(table)} of the model's test videos are not in {save_path}")

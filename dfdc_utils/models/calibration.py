@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.stats import beta
 
 Scores = NDArray[np.float64]
 
@@ -89,6 +87,8 @@ def calibrate(labels: Any, scores: Any, *, false_positive_rate: float = FALSE_PO
         scaled = logits / np.exp(log_temperature)
         return float(np.sum(np.logaddexp(0, scaled) - labels * scaled) + 0.5 * (log_temperature / PRIOR) ** 2)
 
+    from scipy.optimize import minimize_scalar  # here, since importing it takes longer than opening a model
+
     fitted = minimize_scalar(loss, bounds=(-3, 3), method="bounded")
     draft = Calibration(temperature=float(np.exp(fitted.x)))
     calibrated = draft.apply(scores)
@@ -108,6 +108,8 @@ def binomial_interval(count: Any, total: Any, *, level: float = 0.95) -> tuple[A
     count, total = np.asarray(count, float), np.asarray(total, float)
     if not np.all((count >= 0) & (count <= total) & (total > 0)):
         raise ValueError(f"{count} of {total} is no fraction: a count lies between 0 and its total, which is positive")
+    from scipy.stats import beta  # here, as above
+
     outside = (1 - level) / 2
     # The beta distribution is not defined for a count of 0 (low end: 0), nor for all of the total (high end: 1).
     low = np.where(count > 0, beta.ppf(outside, np.maximum(count, 1), total - count + 1), 0.0)

@@ -188,10 +188,10 @@ def boxed_frames(
 
 
 def show_track(save_path: str | Path, video: str, *, track: int = 0) -> Figure:
-    """All crops of one face in order of time, filled ones with a dashed orange edge, and the detector's score below.
+    """All crops of one face in order of time, filled ones with a dashed orange edge, and the detector's scores below.
 
-    The timeline shows the other people of the video too. Raises `FileNotFoundError` if the video was not processed,
-    `ValueError` if it has no such track. Taught in notebook 02.
+    The scores of the other people are shown too. Haar has no score worth a plot: it is always 1. Raises
+    `FileNotFoundError` if the video was not processed, `ValueError` if it has no such track. Taught in notebook 02.
     """
     record = read_faces(save_path, video)
     if track >= len(record["tracks"]):
@@ -200,18 +200,20 @@ def show_track(save_path: str | Path, video: str, *, track: int = 0) -> Figure:
         )
     frames = record["tracks"][track]["frames"]
     rows, people = -(-len(frames) // COLUMNS), len(record["tracks"])
-    heights = [0.9] * rows + [1.4] * people  # inches
+    timelines = 0 if record["config"]["detector"] == "haar" else people
+    heights = [0.9] * rows + [1.4] * timelines  # inches
     figure = plt.figure(figsize=(11, sum(heights) + 0.5), layout="constrained")
-    grid = figure.add_gridspec(rows + people, COLUMNS, height_ratios=heights)
+    grid = figure.add_gridspec(rows + timelines, COLUMNS, height_ratios=heights)
     cells = face_cells(save_path, video, frames, size=48)  # as large as they are shown, or the dashes blur
     for index, (frame, cell) in enumerate(zip(frames, cells, strict=True)):
         axis = figure.add_subplot(grid[divmod(index, COLUMNS)])
         axis.imshow(cell)
         axis.set(xticks=[], yticks=[], frame_on=False)
         axis.set_xlabel(f"{frame['time']:.2f} s", fontsize=8)
-    for number in range(people):
+    for number in range(timelines):
         plot_timeline(record, number, axis=figure.add_subplot(grid[rows + number, :]))
-    figure.suptitle(f"{video}: {describe_track(record, track)}", fontsize=11, fontweight="bold", x=0.01, ha="left")
+    who = f", person {track + 1}" if people > 1 else ""
+    figure.suptitle(f"{video}{who}: {describe_track(record, track)}", fontsize=11, fontweight="bold", x=0.01, ha="left")
     return figure
 
 
@@ -235,17 +237,14 @@ def plot_timeline(record: dict[str, Any], number: int = 0, *, axis: Axes | None 
 
 
 def plot_fill_policies(overlap: pd.DataFrame) -> Figure:
-    """Mean IoU of made-up boxes with the hidden ones; a row for each share hidden, a column for each policy."""
+    """Mean IoU of filled boxes with the hidden ones: a row for each fraction hidden, a column for each policy."""
     figure, axis = plt.subplots(figsize=(6.4, 3.4))
-    made = overlap.loc[:, (overlap > 0).any()]
-    for policy, style in zip(made, ("o-", "s--", "^:", "x-."), strict=False):
-        axis.plot(made.index, made[policy], style, label=policy)
-    for policy in overlap.columns.difference(made.columns):
-        axis.plot([], [], " ", label=f"{policy}: makes none")
-    best = made.mean().idxmax()
-    axis.set(xlabel="share of detections hidden", ylabel="IoU with the hidden boxes", ylim=(None, 1))
+    for policy, style in zip(overlap, ("o-", "s--", "^:"), strict=False):
+        axis.plot(overlap.index, overlap[policy], style, label=policy)
+    best = overlap[overlap.mean().idxmax()]
+    axis.set(xlabel="fraction of detections hidden", ylabel="IoU with the hidden boxes", ylim=(None, 1))
     axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axis.set_title(f"{best} comes closest: IoU {made[best].iloc[0]:.2f} to {made[best].iloc[-1]:.2f}")
+    axis.set_title(f"{best.name} comes closest: IoU {best.iloc[0]:.2f} to {best.iloc[-1]:.2f}")
     axis.legend(fontsize=8, title="policy", ncols=2)
     return figure
 

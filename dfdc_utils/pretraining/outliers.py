@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from dfdc_utils.faces import FaceDetector
 from dfdc_utils.pretraining.filming import Take, film_together, move_still
-from dfdc_utils.pretraining.pairs import PairSource, Still, TOGETHER
+from dfdc_utils.pretraining.pairs import TOGETHER, PairSource, Still
 from dfdc_utils.pretraining.photographs import POINTS, cut_photograph
-from dfdc_utils.sample import ClipRenderer, SampleParameters, plan_clips
+from dfdc_utils.sample import ClipRenderer, plan_clips
 from dfdc_utils.videos import Image
 
 DRAWN_SEED = 1_000_000  # far from the seed of any sample: other people than those in it
@@ -54,7 +54,7 @@ def _film(stills: list[Still], frame_count: int, face_size: int, generator: np.r
 def _draw_faces(count: int, detector: FaceDetector, seed: int) -> list[Still]:
     """A still of each of `count` drawn people, cut as a photograph is."""
     stills = []
-    for plan in plan_clips(SampleParameters(originals=count, people=max(count, 6), seed=seed)):
+    for plan in plan_clips(count, max(count, 6), seed):
         if plan.kind == "real" and (cut := cut_photograph(next(ClipRenderer(plan, seed).frames()), detector)):
             picture, side, points = cut
             landmarks = np.array([points[name] for name in POINTS], np.float32).reshape(5, 2)

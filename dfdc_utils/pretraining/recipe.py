@@ -21,9 +21,9 @@ from dfdc_utils.evaluation import bootstrap_interval
 from dfdc_utils.faces import FaceDetector, SequenceConfig, load_face_detector
 from dfdc_utils.files import prepare_target, replacing, write_atomically
 from dfdc_utils.models import (
+    OOD_PERCENTILE,
     ModelFolder,
     OODDetector,
-    OOD_PERCENTILE,
     build_on_encoder,
     calibrate,
     with_style,

@@ -1,14 +1,13 @@
 from .build import (
-    SampleParameters as SampleParameters,
+    data_folder as data_folder,
+)
+from .build import (
+    find_data as find_data,
+)
+from .build import (
     make_sample as make_sample,
+)
+from .build import (
     plan_clips as plan_clips,
 )
 from .clips import ClipRenderer as ClipRenderer
-from .location import (
-    find_data as find_data,
-    name_data as name_data,
-)
-from .motion import (
-    FRAME_RATE as FRAME_RATE,
-    SAMPLE_RATE as SAMPLE_RATE,
-)

@@ -26,17 +26,17 @@ from dfdc_utils.faces import SequenceConfig
 from dfdc_utils.files import prepare_target, replacing, write_atomically
 from dfdc_utils.models import MEAN_BASELINE, ModelFolder, StartFrom, build_cnn_lstm, calibrate, read_note, write_card
 from dfdc_utils.quiet import quiet_import
-from dfdc_utils.sample import name_data
 from dfdc_utils.sequences import report_leaks
 from dfdc_utils.training.checkpoints import Progress, load_progress, save_progress
 from dfdc_utils.training.loop import TrainingConfig, TrainingLoop
 from dfdc_utils.training.strategies import choose_strategy, explaining_lost_workers, workers_in_tf_config, writes_files
+from dfdc_utils.videos import name_data
 
 with quiet_import():
     import keras
     import tensorflow as tf
 
-SPLIT_COLUMNS = ["video", "label", "original", "part", "split"]
+SPLIT_COLUMNS = ("video", "label", "original", "person", "part", "group", "split")
 # Seconds between saves within an epoch: a killed training loses no more than that. A save takes a fraction of a second.
 SAVE_SEC = 600
 
@@ -57,7 +57,7 @@ def train(
 
     `table` is a manifest of `ok` videos with a `split` column, `save_path` the folder of their faces. `build` makes the
     model from a frame count and a face size; `start_from("pretrained")` fine-tunes a trained model. The history has one
-    row per epoch: `epoch`, `loss`, `accuracy`, `val_loss`, `val_accuracy`; both losses are binary cross entropies
+    row per epoch: `epoch`, `loss`, `accuracy`, `val_loss`, `val_accuracy`; the losses are binary cross entropies
     against labels that are not smoothed. `callbacks` are Keras callbacks; they may set `stop_training`.
 
     An interrupted training continues when it is called again with the same arguments, from the last state saved (each
@@ -72,7 +72,7 @@ def train(
     config = config or TrainingConfig()
     strategy = strategy or choose_strategy()
     sequence = SequenceConfig.load(Path(save_path) / "sequence.json")
-    parts = _check_splits(table, need_fakes=not config.self_blend)
+    parts = _choose_parts(table, labels={"REAL"} if config.self_blend else {"REAL", "FAKE"})
     origin = _check_start(build, sequence, config) if isinstance(build, StartFrom) else {}
     with explaining_lost_workers():
         loop = TrainingLoop(parts, save_path, sequence, config, strategy, build)
@@ -92,7 +92,7 @@ def train(
     calibration = calibrate(loop.labels, progress.best_scores)
     if config.self_blend:
         calibration = replace(calibration, fakes="self-blends of them")
-    folder = ModelFolder(Path(model_path), sequence, calibration, note, table[SPLIT_COLUMNS])
+    folder = ModelFolder(Path(model_path), sequence, calibration, note, _split_columns(table))
     return run.finish(folder, pd.DataFrame(progress.history))
 
 
@@ -248,17 +248,18 @@ def _list_settings(
     }
 
 
-def _check_splits(table: pd.DataFrame, *, need_fakes: bool) -> dict[str, pd.DataFrame]:
+def _choose_parts(table: pd.DataFrame, *, labels: set[str]) -> dict[str, pd.DataFrame]:
+    """Choose the videos with these labels of the splits `train` and `validation`, and check that they do not leak."""
     if "split" not in table:
-        raise ValueError("the table has no split column: use split_by_original first")
-    leaks = report_leaks(table).query("harmful and leaks > 0")
+        raise ValueError("the table has no split column: use split_by_group first")
+    leaks = report_leaks(table).query("not allowed and shared > 0")
     if not leaks.empty:
         check, example = leaks[["check", "example"]].iloc[0]
-        raise ValueError(f"the splits leak ({check}, {example}): use split_by_original")
-    parts = {name: table[table["split"] == name] for name in ("train", "validation")}
+        raise ValueError(f"the splits leak ({check}, {example}): use split_by_group")
+    chosen = table[table["label"].isin(labels)]
+    parts = {name: chosen[chosen["split"] == name] for name in ("train", "validation")}
     for name, part in parts.items():
-        missing = ({"REAL", "FAKE"} if need_fakes else {"REAL"}) - set(part["label"])
-        if missing:
+        if missing := labels - set(part["label"]):
             raise ValueError(f"the {name} split has no {' and no '.join(sorted(missing))} video: process more videos")
     return parts
 
@@ -267,15 +268,18 @@ def _check_start(build: StartFrom, sequence: SequenceConfig, config: TrainingCon
     """Say what the start model was trained on, on what terms (`notes`), and the `digest` of its file."""
     if config.mixed_precision:
         raise ValueError("a trained model keeps the precision it was built with: leave mixed_precision out")
-    remedy = "Process the videos with the start model's settings."
-    build.folder.sequence.require(sequence, what="the faces to train on were made", remedy=remedy)
-    notes = str(build.folder.note.get("notes", ""))
-    return {"data": build.folder.data, "notes": notes, "digest": build.folder.digest}
+    remedy, folder = "Process the videos with the start model's settings.", build.folder
+    folder.sequence.require(sequence, what="the faces to train on were made", remedy=remedy)
+    return {"data": folder.data, "notes": str(folder.note.get("notes", "")), "digest": folder.digest}
 
 
 def _digest_data(table: pd.DataFrame, sequence: SequenceConfig) -> str:
     """Hash what a model is trained on: videos, labels, splits, and how the faces were made."""
-    return _digest(table[SPLIT_COLUMNS].sort_values("video").to_csv(index=False), json.dumps(asdict(sequence)))
+    return _digest(_split_columns(table).sort_values("video").to_csv(index=False), json.dumps(asdict(sequence)))
+
+
+def _split_columns(table: pd.DataFrame) -> pd.DataFrame:
+    return table[[column for column in SPLIT_COLUMNS if column in table]]
 
 
 def _digest(*texts: str) -> str:

@@ -57,6 +57,7 @@ class TrainingConfig:
 class TrainingLoop:
     """One training: its data, its model, and the step that all replicas of `strategy` take together.
 
+    `parts` holds the videos to `train` on and those for `validation`; only REAL ones if `config.self_blend` is set.
     Keras' `fit` is not used: it fails on a last batch that the replicas cannot share, and with several workers (Keras
     3.15, https://github.com/keras-team/keras/issues/20585). A step depends only on the variables and on its number, so
     training can resume at any step.
@@ -77,9 +78,12 @@ class TrainingLoop:
         keras.utils.set_random_seed(config.seed)
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
-        self.store, self.validation = (
-            _open_sequences(parts[name], save_path, self_blend=config.self_blend) for name in ("train", "validation")
-        )
+
+        def open_part(name: str) -> SequenceStore | SelfBlends:
+            store = SequenceStore(parts[name], save_path)
+            return SelfBlends(store) if config.self_blend else store
+
+        self.store, self.validation = open_part("train"), open_part("validation")
         settings: dict[str, int] = {"replicas": strategy.num_replicas_in_sync, "seed": config.seed}
         batch_size = min(config.batch_size, len(self.store.labels))
         self._plan = self.store.plan(batch_size, epochs=config.epochs, shuffle=True, **settings)
@@ -156,14 +160,6 @@ class TrainingLoop:
         warmup = min(round(self.config.warmup_epochs * self.steps), steps - 1)
         start, target = (top / warmup, top) if warmup else (top, None)
         return keras.optimizers.schedules.CosineDecay(start, steps - warmup, warmup_target=target, warmup_steps=warmup)
-
-
-def _open_sequences(table: pd.DataFrame, save_path: Any, *, self_blend: bool) -> SequenceStore | SelfBlends:
-    return (
-        SelfBlends(SequenceStore(table[table["label"] == "REAL"], save_path))
-        if self_blend
-        else SequenceStore(table, save_path)
-    )
 
 
 @contextlib.contextmanager

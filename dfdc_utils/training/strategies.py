@@ -26,10 +26,8 @@ def choose_strategy(replicas: int | None = None) -> tf.distribute.Strategy:
 
     `replicas` asks for that number of devices: GPUs if there are as many, else logical CPUs, so that replicas can be
     tried without a GPU. If `TF_CONFIG` names several workers, it is `MultiWorkerMirroredStrategy` over all their
-    devices: start the same program on each, with access to the same folders.
-
-    Raises `ValueError` if `replicas` is not positive, or if `TF_CONFIG` cannot be read; `RuntimeError` if TensorFlow
-    has computed something already, for it is then too late for logical CPUs.
+    devices: start the same program on each, with access to the same folders. Raises `ValueError` if `replicas` is not
+    positive or `TF_CONFIG` cannot be read, `RuntimeError` if it is too late for logical CPUs.
     Source of the format: https://www.tensorflow.org/guide/distributed_training. Taught in notebook 04.
     """
     if replicas is not None and replicas < 1:

@@ -5,6 +5,7 @@ A catalog is a table with one row a video. Everything later (selection, splits, 
 - `video`: the video's id, unique, safe as a folder name; `path`: its file; `part`: the folder it lies in;
 - `label`: `REAL`, `FAKE`, or empty where nothing says which;
 - `original`: the id of the video a fake was made from; a real video's own id;
+- `person`: who is in it, where `metadata.json` says so (the sample's does, DFDC's does not); two people are `3+7`;
 - `problem`: what is wrong with the entry itself (not listed, missing, outside the folder); empty for nearly all.
 """
 
@@ -22,7 +23,7 @@ import pandas as pd
 from dfdc_utils.errors import BrokenCatalog
 
 LABELS = ("REAL", "FAKE")
-COLUMNS = ("video", "path", "label", "original", "part", "problem")
+COLUMNS = ("video", "path", "label", "original", "person", "part", "problem")
 # Containers that FFmpeg reads and that cameras, phones and screen recorders write.
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".mts"})
 LONGEST_ID = 80  # bytes of UTF-8: file systems allow 255, and a mark and the suffix of a partial folder are added
@@ -39,10 +40,10 @@ def read_catalog(location: str | Path) -> pd.DataFrame:
     """
     top = Path(location)
     if not top.is_dir():
-        raise BrokenCatalog(f"{location}: there is no such folder. Point `location` or DFDC_DATA at a DFDC folder.")
+        raise BrokenCatalog(f"{location}: there is no such folder. Check the path.")
     entries = [entry for folder, names in _walk(top) for entry in _read_part(top, folder, set(names))]
     if not entries:
-        raise BrokenCatalog(f"{location}: no video and no metadata.json in it. Unpack DFDC's parts there.")
+        raise BrokenCatalog(f"{location}: there is no video in it (looked for {', '.join(sorted(VIDEO_SUFFIXES))}).")
     catalog = pd.DataFrame(entries)
     catalog["video"] = _unique_ids(catalog)
     catalog["original"] = _original_ids(catalog)
@@ -120,6 +121,7 @@ def _read_part(top: Path, folder: Path, names: set[str]) -> list[dict[str, str]]
                 "path": "" if _points_outside(name) else str(folder / name),
                 "label": label if label in LABELS else "",
                 "source": str(entry.get("original") or ""),
+                "person": str(entry.get("person") or ""),
                 "part": part,
                 "folder": folder.relative_to(top).as_posix(),
                 "problem": problem,
@@ -189,3 +191,16 @@ def _original_ids(catalog: pd.DataFrame) -> list[str]:
 def count_labels(table: pd.DataFrame) -> str:
     """Say how many videos of each label there are: `3 REAL, 5 FAKE`."""
     return ", ".join(f"{(table['label'] == label).sum()} {label}" for label in LABELS)
+
+
+def name_data(table: pd.DataFrame) -> str:
+    """Say in words which videos a catalog or manifest lists, so that no score on the sample passes for one on DFDC."""
+    folders = {Path(path).parent for path in table["path"] if path} if "path" in table else set()
+    drawn = {folder for folder in folders if (folder.parent / "sample.json").is_file()}  # make_sample writes it last
+    if not folders:
+        return "videos of unknown origin"
+    if drawn == folders:
+        return "the embedded synthetic sample"
+    names = ", ".join(sorted({folder.name for folder in folders})[:3])
+    mixed = ", mixed with the embedded synthetic sample" if drawn else ""
+    return f"videos in {len(folders)} folders ({names}{', …' if len(folders) > 3 else ''}){mixed}"

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dfdc_utils.models import OODDetector, OOD_PERCENTILE
+from dfdc_utils.models import OOD_PERCENTILE, OODDetector
 
 SHIFT = np.array([2.5, 0, 0, 0, 0, 0, 0, 0])  # of outliers: less than what chance moves all eight values by, together
 

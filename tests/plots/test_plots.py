@@ -55,9 +55,10 @@ def test_a_frame_without_box_is_left_as_it_is() -> None:
     np.testing.assert_array_equal(plots.draw_boxes(image, track, 0), image)
 
 
-def write_one(folder: Path, detected: list[bool], people: int = 1) -> None:
+def write_one(folder: Path, detected: list[bool], people: int = 1, detector: str = "yunet") -> None:
     crops = [np.full((32, 32, 3), 40 * (index % 6 + 1), np.uint8) for index in range(len(detected))]
-    record = {"video": "one", "config": asdict(SMALL), "source_bytes": 1, "status": "ok", "error": ""}
+    config = asdict(SMALL) | {"detector": detector}
+    record = {"video": "one", "config": config, "source_bytes": 1, "status": "ok", "error": ""}
     record["frames"] = len(detected)
     people = [Person(track_of(detected), list(range(len(crops))), crops)] * people
     write_faces(folder, record, people, np.arange(len(crops)) * 1.0)
@@ -116,6 +117,11 @@ def test_each_person_has_a_timeline_and_long_tracks_have_rows(tmp_path: Path) ->
     assert "person 2" in second.get_title()
     with pytest.raises(ValueError, match="one has 2 tracks, so none numbered 2"):
         plots.show_track(tmp_path, "one", track=2)
+
+
+def test_no_timeline_of_haar_whose_scores_are_all_one(tmp_path: Path) -> None:
+    write_one(tmp_path, [True, True], people=2, detector="haar")
+    assert len(plots.show_track(tmp_path, "one").axes) == 2, "crops only"
 
 
 def test_frames_left_out_are_counted(tmp_path: Path) -> None:
@@ -286,11 +292,11 @@ def test_the_threshold_plot_counts_what_lies_above_with_intervals(scores: pd.Dat
         plots.plot_threshold(scores.head(3))
 
 
-def test_fill_policies_say_which_comes_closest_and_which_makes_none() -> None:
-    overlap = pd.DataFrame({"hold": [0.8, 0.7], "interpolate": [0.9, 0.85], "drop": [0.0, 0.0]}, [0.1, 0.5])
+def test_fill_policies_say_which_comes_closest() -> None:
+    overlap = pd.DataFrame({"hold": [0.8, 0.7], "interpolate": [0.9, 0.85]}, [0.1, 0.5])
     (axis,) = plots.plot_fill_policies(overlap).axes
     assert axis.get_title() == "interpolate comes closest: IoU 0.90 to 0.85"
-    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["hold", "interpolate", "drop: makes none"]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["hold", "interpolate"]
     assert axis.get_ylim()[0] > 0.5, "the differences are to be seen"
 
 

@@ -7,7 +7,6 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import SHARED
 from photographs import CentralDetector, make_photographs
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -69,11 +68,9 @@ def test_the_check_of_cues_can_fail(source: PairSource) -> None:
     assert auc_of_cues(Pairs(pairs.reals, again, pairs.takes)) > 0.8
 
 
-def test_real_photographs_give_no_class_away_either(yunet_path: Path, tmp_path: Path) -> None:
-    if not (SHARED / "faces").is_dir():
-        pytest.skip("no photographs of real faces on this machine")
-    table = find_photographs(SHARED / "faces").iloc[::30]
-    pictures = prepare_pictures(table.reset_index(drop=True), SHARED / "faces", tmp_path, YuNetDetector(yunet_path))
+def test_real_photographs_give_no_class_away_either(face_photographs: Path, yunet_path: Path, tmp_path: Path) -> None:
+    table = find_photographs(face_photographs).iloc[::30]
+    pictures = prepare_pictures(table.reset_index(drop=True), face_photographs, tmp_path, YuNetDetector(yunet_path))
     source = PairSource(tmp_path, pictures, face_size=112, seed=0)
     for swaps in (0.0, 1.0):
         assert 0.35 < auc_of_cues(source.make(np.arange(len(pictures)), 0, 2, swaps=swaps)) < 0.65

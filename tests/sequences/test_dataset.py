@@ -10,8 +10,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 from faces_on_disk import SMALL, flickering_faces, write_video_faces
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.faces import sequence_paths
