@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -76,11 +75,11 @@ def train_encoder(
     encoder.compile(optimizer, keras.losses.BinaryCrossentropy(from_logits=True), jit_compile=False)
     optimizer.build(encoder.trainable_variables)
     variables = [*encoder.variables, *optimizer.variables]
-    what = {key: value for key, value in asdict(config).items() if key != "weights"}
-    seen_by = [what, digest_weights(encoder), train.digest, validation.digest]
-    fingerprint = hashlib.sha256(json.dumps(seen_by).encode()).hexdigest()
+    digests = {"weights": digest_weights(encoder), "training": train.digest, "validation": validation.digest}
+    settings = asdict(config) | {what: digest[:8] for what, digest in digests.items()}
     path = folder / "encoder.npz"
-    progress = load_progress(path, fingerprint) or Progress()
+    progress = load_progress(path) or Progress(settings)
+    progress.require(settings, what=f"{path} belongs to a training", remedy="Remove that file to start over.")
     if progress.step:
         for variable, value in zip(variables, progress.variables, strict=True):
             variable.assign(value)
@@ -93,7 +92,7 @@ def train_encoder(
     def save() -> None:
         nonlocal saved
         progress.variables = [keras.ops.convert_to_numpy(variable) for variable in variables]
-        save_progress(path, progress, fingerprint)
+        save_progress(path, progress)
         saved = time.monotonic()
 
     started, first = time.monotonic(), progress.step

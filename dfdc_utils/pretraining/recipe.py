@@ -7,7 +7,6 @@ out-of-distribution detector, write. An interrupted run keeps the cropped photog
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -110,7 +109,7 @@ def pretrain(
         for fakes, swaps in (("self-blends", 0.0), ("swaps", 1.0))
     }
     scores = pd.concat([table for table, _ in unseen.values()])
-    fitted = replace(calibrate(scores["label"] == "FAKE", scores["score"]), counted=COUNTED)
+    fitted = replace(calibrate(scores["label"] == "FAKE", scores["score"]), counted=COUNTED, fakes="blends of them")
     metrics = measure({fakes: table for fakes, (table, _) in unseen.items()})
     say(metrics.round(3).to_string(index=False))
     say("fitting the out-of-distribution detector")
@@ -207,15 +206,9 @@ def _split(pictures: pd.DataFrame, location: str | Path) -> dict[str, pd.DataFra
 
 
 def _write(folder: ModelFolder, model: keras.Model, tables: dict[str, pd.DataFrame]) -> None:
-    for name in ("training.json", "calibration.json", "ood.npz", "split.csv"):  # of the model that was here
-        (folder.path / name).unlink(missing_ok=True)
-    with replacing(folder.path / "model.keras") as partial:
-        model.save(partial)
-    folder.sequence.save(folder.path / "sequence.json")
-    assert folder.ood is not None
-    folder.ood.save(folder.path / "ood.npz")
-    write_atomically(folder.path / "calibration.json", folder.calibration.to_json())
-    for name, table in tables.items():
-        write_atomically(folder.path / f"{name}.csv", table.round(4).to_csv(index=False))
-    write_card(folder)
-    write_atomically(folder.path / "training.json", json.dumps(folder.note, indent=1))
+    with folder.rewriting():
+        with replacing(folder.path / "model.keras") as partial:
+            model.save(partial)
+        for name, table in tables.items():
+            write_atomically(folder.path / f"{name}.csv", table.round(4).to_csv(index=False))
+        write_card(folder)

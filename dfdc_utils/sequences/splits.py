@@ -1,4 +1,4 @@
-"""Training, validation and test splits, and what they share that they should not."""
+"""Training, validation and test splits, and data leakage between them."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from scipy.sparse.csgraph import connected_components
 from dfdc_utils.faces import sequence_paths
 from dfdc_utils.videos import LABELS, count_labels
 
-# Bits of 255 in which two hashes of `hash_faces` may differ. On 14 real clips a fake and its original differ in at most
-# 34, faces of two scenes in at least 84.
+# Hashes of `hash_faces` count as near-identical if they differ in at most so many of 255 bits. On 14 real clips, a fake
+# and its original differ in at most 34 bits, faces of two scenes in at least 84.
 NEARLY_IDENTICAL = 38
-# From this many parts on, splits follow the parts. DFDC has 50; the same actors recur within a part more than across.
+# From this many parts on, splits follow the parts. DFDC has 50, and its actors recur mostly within a part.
 MANY_PARTS = 10
 
 
@@ -53,20 +53,20 @@ def split_by_group(
     labels = table.groupby(groups)["label"].agg(set)
     sizes = table.groupby(groups).size()
     order = labels.sort_index().sample(frac=1, random_state=seed)
-    # Groups with both classes come first: each split then has both as soon as it has one group.
-    order = order.iloc[np.argsort([-len(both) for both in order], kind="stable")]
+    # Groups with both classes come first: each split then has both classes as soon as it has one group.
+    order = order.iloc[np.argsort([-len(classes) for classes in order], kind="stable")]
     fractions = {"test": test, "validation": validation, "train": 1 - test - validation}
     split_of: dict[str, str] = {}
-    held: dict[str, set[str]] = {split: set() for split in fractions}
-    dealt = dict.fromkeys(fractions, 0)
+    has: dict[str, set[str]] = {split: set() for split in fractions}
+    filled = dict.fromkeys(fractions, 0)
     for group, classes in order.items():
         size = int(sizes[group])
-        # A split that still lacks one of these classes goes first, else the one furthest below its fraction.
-        total = sum(dealt.values()) + size
-        split = max(fractions, key=lambda name: (bool(classes - held[name]), fractions[name] * total - dealt[name]))
+        # The group goes to a split that lacks one of its classes, else to the one furthest below its fraction.
+        total = sum(filled.values()) + size
+        split = max(fractions, key=lambda name: (bool(classes - has[name]), fractions[name] * total - filled[name]))
         split_of[group] = split
-        held[split] |= classes
-        dealt[split] += size
+        has[split] |= classes
+        filled[split] += size
     result = table.assign(group=groups, split=groups.map(split_of))
     needed = set(LABELS) if need_fakes else {"REAL"}
     for split in fractions:
@@ -82,10 +82,10 @@ def split_by_group(
 def report_leaks(table: pd.DataFrame, hashes: NDArray[np.uint64] | None = None) -> pd.DataFrame:
     """Count what the splits of `table` share: one row per check, `check`, `shared`, `allowed`, `example`.
 
-    Checks that are not `allowed` must be at 0; `train` refuses the table otherwise. `shared` is empty where the table
-    cannot know: the people, unless every video names its `person`. Parts are allowed, but the same actors may appear in
-    them. `hashes` (N, 4) are those of `hash_faces`: with them, videos are counted whose face looks nearly identical to
-    one in another split, such as one upload under two names or one person in two clips. Taught in notebook 03.
+    `train` refuses a table unless all checks that are not `allowed` are 0. `shared` is empty if the table does not
+    know: for people, unless every video names its `person`. Parts may be shared, but the same actors may recur in them.
+    `hashes` (N, 4) are those of `hash_faces`. With them, the report counts videos whose face looks nearly identical to
+    one in another split: a video uploaded under two names, or a person filmed twice. Taught in notebook 03.
     """
     rows: list[dict[str, Any]] = []
     for check, column, allowed in (
@@ -114,13 +114,13 @@ def report_leaks(table: pd.DataFrame, hashes: NDArray[np.uint64] | None = None) 
 def hash_faces(table: pd.DataFrame, save_path: str | Path, frame_count: int = 16) -> NDArray[np.uint64]:
     """Hash each video's face, uint64 (N, 4): faces that look alike differ in few of its 255 bits.
 
-    The mean of the sequence at 32 x 32 pixels, its 16 x 16 lowest frequencies, each above the median or not.
+    It says which of the 16 x 16 lowest frequencies of the mean face, at 32 x 32 pixels, lie above their median.
     Source: Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions". Taught in notebook 03.
     """
     hashes = np.zeros((len(table), 4), np.uint64)
     for row, video in enumerate(table["video"]):
         files = sequence_paths(save_path, video, frame_count)
-        # Colours do not count, so OpenCV's order of channels does not matter here.
+        # Channels are averaged, so OpenCV's BGR order does not matter here.
         grey = np.mean([cv2.imread(file) for file in files], axis=(0, 3)).astype(np.float32)
         spectrum = cv2.dct(cv2.resize(grey, (32, 32), interpolation=cv2.INTER_AREA))[:16, :16].ravel()
         spectrum[0] = np.median(spectrum[1:])  # mean brightness carries no information
@@ -139,40 +139,35 @@ def _knows_people(table: pd.DataFrame) -> bool:
 
 
 def _members(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """One row per value of `column` in a video (two people are written `3+7`): `row`, `member`, and its `split`."""
-    split = table.get("split", "")
-    listed = (
-        table[column].astype(str).str.split("+") if column == "person" else table[column].astype(str).map(lambda x: [x])
-    )
-    return pd.DataFrame({"row": np.arange(len(table)), "member": listed, "split": split}).explode("member")
+    """List the values of `column`, one per row: `row` of the video, `member`, `split`. Two people are written `3+7`."""
+    values = table[column].astype(str)
+    members = values.str.split("+") if column == "person" else values.map(lambda value: [value])
+    rows = {"row": np.arange(len(table)), "member": members, "split": table.get("split", "")}
+    return pd.DataFrame(rows).explode("member")
 
 
 def _connect(table: pd.DataFrame, by: str) -> pd.Series:
-    """Name the group of each video: those that share an original or a value of `by`, directly or over others."""
-    links = pd.concat(
-        [
-            _members(table, column).assign(member=lambda rows, c=column: c + " " + rows["member"])
-            for column in dict.fromkeys((by, "original"))
-        ]
-    )
+    """Name the group of each video: those that share an original or a value of `by`, directly or through others."""
+    listed = [_members(table, column).assign(column=column) for column in dict.fromkeys((by, "original"))]
+    links = pd.concat(listed).assign(member=lambda rows: rows["column"] + " " + rows["member"])
     numbers = len(table) + pd.factorize(links["member"])[0]
     count = len(table) + len(set(links["member"]))
     edges = coo_array((np.ones(len(links)), (links["row"], numbers)), shape=(count, count))
     found = connected_components(edges, directed=False)[1][: len(table)]
-    # Groups are called after their smallest value of `by`, so that the order of the rows does not matter.
+    # A group is named for its smallest value of `by`, so that the order of the rows does not matter.
     return table[by].astype(str).groupby(found).transform("min")
 
 
 def _nearest_in_other_split(
     splits: NDArray[np.str_], hashes: NDArray[np.uint64]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """For each row the row of another split whose hash differs in the fewest bits, and in how many."""
+    """For each row, find the row of another split whose hash differs in the fewest bits; return rows and bit counts."""
     nearest = np.zeros(len(splits), np.intp)
     distance = np.full(len(splits), hashes.shape[1] * 64 + 1, np.intp)
     for split in np.unique(splits):
         others = np.flatnonzero(splits != split)
         mine = np.flatnonzero(splits == split)
-        for start in range(0, len(mine) if len(others) else 0, 64):  # a block of 64 keeps memory small for 100,000
+        for start in range(0, len(mine) if len(others) else 0, 64):  # blocks of 64 keep memory small for 100,000 videos
             block = mine[start : start + 64]
             bits = sum(
                 np.bitwise_count(hashes[block, None, word] ^ hashes[None, others, word]).astype(np.int32)

@@ -32,22 +32,22 @@ def test_the_temperature_is_found_and_the_error_goes(temperature: float) -> None
 def test_a_few_videos_all_right_do_not_ask_for_certainty() -> None:
     calibration = calibrate([0] * 9 + [1] * 9, [0.1] * 9 + [0.9] * 9)
     assert 0.7 < calibration.temperature < 1
-    assert calibration.false_alarms == 0 and calibration.found == 1
-    assert calibration.false_alarms_at_most == pytest.approx(0.336, abs=0.001)  # Clopper and Pearson's for 0 of 9
+    assert calibration.false_positive_rate == 0 and calibration.recall == 1
+    assert calibration.false_positive_rate_upper == pytest.approx(0.336, abs=0.001)  # Clopper and Pearson's for 0 of 9
 
 
 @given(
     real=st.lists(st.floats(0, 1), min_size=1, max_size=40),
     fake=st.lists(st.floats(0, 1), min_size=1, max_size=40),
-    share=st.floats(0, 0.5),
+    rate=st.floats(0, 0.5),
 )
-def test_the_threshold_keeps_its_promise_on_any_scores(real: list[float], fake: list[float], share: float) -> None:
+def test_the_threshold_keeps_its_promise_on_any_scores(real: list[float], fake: list[float], rate: float) -> None:
     labels = [0] * len(real) + [1] * len(fake)
-    calibration = calibrate(labels, real + fake, false_alarms=share)
+    calibration = calibrate(labels, real + fake, false_positive_rate=rate)
     calibrated = calibration.apply(real)
     assert 0.5 <= calibration.threshold <= 1 and np.isfinite(calibration.temperature)
-    assert (calibrated > calibration.threshold).mean() == calibration.false_alarms <= share
-    assert calibration.false_alarms <= calibration.false_alarms_at_most <= 1
+    assert (calibrated > calibration.threshold).mean() == calibration.false_positive_rate <= rate
+    assert calibration.false_positive_rate <= calibration.false_positive_rate_upper <= 1
     assert ((calibrated >= 0) & (calibrated <= 1)).all()
 
 
