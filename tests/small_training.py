@@ -21,10 +21,10 @@ EPOCHS, SOURCES = 5, 17  # 17 originals: neither split fills its last batch
 
 
 def small_table(faces: Path) -> pd.DataFrame:
-    from dfdc_utils.sequences import split_by_original
+    from dfdc_utils.sequences import split_by_group
     from dfdc_utils.videos import balance_classes
 
-    return split_by_original(balance_classes(pd.read_csv(faces / "manifest.csv", dtype=str, keep_default_na=False)))
+    return split_by_group(balance_classes(pd.read_csv(faces / "manifest.csv", dtype=str, keep_default_na=False)))
 
 
 def start_training(folder: Path, model: str, *options: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:

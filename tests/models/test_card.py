@@ -10,14 +10,14 @@ from faces_on_disk import flickering_faces
 
 from dfdc_utils.evaluation import compare, score_baselines, score_videos, summarise
 from dfdc_utils.models import ModelFolder, write_card
-from dfdc_utils.sequences import report_leaks, split_by_original
+from dfdc_utils.sequences import report_leaks, split_by_group
 from dfdc_utils.training import TrainingConfig, train
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
     folder = tmp_path_factory.mktemp("card")
-    table = split_by_original(flickering_faces(folder / "faces", families=14))
+    table = split_by_group(flickering_faces(folder / "faces", families=14))
     train(table, folder / "faces", folder / "model", config=TrainingConfig(epochs=2), show_progress=False)
     return folder, table
 

@@ -21,7 +21,7 @@ from dfdc_utils.errors import ConfigMismatch, TrainingDiverged
 from dfdc_utils.evaluation import score_videos
 from dfdc_utils.faces import SequenceConfig
 from dfdc_utils.models import Calibration, ModelFolder, build_cnn_lstm, load_model, start_from
-from dfdc_utils.sequences import split_by_original
+from dfdc_utils.sequences import split_by_group
 from dfdc_utils.training import TrainingConfig, is_trained, train
 
 QUICK = TrainingConfig(epochs=12, batch_size=4, learning_rate=5e-3)
@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def table(folder: Path) -> pd.DataFrame:
-    return split_by_original(flickering_faces(folder, families=14))
+    return split_by_group(flickering_faces(folder, families=14))
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def test_is_trained_only_for_this_table(folder: Path, table: pd.DataFrame, train
     assert is_trained(table, folder, model)
     assert is_trained(table.sample(frac=1, random_state=1), folder, model)
     assert not is_trained(table.iloc[2:], folder, model)
-    assert not is_trained(split_by_original(table.drop(columns="split"), seed=5), folder, model)
+    assert not is_trained(split_by_group(table.drop(columns="split"), seed=5), folder, model)
     assert not is_trained(table, folder, model / "elsewhere")
 
 
