@@ -16,14 +16,54 @@ ifneq ($(DFDC_YUNET),)
 override DFDC_YUNET := $(call absolute,$(DFDC_YUNET))
 endif
 export DFDC_DATA DFDC_YUNET
-# Tests, benchmarks and what is committed are always run on the sample.
+# Benchmarks and what is committed are run on the sample, with the face detector that everybody has. The tests also run
+# on the sample; those of YuNet and of real clips run where DFDC_YUNET and DFDC_CLIPS name these.
 ON_SAMPLE := env -u DFDC_DATA -u DFDC_YUNET
+TESTS := env -u DFDC_DATA $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lab sample notebooks lint bench clean
+.PHONY: help run lab test check lint coverage sample notebooks bench install clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|'
+
+run: install  ## run the six notebooks from top to bottom; results go to data/sample/, or data/<name of DFDC_DATA>/
+	@folder="$$($(BIN)/python -c 'from dfdc_utils.sample import *; print(data_folder(find_data()))')" && \
+	$(BIN)/python notebooks/run.py --output "$$folder/results/notebooks" $(PARAMETERS) $(NOTEBOOKS) && \
+	echo "Done. Open $$folder/results/notebooks/, $$folder/results/ and $$folder/model/."
+
+# Uploads of more than 10 MB need the larger message size: without it Jupyter drops the connection without a word.
+lab: install  ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab --notebook-dir . --LabApp.default_url=/lab/tree/notebooks --LabApp.news_url=None \
+		--ServerApp.tornado_settings='{"websocket_max_message_size": 1073741824}'
+
+test: sample  ## the notebooks against their stored outputs, then all tests, which use the model that these leave
+	$(ON_SAMPLE) $(BIN)/python -m pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout 300 \
+		--nbval-kernel-startup-timeout 120
+	$(TESTS)
+
+check: lint  ## lint and the quick tests: an answer in some minutes
+	$(TESTS) -m "not slow and not browser and not multiworker"
+
+lint: install  ## ruff, mypy and the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+coverage: sample  ## which lines the tests run
+	env -u DFDC_DATA $(BIN)/coverage run -m pytest
+	$(BIN)/coverage report --skip-covered
+
+sample: install  ## draw the embedded sample
+	$(BIN)/dfdc sample
+
+notebooks: sample  ## run the notebooks and store their outputs in place (what is committed)
+	$(ON_SAMPLE) $(BIN)/python notebooks/run.py --in-place $(NOTEBOOKS)
+	mkdir -p notebooks/figures && cp data/sample/results/faces.png data/sample/results/history.png notebooks/figures/
+
+bench: sample  ## how well and how fast, in one table each
+	$(ON_SAMPLE) $(BIN)/python -m pytest tests/bench/bench_*.py -s
 
 install: $(VENV)/.installed  ## make .venv and install the pinned packages
 
@@ -35,34 +75,6 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
 	touch $@
 
-run: install  ## run the six notebooks top to bottom; results go to data/
-	@if [ -z "$$DFDC_DATA" ]; then $(MAKE) --no-print-directory sample; fi
-	$(BIN)/python notebooks/run.py --output data/results/notebooks $(PARAMETERS) $(NOTEBOOKS)
-	@echo "Done. Open data/results/notebooks/, data/results/ and data/model/."
-
-sample: install  ## draw the embedded sample
-	$(BIN)/python -m dfdc_utils sample
-
-test: sample  ## the notebooks against their stored outputs, and all tests, which use the model that these leave
-	$(ON_SAMPLE) $(BIN)/python -m pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout 300 \
-		--nbval-kernel-startup-timeout 120
-	$(ON_SAMPLE) $(BIN)/python -m pytest
-
-lab: install  ## open the notebooks in JupyterLab
-	$(BIN)/jupyter lab --notebook-dir notebooks
-
-notebooks: sample  ## run the notebooks and store their outputs in place (what is committed)
-	$(ON_SAMPLE) $(BIN)/python notebooks/run.py --in-place $(NOTEBOOKS)
-	mkdir -p notebooks/figures && cp data/results/faces.png data/results/history.png notebooks/figures/
-
-lint: install  ## ruff and mypy
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-
-bench: sample  ## how well and how fast, in one table each
-	$(ON_SAMPLE) $(BIN)/python -m pytest tests/bench/bench_*.py -s
-
 clean:  ## remove what was made, but not .venv
 	find data -mindepth 1 ! -name README.md -delete
-	rm -rf .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage build *.egg-info

@@ -47,7 +47,7 @@ from .sequences import (
     load_sequence as load_sequence,
     make_dataset as make_dataset,
     report_leaks as report_leaks,
-    split_by_original as split_by_original,
+    split_by_group as split_by_group,
 )
 from .training import (
     TrainingConfig as TrainingConfig,
@@ -60,3 +60,5 @@ from .videos import (
     read_catalog as read_catalog,
     sample_frames as sample_frames,
 )
+
+__version__: str

@@ -21,4 +21,8 @@ class BrokenCatalog(ValueError):
 
 
 class ConfigMismatch(ValueError):
-    """Two stages that must agree on a `SequenceConfig` do not."""
+    """Two stages disagree on a `SequenceConfig`, or a training and the unfinished one in its folder on a setting."""
+
+
+class TrainingDiverged(ValueError):
+    """The loss of a training became NaN; with the same settings it would do so again."""

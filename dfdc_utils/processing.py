@@ -119,7 +119,9 @@ def processing(
     jobs = {video: Job(video, Path(row["path"]).absolute(), *settings) for video, row in todo.items()}
 
     config.save(target / "sequence.json")
+    there = f"{len(rows)} of {len(catalog)} videos were there already"
     bar: dict[str, Any] = {"desc": "extracting faces", "unit": "video", "disable": not show_progress}
+    bar |= {} if jobs else {"desc": there, "bar_format": "{desc}"}  # without work there is no rate to show
     try:
         with (
             tqdm(total=len(catalog), initial=len(rows), **bar) as progress,
@@ -143,7 +145,7 @@ def read_manifest(save_path: str | Path) -> pd.DataFrame:
     path = Path(save_path) / "manifest.csv"
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there: run processing(location, {str(save_path)!r}) first.")
-    text = dict.fromkeys(("video", "path", "label", "original", "part", "problem", "status", "error"), str)
+    text = dict.fromkeys(("video", "path", "label", "original", "person", "part", "problem", "status", "error"), str)
     missing = {"seconds": [""], "sharpness": [""]}
     return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing, encoding_errors="surrogatepass")
 

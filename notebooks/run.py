@@ -1,8 +1,11 @@
-"""Run notebooks top to bottom, with progress, and keep what they showed.
+"""Execute notebooks from top to bottom, and store them with their outputs.
 
-python notebooks/run.py --output data/results/notebooks notebooks/0*.ipynb
-python notebooks/run.py --output data/results/notebooks -p NUM_VIDS 4000 -p EPOCHS 20 notebooks/0*.ipynb
+python notebooks/run.py --output data/sample/results/notebooks notebooks/0*.ipynb
+python notebooks/run.py --output data/sample/results/notebooks -p NUM_VIDS 4000 -p EPOCHS 20 notebooks/0*.ipynb
 python notebooks/run.py --in-place notebooks/0*.ipynb      # what is committed
+
+papermill (2.7) does most of this too. It is not used because it treats an error in a cell tagged `raises-exception` as
+a failure of the notebook, accepts unknown parameters, and does not show the progress bars inside a cell.
 """
 
 from __future__ import annotations
@@ -13,7 +16,6 @@ import html
 import os
 import re
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +26,14 @@ from tqdm import tqdm
 
 
 class _EchoingClient(NotebookClient):
-    """Shows what cells print as they print it, and how far their progress bars are."""
+    """Repeats in the terminal what cells print, and the counts of their progress bars."""
 
-    show_text: Callable[[str], None]
+    progress: Any  # the tqdm bar that counts the cells
 
     def handle_comm_msg(self, outs: list[Any], msg: dict[str, Any], cell_index: int) -> None:
         text = msg["content"].get("data", {}).get("state", {}).get("value")
-        if isinstance(text, str) and re.match(r"\s*\d+/\d+ \[", text):  # what stands beside a bar: 12/500 [00:10<05:20]
-            self.show_text(html.unescape(text).strip())
+        if isinstance(text, str) and re.match(r"\s*\d+/\d+ \[", text):  # the text beside a bar: 12/500 [00:10<05:20]
+            self.progress.set_postfix_str(html.unescape(text).strip())
         super().handle_comm_msg(outs, msg, cell_index)
 
     def output(self, outs: list[Any], msg: dict[str, Any], display_id: str, cell_index: int) -> Any:
@@ -41,43 +43,39 @@ class _EchoingClient(NotebookClient):
         return super().output(outs, msg, display_id, cell_index)
 
 
-def run_notebook(path: Path, parameters: dict[str, str]) -> Any:
-    """Execute one notebook in its own folder. Cells tagged `raises-exception` may fail; any other failure is raised."""
-    notebook = nbformat.read(path, as_version=4)
-    if parameters:
-        set_parameters(notebook, parameters)
-    count = sum(cell.cell_type == "code" for cell in notebook.cells)
-    with tqdm(total=count, desc=path.stem, unit="cell") as progress:
+def run_notebook(notebook: Any, folder: Path, name: str) -> None:
+    """Execute a notebook in `folder`. Raises `CellExecutionError`, except for cells tagged `raises-exception`."""
+    with tqdm(total=sum(cell.cell_type == "code" for cell in notebook.cells), desc=name, unit="cell") as progress:
         client = _EchoingClient(
             notebook,
             kernel_name="python3",
             timeout=None,  # on all of DFDC a cell may take days
             record_timing=False,
             store_widget_state=False,
-            resources={"metadata": {"path": str(path.parent)}},
+            coalesce_streams=True,  # one output per print would depend on timing
+            resources={"metadata": {"path": str(folder)}},
             on_cell_complete=lambda **_: progress.update(),
         )
-        client.show_text = progress.set_postfix_str
+        client.progress = progress
         client.execute()
-    return notebook
-
-
-def set_parameters(notebook: Any, parameters: dict[str, str]) -> None:
-    """Put a cell after the one tagged `parameters` that sets those named there. Values are Python, or else text."""
-    index = next(i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", []))
-    known = {name: value for name, value in parameters.items() if name in parameter_names(notebook)}
-    lines = "\n".join(f"{name} = {_literal(value)}" for name, value in known.items())
-    notebook.cells.insert(index + 1, nbformat.v4.new_code_cell(lines))
 
 
 def parameter_names(notebook: Any) -> set[str]:
-    """The names that the cell tagged `parameters` sets, one a line."""
-    source = next(cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
-    return set(re.findall(r"^(\w+) = ", source, re.MULTILINE))
+    """The names that are set in cells tagged `parameters`, one per line."""
+    cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    return set(re.findall(r"^(\w+) = ", "\n".join(cell.source for cell in cells), re.MULTILINE))
+
+
+def set_parameters(notebook: Any, parameters: dict[str, str]) -> None:
+    """Insert a cell after the one tagged `parameters` that sets those that the notebook has."""
+    lines = [f"{name} = {_literal(parameters[name])}" for name in parameters if name in parameter_names(notebook)]
+    if lines:
+        tagged = ["parameters" in cell.metadata.get("tags", []) for cell in notebook.cells]
+        notebook.cells.insert(tagged.index(True) + 1, nbformat.v4.new_code_cell("\n".join(lines)))
 
 
 def clean(notebook: Any) -> None:
-    """Keep cells, tags, outputs and numbers; drop standard error, widget state, editor traces; join printed lines."""
+    """Keep cells, tags, outputs and execution counts only, without standard error and progress bars."""
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
@@ -85,18 +83,19 @@ def clean(notebook: Any) -> None:
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
         cell.metadata = {"tags": tags} if tags else {}
-        if cell.cell_type != "code":
-            continue
-        cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
-        printed = [output for output in cell.outputs if output.get("name") == "stdout"]
-        if len(printed) > 1:
-            printed[0].text = "".join(output.text for output in printed)
-            cell.outputs = [output for output in cell.outputs if output not in printed[1:]]
+        if cell.cell_type == "code":
+            cell.outputs = without_progress([output for output in cell.outputs if output.get("name") != "stderr"])
+
+
+def without_progress(outputs: list[Any]) -> list[Any]:
+    """Leave out progress bars: in a stored notebook they stand at 0 %. A widget that is a cell's value stays."""
+    widget = "application/vnd.jupyter.widget-view+json"
+    return [output for output in outputs if output.output_type != "display_data" or widget not in output.data]
 
 
 def main() -> int:
-    """Run what the command line names; 1 at the first notebook that fails."""
-    parser = argparse.ArgumentParser(description="Run notebooks top to bottom.")
+    """Execute the notebooks that the command line names. Return 1 at the first that fails."""
+    parser = argparse.ArgumentParser(description="Execute notebooks from top to bottom.")
     parser.add_argument("notebooks", type=Path, nargs="+")
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--output", type=Path, help="folder for the executed notebooks")
@@ -104,16 +103,16 @@ def main() -> int:
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter")
     options = parser.parse_args()
     parameters = dict(options.p)
-    known = set().union(*(parameter_names(nbformat.read(path, as_version=4)) for path in options.notebooks))
-    if unknown := set(parameters) - known:
-        parser.error(
-            f"no notebook has the parameter {', '.join(sorted(unknown))}: there are {', '.join(sorted(known))}"
-        )
-    if options.in_place and os.environ.get("DFDC_DATA"):
-        parser.error("what is stored in the notebooks is run on the sample: unset DFDC_DATA")
-    for path in options.notebooks:
+    if options.in_place and (parameters or os.environ.get("DFDC_DATA")):
+        parser.error("--in-place stores a run on the sample with default parameters: unset DFDC_DATA, leave out -p")
+    notebooks = {path: nbformat.read(path, as_version=4) for path in options.notebooks}
+    known = set().union(*map(parameter_names, notebooks.values()))
+    if unknown := parameters.keys() - known:
+        parser.error(f"unknown parameter {', '.join(sorted(unknown))}; the notebooks have {', '.join(sorted(known))}")
+    for path, notebook in notebooks.items():
+        set_parameters(notebook, parameters)
         try:
-            notebook = run_notebook(path, parameters)
+            run_notebook(notebook, path.parent, path.stem)
         except CellExecutionError as error:
             print(f"{path}: {error}", file=sys.stderr)
             return 1
@@ -125,6 +124,7 @@ def main() -> int:
 
 
 def _literal(value: str) -> str:
+    """Python source of a value from the command line: a number, None and the like, otherwise text."""
     try:
         return repr(ast.literal_eval(value))
     except (ValueError, SyntaxError):

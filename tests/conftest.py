@@ -1,4 +1,4 @@
-"""What tests share: tiny clips made on the spot, the full sample, and YuNet's weights where there are any."""
+"""What tests share: the full sample, and what only some machines have: YuNet's weights, real clips and photographs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SHARED = ROOT.parent / "shared"  # real clips and YuNet's weights, on machines that have them; never part of the project
+# Read before any test: within one, these are unset, since they would change what is tested.
+OUTSIDE = {name: os.environ.get(name, "") for name in ("DFDC_YUNET", "DFDC_CLIPS", "DFDC_VALIDATION", "DFDC_FACES")}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -22,13 +23,13 @@ def fuzz_count(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DFDC_DATA", "DFDC_YUNET"):
+    for name in ("DFDC_DATA", "DFDC_DEBUG", *OUTSIDE):
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(scope="session")
 def sample() -> Path:
-    """The full embedded sample, made once and kept."""
+    """The full embedded sample, drawn once and kept."""
     from dfdc_utils.sample import make_sample
 
     return make_sample(ROOT / "data" / "sample")
@@ -36,42 +37,56 @@ def sample() -> Path:
 
 @pytest.fixture(scope="session")
 def sample_faces(sample: Path) -> Path:
-    """The faces of the full sample, prepared as the notebooks do, and kept."""
+    """The faces of the full sample, extracted as the notebooks do, and kept."""
     from dfdc_utils.processing import processing
 
-    faces = ROOT / "data" / "faces"
-    processing(sample, faces, detector="haar", show_progress=False)
-    return faces
+    processing(sample, sample / "faces", detector="haar", show_progress=False)
+    return sample / "faces"
 
 
 @pytest.fixture(scope="session")
-def sample_model(sample_faces: Path) -> Path:
+def sample_model(sample: Path, sample_faces: Path) -> Path:
     """The folder of a model trained on the sample as notebook 04 trains it: two minutes unless it is there already."""
     from dfdc_utils.processing import read_manifest
-    from dfdc_utils.sequences import split_by_original
+    from dfdc_utils.sequences import split_by_group
     from dfdc_utils.training import TrainingConfig, is_trained, train
     from dfdc_utils.videos import balance_classes
 
-    model = ROOT / "data" / "model"
     manifest = read_manifest(sample_faces)
     usable = manifest[(manifest["status"] == "ok") & (manifest["label"] != "")]
-    table = split_by_original(balance_classes(usable), seed=0)
-    if not is_trained(table, sample_faces, model):
-        train(table, sample_faces, model, config=TrainingConfig(epochs=40, seed=0), show_progress=False)
-    return model
+    table = split_by_group(balance_classes(usable), seed=0)
+    if not is_trained(table, sample_faces, sample / "model"):
+        train(table, sample_faces, sample / "model", config=TrainingConfig(epochs=40, seed=0), show_progress=False)
+    return sample / "model"
 
 
 @pytest.fixture(scope="session")
 def real_clips() -> Path:
-    folder = SHARED / "clips"
-    if not folder.is_dir():
-        pytest.skip("no real clips on this machine")
-    return folder
+    """Real clips in DFDC's layout."""
+    return _outside("DFDC_CLIPS", "real clips in DFDC's layout")
+
+
+@pytest.fixture(scope="session")
+def validation_clips() -> Path:
+    """Real clips in DFDC's layout that the shipped weights were chosen by; never trained on."""
+    return _outside("DFDC_VALIDATION", "real clips for validation")
+
+
+@pytest.fixture(scope="session")
+def face_photographs() -> Path:
+    """Photographs of real faces, as `dfdc pretrain` takes them."""
+    return _outside("DFDC_FACES", "photographs of real faces")
 
 
 @pytest.fixture(scope="session")
 def yunet_path() -> Path:
-    path = Path(os.environ.get("DFDC_YUNET", SHARED / "models" / "face_detection_yunet_2023mar.onnx"))
-    if not path.is_file():
-        pytest.skip("YuNet's weights are not on this machine: set DFDC_YUNET to test with them")
+    """YuNet's weights."""
+    return _outside("DFDC_YUNET", "YuNet's weights")
+
+
+def _outside(name: str, what: str) -> Path:
+    if not OUTSIDE[name]:
+        pytest.skip(f"{what}: set {name} to test with them")
+    path = Path(OUTSIDE[name]).absolute()
+    assert path.exists(), f"{name}={path}: there is nothing"  # a wrong path must not pass for none
     return path

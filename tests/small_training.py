@@ -1,6 +1,8 @@
-"""A training of a second or two, in a process of its own: to be killed, and to see replicas and workers.
+"""Trainings of a second or two, in a process of their own: to be killed, and to see replicas and workers.
 
-python tests/small_training.py MODEL [--replicas N] [--kill-at STEP] [--save-sec SECONDS]   (in a folder with faces/)
+In a folder with faces/: python tests/small_training.py MODEL [--replicas N ...] [--kill-at STEP] [--save-sec SECONDS]
+
+With several numbers of replicas it trains once for each, into MODEL_N; the largest number comes first.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-EPOCHS, FAMILIES = 5, 17
+EPOCHS, SOURCES = 5, 17  # 17 originals: neither split fills its last batch
 
 
 def small_table(faces: Path) -> pd.DataFrame:
@@ -47,14 +49,13 @@ def same_weights(one: Path, two: Path) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("model")
-    parser.add_argument("--replicas", type=int)
+    parser.add_argument("--replicas", type=int, nargs="*", default=[None])
     parser.add_argument("--kill-at", type=int, default=-1, help="steps that this process takes before it dies")
     parser.add_argument("--save-sec", type=float, default=600)
     options = parser.parse_args()
     import keras
 
-    from dfdc_utils.training import TrainingConfig, choose_strategy
-    from dfdc_utils.training import fit as training
+    from dfdc_utils.training import TrainingConfig, choose_strategy, fit, train
 
     class Killer(keras.callbacks.Callback):  # type: ignore[misc]
         steps = 0
@@ -64,11 +65,12 @@ def main() -> None:
             if self.steps == options.kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    training.SAVE_SEC = options.save_sec
-    strategy = choose_strategy(options.replicas)
+    fit.SAVE_SEC = options.save_sec
     config = TrainingConfig(epochs=EPOCHS, batch_size=4, patience=None)
-    table = small_table(Path("faces"))
-    training.train(table, "faces", options.model, config=config, strategy=strategy, callbacks=[Killer()])
+    for replicas in options.replicas:
+        strategy = choose_strategy(replicas)
+        model = f"{options.model}_{replicas}" if len(options.replicas) > 1 else options.model
+        train(small_table(Path("faces")), "faces", model, config=config, strategy=strategy, callbacks=[Killer()])
 
 
 if __name__ == "__main__":

@@ -14,8 +14,7 @@ import pandas as pd
 import pytest
 from clips import CYAN, MAGENTA, SquareDetector
 
-from dfdc_utils import files
-from dfdc_utils import processing as module
+from dfdc_utils import files, processing as module
 from dfdc_utils.errors import BrokenCatalog, ConfigMismatch, NoFaceFound
 from dfdc_utils.faces import Face, SequenceConfig, Track, crop_track, extract_tracks, extraction, read_faces
 from dfdc_utils.faces.storage import CroppedTrack

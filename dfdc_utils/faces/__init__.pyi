@@ -25,8 +25,8 @@ from .storage import (
     write_faces as write_faces,
 )
 from .tracks import (
-    Boxes as Boxes,
     FILL_POLICIES as FILL_POLICIES,
+    Boxes as Boxes,
     Track as Track,
     box_overlap as box_overlap,
     fill_missing_boxes as fill_missing_boxes,

@@ -17,8 +17,8 @@ from dfdc_utils.faces.config import SequenceConfig
 from dfdc_utils.faces.detectors import Face, FaceDetector, YuNetDetector, load_face_detector
 from dfdc_utils.faces.storage import CroppedTrack, find_finished, write_faces
 from dfdc_utils.faces.tracks import (
-    Boxes,
     MAX_GROWTH,
+    Boxes,
     Track,
     box_overlap,
     crop_face,

@@ -10,8 +10,8 @@ from .card import (
 from .cnn_lstm import build_cnn_lstm as build_cnn_lstm
 from .folder import (
     MEAN_BASELINE as MEAN_BASELINE,
-    ModelFolder as ModelFolder,
     PRETRAINED as PRETRAINED,
+    ModelFolder as ModelFolder,
     StartFrom as StartFrom,
     load_model as load_model,
     model_path as model_path,
@@ -25,6 +25,6 @@ from .frame_encoder import (
     with_style as with_style,
 )
 from .ood import (
-    OODDetector as OODDetector,
     OOD_PERCENTILE as OOD_PERCENTILE,
+    OODDetector as OODDetector,
 )

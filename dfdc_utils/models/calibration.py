@@ -9,14 +9,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
-from scipy.stats import beta
 
 Scores = NDArray[np.float64]
 
 FALSE_POSITIVE_RATE = 0.1  # fraction of REAL videos that may be called fake at the operating threshold
-# How far the logarithm of a temperature is expected to lie from 0 before anything was seen (a normal distribution's
-# standard deviation). A dozen videos that are all scored right would otherwise ask for certainty.
+# Prior standard deviation of the logarithm of the temperature (a normal distribution about 0). Without it, a dozen
+# videos that are all scored right would push the temperature towards 0.
 PRIOR = 0.3
 
 
@@ -25,9 +23,9 @@ class Calibration:
     """How a model's scores are read.
 
     `temperature` divides the score's logit; `threshold` is the calibrated score above which a video is called fake.
-    `false_positive_rate` and `recall` are the fractions of the `real` REAL and `fake` FAKE validation videos above the
-    threshold. `false_positive_rate_upper` is the upper end of the 95 % interval of the first one (Clopper and Pearson
-    1934). `counted` says what was counted.
+    `false_positive_rate` and `recall` are the fractions of `real` REAL and `fake` FAKE ones above the threshold;
+    `false_positive_rate_upper` is the upper end of the 95 % interval of the first (Clopper and Pearson 1934). `counted`
+    says what the real ones are, `fakes` what the fake ones are.
     """
 
     temperature: float = 1.0
@@ -38,24 +36,25 @@ class Calibration:
     real: int = 0
     fake: int = 0
     counted: str = "validation videos"
+    fakes: str = "fake ones"
 
     def apply(self, scores: Any) -> Scores:
         """Calibrate a model's own scores, 0 real to 1 fake."""
         logits = _logits(scores) / self.temperature
-        calibrated: Scores = 1 / (1 + np.exp(-logits))
-        return calibrated
+        return np.asarray(1 / (1 + np.exp(-logits)))
 
     def in_words(self) -> str:
-        """What to expect at the threshold, as far as the validation data can tell."""
+        """Say what was measured at the threshold, on which data."""
         if not self.real:
             return "Its false positive rate was never measured."
         return (
             f"On {self.real} real {self.counted}, {self.false_positive_rate:.0%} were called fake (at most "
-            f"{self.false_positive_rate_upper:.0%} with 95 % confidence); of {self.fake} fake ones, {self.recall:.0%}."
+            f"{self.false_positive_rate_upper:.0%} with 95 % confidence); of {self.fake} {self.fakes}, "
+            f"{self.recall:.0%}."
         )
 
     def to_json(self) -> str:
-        """What `load` reads."""
+        """Give the text that `load` reads."""
         return json.dumps(asdict(self), indent=1)
 
     @classmethod
@@ -72,8 +71,8 @@ class Calibration:
 def calibrate(labels: Any, scores: Any, *, false_positive_rate: float = FALSE_POSITIVE_RATE) -> Calibration:
     """Fit temperature and threshold on validation videos: `labels` (N,) 1 for FAKE, `scores` (N,) the model's own.
 
-    The temperature has the lowest log loss, drawn towards 1 by a prior that a hundred videos outweigh. The threshold is
-    the lowest at which at most `false_positive_rate` of the REAL videos are called fake, and at least 0.5.
+    The temperature minimises the log loss, with a prior that keeps it near 1 for few videos; a hundred outweigh it. The
+    threshold is at least 0.5, and as high as needed to call at most `false_positive_rate` of the REAL videos fake.
 
     Raises `ValueError` if a class is missing.
     Source: Guo et al. 2017, https://arxiv.org/abs/1706.04599; the prior is ours. Taught in notebook 05.
@@ -88,34 +87,37 @@ def calibrate(labels: Any, scores: Any, *, false_positive_rate: float = FALSE_PO
         scaled = logits / np.exp(log_temperature)
         return float(np.sum(np.logaddexp(0, scaled) - labels * scaled) + 0.5 * (log_temperature / PRIOR) ** 2)
 
+    from scipy.optimize import minimize_scalar  # here, since importing it takes longer than opening a model
+
     fitted = minimize_scalar(loss, bounds=(-3, 3), method="bounded")
     draft = Calibration(temperature=float(np.exp(fitted.x)))
     calibrated = draft.apply(scores)
     ranked = np.sort(calibrated[~labels])[::-1]
-    threshold = max(0.5, float(ranked[int(false_positive_rate * real)]))  # so many of them may lie above it
+    threshold = max(0.5, float(ranked[int(false_positive_rate * real)]))  # that many may lie above it
     false_positives, hits = int((calibrated[~labels] > threshold).sum()), int((calibrated[labels] > threshold).sum())
     upper = float(binomial_interval(false_positives, real)[1])
     return Calibration(draft.temperature, threshold, false_positives / real, upper, hits / fake, real, fake)
 
 
 def binomial_interval(count: Any, total: Any, *, level: float = 0.95) -> tuple[Any, Any]:
-    """The exact interval of a share of which `count` of `total` were seen: low and high, floats or arrays like these.
+    """The exact interval of a fraction, `count` of `total`: low and high, floats or arrays of the arguments' shape.
 
-    It holds for videos that are independent, and is never too narrow for these. Raises `ValueError` unless
+    It covers the true fraction at least as often as `level` says if videos are independent. Raises `ValueError` unless
     0 ≤ count ≤ total and total > 0. Source: Clopper and Pearson 1934. Taught in notebook 05.
     """
     count, total = np.asarray(count, float), np.asarray(total, float)
     if not np.all((count >= 0) & (count <= total) & (total > 0)):
-        raise ValueError(f"{count} of {total} is no share: a count lies between 0 and its total, which is positive")
+        raise ValueError(f"{count} of {total} is no fraction: a count lies between 0 and its total, which is positive")
+    from scipy.stats import beta  # here, as above
+
     outside = (1 - level) / 2
-    # The distribution that gives an end does not exist where nothing, or everything, was seen: there it is 0, or 1.
+    # The beta distribution is not defined for a count of 0 (low end: 0), nor for all of the total (high end: 1).
     low = np.where(count > 0, beta.ppf(outside, np.maximum(count, 1), total - count + 1), 0.0)
     high = np.where(count < total, beta.ppf(1 - outside, count + 1, np.maximum(total - count, 1)), 1.0)
     return low[()], high[()]
 
 
 def _logits(scores: Any) -> Scores:
-    # float32 scores reach 0 and 1 exactly; no 64-bit logit is needed beyond 16.
+    # float32 scores can be exactly 0 or 1; this keeps their logits within ±16.
     clipped = np.clip(np.asarray(scores, np.float64), 1e-7, 1 - 1e-7)
-    logits: Scores = np.log(clipped) - np.log1p(-clipped)
-    return logits
+    return np.asarray(np.log(clipped) - np.log1p(-clipped))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from pathlib import Path
 
@@ -13,8 +14,8 @@ with quiet_import():
 
 HEADS = ("lstm", "attention", "mean")
 
-# An untrained CNN's features are some ten times larger than their change from frame to frame. Brought to like size, the
-# LSTM learns from both; left as they are, it learns 80 faces by heart and nothing from the change.
+# An untrained CNN's features are some ten times larger than their change from frame to frame. Scaled to a similar size,
+# the LSTM learns from both; unscaled, it memorises the faces of a small data set and learns nothing from the change.
 FEATURE_SCALE, CHANGE_SCALE = 0.3, 4.0
 
 
@@ -28,26 +29,23 @@ def build_cnn_lstm(
     filters: tuple[int, ...] = (16, 32, 48, 64),
     feature_count: int = 24,
     lstm_units: int = 16,
-    dropout: float = 0.0,
 ) -> keras.Model:
     """Build the CNN-LSTM: a CNN on each frame, an LSTM over time, a dense head.
 
-    Takes sequences (B, T, H, W, 3), uint8 or float in 0..255 RGB, with T = `frame_count` and H = W = `face_size`; gives
-    scores (B, 1), the probability that a video is fake.
+    Takes sequences (B, T, H, W, 3), uint8 or float in 0..255 RGB, with T = `frame_count` and H = W = `face_size`;
+    returns scores (B, 1), the probability that a video is fake.
 
-    The same CNN sees every frame: time is folded into the batch, which is what `TimeDistributed` means, without a copy
-    of the CNN for each frame in the graph. `backbone` is `"small"`, whose stages each halve the image and have as many
-    channels as `filters` says, or any name in `keras.applications`, with `weights` from `"imagenet"`, a local file or
-    None. The small one has no BatchNormalization, so that one and two replicas compute the same and the light of a
-    frame is not normalised away; that of the others stays as it is, frozen. `dropout` draws its masks a replica, so
-    with it two replicas no longer equal one; on the sample it did no good.
+    Time is folded into the batch. That is what `TimeDistributed` means, but without a copy of the CNN for each frame in
+    the graph. `backbone` is `"small"`, in which each stage halves the image and `filters` are the channels per stage,
+    or a network of `keras.applications`, with `weights` from `"imagenet"`, a local file or None. The small CNN has no
+    BatchNormalization, so one and two replicas compute the same, and brightness over time is not normalised away; in
+    the others BatchNormalization is frozen.
 
-    `head` is `"lstm"` over each frame's features and how much they changed since the frame before; `"attention"`, a
-    weighted mean of the same, with weights that are learned; or `"mean"`, each frame scored by itself and averaged,
-    which cannot know time: the baseline that the others must beat.
+    `head` is `"lstm"`, over each frame's features and their change since the previous frame; `"attention"`, a learned
+    weighted mean of the same; or `"mean"`, which scores each frame by itself and averages: the baseline without time.
 
-    Raises `ValueError` for an unknown name or a face too small for that many halvings, `FileNotFoundError` if weights
-    cannot be had.
+    Raises `ValueError` for an unknown name, for `weights` of the small CNN, or if a face is too small to be halved that
+    often; `FileNotFoundError` if the weights are not there and cannot be fetched.
 
         model = build_cnn_lstm(16, 96)
         scores = model(np.zeros((2, 16, 96, 96, 3), "uint8"))  # (2, 1)
@@ -56,19 +54,23 @@ def build_cnn_lstm(
     """
     if head not in HEADS:
         raise ValueError(f"head {head!r} is not one of {', '.join(HEADS)}")
+    if backbone == "small" and weights is not None:
+        raise ValueError(
+            f"weights={weights!r}: there are none for the small CNN. Name a backbone, such as MobileNetV2."
+        )
     sequence = keras.Input((frame_count, face_size, face_size, 3), name="sequence")
     frames = ops.reshape(sequence, (-1, face_size, face_size, 3))  # (B·T, H, W, 3)
     x = _small_cnn(frames, filters) if backbone == "small" else application_maps(frames, backbone, weights)
     # In float32 from here on: half precision would lose the small changes from frame to frame.
     x = layers.Dense(feature_count, dtype="float32", name="features")(x)  # (B·T, F)
     features = ops.reshape(x, (-1, frame_count, feature_count))  # (B, T, F)
-    kept = layers.Dropout(dropout, dtype="float32", name="dropout_features")(features) if dropout else features
     if head == "mean":
-        x = layers.Dense(lstm_units, activation="tanh", dtype="float32", name="seen")(kept * FEATURE_SCALE)
+        x = layers.Dense(lstm_units, activation="tanh", dtype="float32", name="seen")(features * FEATURE_SCALE)
         logits = layers.Dense(1, dtype="float32", name="frame_logits")(x)  # (B, T, 1)
         score = layers.Activation("sigmoid", dtype="float32", name="score")(ops.mean(logits, axis=1))  # (B, 1)
         return keras.Model(sequence, score, name="cnn_mean")
-    both = [kept * FEATURE_SCALE, change_over_time(features) * CHANGE_SCALE]
+    change = ops.pad(ops.absolute(features[:, 1:] - features[:, :-1]), [[0, 0], [1, 0], [0, 0]])  # 0 at the first frame
+    both = [features * FEATURE_SCALE, change * CHANGE_SCALE]
     x = layers.Concatenate(dtype="float32", name="features_and_change")(both)  # (B, T, 2·F)
     if head == "lstm":
         x = layers.LSTM(lstm_units, dtype="float32", name="lstm")(x)  # (B, units)
@@ -76,28 +78,20 @@ def build_cnn_lstm(
         x = layers.Dense(lstm_units, activation="tanh", dtype="float32", name="seen")(x)  # (B, T, units)
         attention = layers.Dense(1, dtype="float32", name="attention_logits")(x)  # (B, T, 1)
         x = ops.sum(x * ops.softmax(attention, axis=1), axis=1)  # (B, units)
-    x = layers.Dropout(dropout, dtype="float32", name="dropout_head")(x) if dropout else x
     score = layers.Dense(1, activation="sigmoid", dtype="float32", name="score")(x)  # (B, 1)
     return keras.Model(sequence, score, name=f"cnn_{head}")
 
 
 def _small_cnn(frames: keras.KerasTensor, filters: tuple[int, ...]) -> keras.KerasTensor:
-    """Averages of the maps at every scale, and of a grid of cells: (B·T, H, W, 3) to (B·T, all of them)."""
+    """Averages of the maps at every scale, and over a grid of cells: (B·T, H, W, 3) to (B·T, all of them)."""
     face_size = frames.shape[1]
     if face_size < 2 ** (len(filters) + 1):
         raise ValueError(f"face_size={face_size} is too small to be halved {len(filters)} times: use fewer `filters`")
     x = layers.Rescaling(1 / 64, offset=-2, name="to_minus_two_to_two")(frames)
+    settings = {"strides": 2, "padding": "same", "activation": "relu", "kernel_initializer": "he_normal"}
     scales = []
     for stage, channels in enumerate(filters):
-        x = layers.Conv2D(
-            channels,
-            3,
-            strides=2,
-            padding="same",
-            activation="relu",
-            kernel_initializer="he_normal",
-            name=f"conv_{stage}",
-        )(x)
+        x = layers.Conv2D(channels, 3, **settings, name=f"conv_{stage}")(x)
         scales.append(layers.GlobalAveragePooling2D(name=f"average_{stage}")(x))
         if stage == min(1, len(filters) - 1):
             scales.append(_cells(x))
@@ -106,7 +100,7 @@ def _small_cnn(frames: keras.KerasTensor, filters: tuple[int, ...]) -> keras.Ker
 
 
 def _cells(x: keras.KerasTensor) -> keras.KerasTensor:
-    """Where on the face: eight maps of (B·T, H, W, C), averaged over 4 x 4 cells. An average over all hides a shift."""
+    """Eight maps of (B·T, H, W, C), averaged over 4 x 4 cells, which show where; a global average hides a shift."""
     maps = layers.Conv2D(8, 1, activation="relu", name="maps")(x)
     return layers.Flatten(name="cells_flat")(layers.AveragePooling2D(x.shape[1] // 4, name="cells")(maps))
 
@@ -116,17 +110,16 @@ def application_maps(
 ) -> keras.KerasTensor:
     """The averaged last maps of a network of `keras.applications`: (B·T, H, W, 3) in 0..255 to (B·T, C).
 
-    With the name of a layer in `until` it ends there, and its maps are not averaged.
+    With `until`, the network ends at the layer of that name, and its maps (B·T, h, w, C) are not averaged.
     """
-    networks = {key: value for key, value in vars(keras.applications).items() if key[0].isupper()}
+    networks = dict(inspect.getmembers(keras.applications, inspect.isfunction))
     if name not in networks:
         raise ValueError(f"backbone {name!r} is neither 'small' nor in keras.applications: {', '.join(networks)}")
     if weights not in (None, "imagenet") and not Path(weights).is_file():
         raise FileNotFoundError(f"{weights}: no such file of weights for {name}. Name a file, 'imagenet', or None.")
-    shape = tuple(frames.shape[1:])
     try:
-        network = networks[name](include_top=False, weights=weights, input_shape=shape)
-    except Exception as error:  # Keras raises just that
+        network = networks[name](include_top=False, weights=weights, input_shape=tuple(frames.shape[1:]))
+    except Exception as error:  # the class that Keras raises
         if "URL fetch failure" not in str(error):
             raise
         raise FileNotFoundError(
@@ -135,24 +128,16 @@ def application_maps(
         ) from error
     if until:
         network = keras.Model(network.input, network.get_layer(until).output, name=f"{name}_to_{until}")
-    # Frames of one video are nothing like a batch of independent images: statistics of such batches would be wrong.
+    # Frames of one video are no batch of independent images: batch statistics over them would be wrong.
     for layer in network.layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.trainable = False
     maps = network(prepare_frames(name, frames))  # (B·T, h, w, C)
-    if until:
-        return maps
-    # Out here and not in the network, so that `explain` finds the maps in the model's own graph.
-    return layers.GlobalAveragePooling2D(name="average")(maps)
+    # The average is outside the network, so that `explain` finds the maps in the model's own graph.
+    return maps if until else layers.GlobalAveragePooling2D(name="average")(maps)
 
 
 def prepare_frames(name: str, frames: keras.KerasTensor) -> keras.KerasTensor:
-    """0..255 in the range that a network of `keras.applications` was trained in."""
+    """Scale frames in 0..255 to the range that a network of `keras.applications` was trained on."""
     module = sys.modules[getattr(keras.applications, name).__module__]
     return module.preprocess_input(ops.cast(frames, "float32"))
-
-
-def change_over_time(features: keras.KerasTensor) -> keras.KerasTensor:
-    """|f[t] − f[t−1]| of (B, T, F), 0 at the first frame."""
-    change = ops.absolute(features[:, 1:] - features[:, :-1])  # (B, T−1, F)
-    return ops.pad(change, [[0, 0], [1, 0], [0, 0]])

@@ -4,15 +4,19 @@
 - `calibration.json`: the temperature and threshold of its scores; `training.json`: what it was trained on and how;
 - `split.csv`: which video was in which split (not for a model trained on photographs);
 - `ood.npz`: how to recognise input that is unlike its training data (only for a model trained on photographs);
-- `history.csv` and `card.md`, for people to read.
+- `history.csv` and `card.md`, for people to read; after pretraining also `metrics.csv` and `outliers.csv`.
+
+`training.json` is removed first and written last: a folder without it holds no finished model.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
 import zipfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +25,7 @@ import pandas as pd
 
 from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.faces import SequenceConfig
+from dfdc_utils.files import prepare_target, write_atomically
 from dfdc_utils.models.calibration import Calibration
 from dfdc_utils.models.ood import OODDetector
 from dfdc_utils.quiet import quiet_import
@@ -31,13 +36,15 @@ if TYPE_CHECKING:
 PRETRAINED = "pretrained"  # names the model that is part of the package
 # Below a model's folder: the same CNN trained to score each frame by itself, the baseline that the model must beat.
 MEAN_BASELINE = "mean_over_frames"
+_BESIDE_MODEL = ["training.json", "calibration.json", "card.md", "ood.npz"]
+_BESIDE_MODEL += ["history.csv", "split.csv", "metrics.csv", "outliers.csv"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ModelFolder:
     """What lies in a finished model's folder, read once. `model` is loaded when it is first used.
 
-    `note` is `training.json`; `split` has a row per video with `video`, `label`, `original`, `part`, `split`.
+    `note` is `training.json`; `split` has one row per video with `video`, `label`, `original`, `part`, `split`.
 
         folder = ModelFolder.open("pretrained")
         scores = folder.model(sequences)  # (B, 1)
@@ -52,7 +59,7 @@ class ModelFolder:
 
     @classmethod
     def open(cls, name_or_path: str | Path = PRETRAINED) -> ModelFolder:
-        """Open a folder that training has left, or for `"pretrained"` the one in the package. Loads no TensorFlow.
+        """Open a folder that training left, or for `"pretrained"` the one in the package. Loads no TensorFlow.
 
         Raises `FileNotFoundError` if there is no finished model, `ConfigMismatch` or `ValueError` for a damaged file.
         Taught in notebook 05.
@@ -60,9 +67,7 @@ class ModelFolder:
         path = model_path(name_or_path)
         note = read_note(path)
         if not note:
-            raise FileNotFoundError(
-                f"{path} holds a training that is not finished. Run `dfdc train` again to finish it."
-            )
+            raise FileNotFoundError(f"{path} holds no finished model. Run `dfdc train` again to finish its training.")
         split, ood = path / "split.csv", path / "ood.npz"
         return cls(
             path,
@@ -72,6 +77,24 @@ class ModelFolder:
             pd.read_csv(split, dtype=str, keep_default_na=False) if split.is_file() else None,
             OODDetector.load(ood) if ood.is_file() else None,
         )
+
+    @contextlib.contextmanager
+    def rewriting(self) -> Iterator[None]:
+        """Replace the model in the folder by this one; the block writes `model.keras`, tables and card.
+
+        Killed at any moment, it leaves the old model, the new one, or a folder that `open` refuses. Raises `OSError`.
+        """
+        prepare_target(self.path, what="the model")
+        for name in _BESIDE_MODEL:
+            (self.path / name).unlink(missing_ok=True)
+        yield
+        self.sequence.save(self.path / "sequence.json")
+        write_atomically(self.path / "calibration.json", self.calibration.to_json())
+        if self.split is not None:
+            write_atomically(self.path / "split.csv", self.split.to_csv(index=False))
+        if self.ood:
+            self.ood.save(self.path / "ood.npz")
+        write_atomically(self.path / "training.json", json.dumps(self.note, indent=1))
 
     @functools.cached_property
     def model(self) -> keras.Model:
@@ -90,15 +113,14 @@ class ModelFolder:
 
     @property
     def baseline(self) -> ModelFolder | None:
-        """The mean over frames that was trained beside this model, if it was."""
+        """The mean over frames that was trained on the same data and lies below this model, if there is one."""
         path = self.path / MEAN_BASELINE
-        return ModelFolder.open(path) if read_note(path) else None
+        note = read_note(path)
+        same = note and note.get("trained_on") == self.note.get("trained_on")
+        return ModelFolder.open(path) if same else None
 
     def require_faces(self, save_path: str | Path) -> SequenceConfig:
-        """Check that the faces in `save_path` were prepared as this model needs them; give their settings.
-
-        Raises `ConfigMismatch` if not.
-        """
+        """Return the settings of the faces in `save_path`. Raises `ConfigMismatch` if this model needs others."""
         made_with = SequenceConfig.load(Path(save_path) / "sequence.json")
         remedy = "Process the videos with the model's settings (`dfdc process --for-model`), or train again."
         self.sequence.require(made_with, what=f"the faces in {save_path} were made", remedy=remedy)
@@ -106,29 +128,28 @@ class ModelFolder:
 
 
 def model_path(name_or_path: str | Path) -> Path:
-    """The folder of a model: that in the package for `"pretrained"`, else the path itself, or a `model.keras` in it.
+    """Find the folder of a model: for `"pretrained"` that in the package, else the path, or that of its `model.keras`.
 
     Raises `FileNotFoundError` if no `model.keras` is there.
     """
     named = name_or_path == PRETRAINED  # a folder of that name is a `Path`, or "./pretrained"
     path = Path(__file__).parent / "weights" / PRETRAINED if named else Path(name_or_path)
-    path = path.parent if path.suffix == ".keras" else path
+    path = path.parent if path.name == "model.keras" else path
     if (path / "model.keras").is_file():
         return path
     if named:
         raise FileNotFoundError(f"{path} holds no model. Install the package again, or run `dfdc pretrain`.")
-    what = "there is no such folder" if not path.exists() else "it holds no model.keras"
-    raise FileNotFoundError(
-        f"{path}: {what}. Use the model in the package (--model pretrained), or train one (`dfdc train`, notebook 04)."
-    )
+    what = "it holds no finished model" if path.exists() else "there is no such folder"
+    remedy = "Use the model in the package (--model pretrained), or train one (`dfdc train`, notebook 04)."
+    raise FileNotFoundError(f"{path}: {what}. {remedy}")
 
 
 def load_model(path: str | Path) -> keras.Model:
     """Load `model.keras` from a file, or from the folder that training left it in; `"pretrained"` is in the package.
 
-    No file can run code by being loaded: Keras' safe mode stays on, and only Keras' own zip format is opened (no
-    pickle, no HDF5 file). Raises `FileNotFoundError` if there is no model, `ValueError` for another kind of file.
-    Taught in notebook 04.
+    Loading runs no code from the file: Keras' safe mode stays on, and only Keras' own zip format is opened (no pickle,
+    no HDF5 file). Raises `FileNotFoundError` if there is no model, `ValueError` for another kind of file. Taught in
+    notebook 04.
     """
     file = Path(path)
     if not file.is_file():
@@ -140,10 +161,8 @@ def load_model(path: str | Path) -> keras.Model:
     try:
         return keras.saving.load_model(file, safe_mode=True)
     except (TypeError, ValueError, KeyError, OSError) as error:
-        raise ValueError(
-            f"{file} cannot be loaded safely ({error}). Models of this project need no code of their own: get it from "
-            "where it was trained."
-        ) from error
+        remedy = "Models of this project need no code of their own: get it from where it was trained."
+        raise ValueError(f"{file} cannot be loaded safely ({error}). {remedy}") from error
 
 
 def read_note(folder: Path) -> dict[str, Any]:
@@ -157,30 +176,23 @@ def read_note(folder: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class StartFrom:
-    """For `train(build=…)`: loads the model of a folder instead of building one, to go on from its weights."""
+    """For `train(build=…)`: loads the model of a folder instead of building a new one."""
 
     folder: ModelFolder
 
-    @property
-    def origin(self) -> dict[str, str]:
-        """What the model had learned from, on what terms (`notes`), and the `digest` of its file."""
-        notes = str(self.folder.note.get("notes", ""))
-        return {"data": self.folder.data, "notes": notes, "digest": self.folder.digest}
-
     def __call__(self, frame_count: int, face_size: int) -> keras.Model:
-        """Load it. Raises `ConfigMismatch` if it needs sequences of another length or faces of another size."""
-        model = load_model(self.folder.path)  # anew, since training changes it
-        if tuple(model.input_shape[1:3]) != (frame_count, face_size):
-            raise ConfigMismatch(
-                f"the model in {self.folder.path} takes {model.input_shape[1]} frames of {model.input_shape[2]} "
-                f"pixels, but these are {frame_count} of {face_size}: process the videos as its sequence.json says"
-            )
+        """Load it anew, since training changes it. Raises `ConfigMismatch` if it takes sequences of another shape."""
+        model = load_model(self.folder.path)
+        takes = model.input_shape[1:3]
+        if tuple(takes) != (frame_count, face_size):
+            what = f"takes {takes[0]} frames of {takes[1]} pixels, but these are {frame_count} of {face_size}"
+            raise ConfigMismatch(f"{self.folder.path}: it {what}. Process the videos as its sequence.json says.")
         return model
 
 
 def start_from(name_or_path: str | Path = PRETRAINED) -> StartFrom:
-    """Go on from a trained model: `train(…, build=start_from("pretrained"))`.
+    """Fine-tune a trained model: `train(…, build=start_from("pretrained"))`. Raises like `ModelFolder.open`.
 
-    Raises like `ModelFolder.open`. Taught in notebook 04.
+    Taught in notebook 04.
     """
     return StartFrom(ModelFolder.open(name_or_path))

@@ -1,4 +1,4 @@
-"""The pretrained model, put together of what sees frames and of a head over time; plain Keras, as in `models`."""
+"""The pretrained model: a frame encoder and a head over time; plain Keras, like `cnn_lstm`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ with quiet_import():
 def build_frame_encoder(
     face_size: int = 112, *, weights: str | None = "imagenet", feature_count: int = 128
 ) -> keras.Model:
-    """Build what scores single frames: MobileNetV2 as far as `block_12_add`, its maps, their average, a logit.
+    """Build the model that scores single frames: MobileNetV2 up to `block_12_add`, its maps, their average, a logit.
 
-    Takes frames (B, H, W, 3), uint8 or float in 0..255 RGB, H = W = `face_size`; gives logits (B, 1). The layer
+    Takes frames (B, H, W, 3), uint8 or float in 0..255 RGB, H = W = `face_size`; returns logits (B, 1). The layer
     `features` holds the averaged maps (B, `feature_count`). `weights` is `"imagenet"`, a local file or None.
-    BatchNormalization stays as it is, frozen. Raises `FileNotFoundError` if weights cannot be had.
+    BatchNormalization is frozen. Raises `FileNotFoundError` if the weights are not there and cannot be fetched.
 
-    A blend's edge is fine and lies anywhere: deeper blocks know more of objects and less of edges, and cost more.
+    A blend's edge is fine and can be anywhere: deeper blocks encode objects rather than edges, and cost more.
     """
     frames = keras.Input((face_size, face_size, 3), name="frame")
     maps = application_maps(frames, "MobileNetV2", weights, until="block_12_add")  # (B, H/16, W/16, 96)
@@ -29,12 +29,14 @@ def build_frame_encoder(
 
 
 def see_frames(encoder: keras.Model) -> keras.Model:
-    """What `build_frame_encoder` made, giving maps (B, h, w, F), features (B, F) and style (B, S).
+    """Build a model on what `build_frame_encoder` made: it returns maps (B, h, w, F), features (B, F), style (B, S).
 
-    Weights are shared. Each frame is seen as it is and mirrored, and maps are the mean of both: a mirrored video has
-    the same score, and the logit is the mean of both, for only an average and a sum lie between. The style is what the
-    maps of `block_6_project_BN` and `block_9_add` are on average and how far they spread, each brought to length 1:
-    what kind of picture it is, for layers that know of textures and of parts. `OODDetector` judges it.
+    Weights are shared. Each frame is seen as it is and mirrored, and the maps are the mean of both. Features and logit
+    are linear in the maps, so a mirrored video gets the same score.
+
+    The style is the mean and the standard deviation of the maps of `block_6_project_BN` and `block_9_add`, each scaled
+    to length 1. These layers respond to textures and to parts, so the style describes the kind of picture.
+    `OODDetector` judges it.
     """
     network = next(layer for layer in encoder.layers if layer.name.startswith("MobileNetV2"))
     early = [network.get_layer(name).output for name in ("block_6_project_BN", "block_9_add")]
@@ -53,7 +55,7 @@ def see_frames(encoder: keras.Model) -> keras.Model:
 def build_on_encoder(encoder: keras.Model, frame_count: int = 16) -> keras.Model:
     """Build the sequence model on what `build_frame_encoder` made: the mean of the frames' logits.
 
-    Takes sequences (B, T, H, W, 3) like `build_cnn_lstm` and gives scores (B, 1); weights are shared with `encoder`.
+    Takes sequences (B, T, H, W, 3) like `build_cnn_lstm` and returns scores (B, 1); weights are shared with `encoder`.
     """
     size, count = encoder.input_shape[1], encoder.get_layer("features").output.shape[-1]
     inputs = keras.Input((frame_count, count), name="features")
@@ -68,19 +70,19 @@ def build_on_encoder(encoder: keras.Model, frame_count: int = 16) -> keras.Model
 
 
 def take_apart(model: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """Of a model that `build_on_encoder` made, also one loaded from its file: what sees frames, and the head over time.
+    """Give the two parts of a model of `build_on_encoder`, new or loaded: the frame encoder, and the head over time.
 
     Raises `ValueError` if the model is not one of `build_on_encoder`.
     """
     parts = {layer.name: layer for layer in model.layers}
     head = next((layer for name, layer in parts.items() if name.startswith("head_")), None)
     if "frame_encoder" not in parts or head is None:
-        raise ValueError(f"{model.name} has no frame_encoder: only pretrained models know what they have seen")
+        raise ValueError(f"{model.name} has no frame_encoder: only pretrained models have a style to judge")
     return parts["frame_encoder"], head
 
 
 def with_style(model: keras.Model) -> keras.Model:
-    """The same model, giving scores (B, 1) and the style averaged over time (B, S), which `OODDetector` judges.
+    """Build the same model with two outputs: scores (B, 1), and the style averaged over time (B, S) for `OODDetector`.
 
     Raises `ValueError` if the model is not one of `build_on_encoder`.
     """

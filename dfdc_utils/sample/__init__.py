@@ -1,4 +1,4 @@
-"""The embedded sample: synthetic clips in DFDC's own layout, so that everything runs at once and offline."""
+"""The embedded sample: synthetic clips in the layout of DFDC, so that everything runs at once and offline."""
 
 import lazy_loader
 

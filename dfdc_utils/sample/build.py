@@ -1,193 +1,33 @@
-"""The embedded sample as a whole: who appears where, what is already there, and the pool that draws the rest."""
+"""The sample as a whole: who appears in which clip, how it is written to disk, and which folder holds what."""
 
+import functools
+import hashlib
 import json
-import logging
 import os
-import re
-from dataclasses import asdict, dataclass
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from joblib import Parallel, cpu_count, delayed
 from tqdm.auto import tqdm
 
+from dfdc_utils.files import clear_leftovers, working_on
 from dfdc_utils.sample.clips import ClipPlan, render_clip
-from dfdc_utils.sample.people import Features, Person, draw_people
+from dfdc_utils.sample.people import Person, draw_people
+from dfdc_utils.workers import each
 
-logger = logging.getLogger(__name__)
-
-# Raise when the drawing changes: samples of another version are then drawn anew.
-VERSION = 4
+# Raise it when the drawing changes: samples of another version are then drawn anew.
+VERSION = 5
 SEED = 20_200_331  # the day DFDC ended
 PARTS = ("dfdc_train_part_0", "dfdc_train_part_1")
-COMMIT, LEFTOVERS, TRUTH, METADATA = "sample.json", "unfinished.json", "truth.json", "metadata.json"
-CLIP_NAME = re.compile(r"[a-z]{10}\.mp4")
-# What a file is called until it is complete: its name, the process that writes it.
-UNFINISHED = re.compile(r"\.\d+\.part$")
-# Fakes that show their fault only over time, and clips held upright.
-TEMPORAL_SHARE, UPRIGHT_SHARE = 0.4, 0.15
-# Streams of the seed (see also clips.py).
+RECORD, TRUTH, METADATA = "sample.json", "truth.json", "metadata.json"
+# Folders that may lie beside the clips: what the other stages make of them.
+RESULTS = ("faces", "model", "results")
+# Fractions of fakes whose fault shows only over time, and of clips held upright.
+TEMPORAL_FRACTION, UPRIGHT_FRACTION = 0.4, 0.15
+# Random streams of the seed (see also clips.py).
 PEOPLE_STREAM, PLAN_STREAM = 10, 11
-
-
-@dataclass(frozen=True)
-class SampleParameters:
-    """All that a sample depends on."""
-
-    originals: int
-    people: int
-    seed: int
-    version: int = VERSION
-
-
-def _difference(first: Person, second: Person) -> float:
-    """How unlike two inner faces are: the mean difference of their features, each against its usual size."""
-    names = Features.__dataclass_fields__
-    one, two = (np.array([getattr(p.features, name) for name in names]) for p in (first, second))
-    return float(np.mean(np.abs(one - two) / (np.abs(one) + np.abs(two) + 0.05)))
-
-
-def plan_clips(parameters: SampleParameters) -> list[ClipPlan]:
-    """What every clip shows, decided from the seed alone."""
-    count, seed = parameters.originals, parameters.seed
-    rng = np.random.default_rng([seed, PEOPLE_STREAM])
-    people = draw_people(rng, parameters.people)
-    rng = np.random.default_rng([seed, PLAN_STREAM])
-    names: list[str] = []
-    while len(names) < 2 * count + 3:
-        name = "".join(chr(97 + c) for c in rng.integers(0, 26, 10)) + ".mp4"
-        if name not in names:
-            names.append(name)
-    cast = [int(i % len(people)) for i in rng.permutation(max(count, len(people)))][:count]
-    temporal = set(rng.permutation(count)[: round(TEMPORAL_SHARE * count)].tolist())
-    upright = set(rng.permutation(count)[: max(1, round(UPRIGHT_SHARE * count))].tolist())
-    originals, fakes = [], []
-    for i, who in enumerate(cast):
-        folder = PARTS[i * 2 // count]
-        others = [p for p in range(len(people)) if p != who]
-        candidates = rng.permutation(others)[:4].tolist()
-        donor = max(candidates, key=lambda other: _difference(people[who], people[other]))
-        scene: dict[str, Any] = {"folder": folder, "scene": i, "upright": i in upright}
-        scene.update(people=(people[who],), person_ids=(who,))
-        originals.append(ClipPlan(name=names[i], kind="real", index=i, **scene))
-        fakes.append(
-            ClipPlan(
-                name=names[count + i],
-                kind="temporal" if i in temporal else "spatial",
-                index=count + i,
-                donor=people[donor],
-                donor_id=donor,
-                original=names[i],
-                **scene,
-            )
-        )
-    last, first = 2 * count, originals[0]
-    pair = tuple(int(p) for p in rng.permutation(len(people))[:2])
-    return [
-        *originals,
-        *fakes,
-        ClipPlan(names[last], PARTS[0], "no_face", last, scene=last, people=(), person_ids=()),
-        ClipPlan(
-            names[last + 1],
-            PARTS[1],
-            "two_people",
-            last + 1,
-            scene=last + 1,
-            people=tuple(people[p] for p in pair),
-            person_ids=pair,
-        ),
-        ClipPlan(
-            names[last + 2],
-            first.folder,
-            "cut_off",
-            last + 2,
-            scene=first.scene,
-            people=first.people,
-            person_ids=first.person_ids,
-            donor=fakes[0].donor,
-            donor_id=fakes[0].donor_id,
-            original=first.name,
-            upright=first.upright,
-        ),
-    ]
-
-
-def _write_json(path: Path, content: Any) -> None:
-    """Writes a file that is either complete or not there."""
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
-    unfinished.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
-    unfinished.replace(path)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _files(record: dict[str, Any]) -> set[str]:
-    """The files of ours that a record lists, below the sample's folder."""
-    files = {COMMIT, LEFTOVERS, TRUTH} | {f"{part}/{METADATA}" for part in PARTS}
-    for part, names in record.get("files", {}).items():
-        # A record is a file like any other and may have been edited: never reach outside the two folders.
-        if part in PARTS:
-            files |= {f"{part}/{name}" for name in names if CLIP_NAME.fullmatch(name)}
-    return files
-
-
-def _present(save_path: Path) -> list[tuple[str, Path]]:
-    """All files below the folder, each with its name there; an unfinished one with the name that it was to have."""
-    paths = (path for path in sorted(save_path.rglob("*")) if not path.is_dir())
-    return [(UNFINISHED.sub("", path.relative_to(save_path).as_posix()), path) for path in paths]
-
-
-def _prepare(save_path: Path, record: dict[str, Any]) -> None:
-    """Makes room for the files of `record`: older ones of ours go, what is not ours is an error or stays."""
-    if save_path.exists() and not save_path.is_dir():
-        raise FileExistsError(f"{save_path} is a file; give a folder as save_path")
-    finished = (save_path / COMMIT).exists()
-    older = _read_json(save_path / (COMMIT if finished else LEFTOVERS))
-    present = _present(save_path)
-    if finished:
-        logger.info("%s holds another sample, %s: drawing it anew", save_path, older.get("parameters"))
-    elif foreign := [path for name, path in present if name not in (_files(older) if older else ())]:
-        raise FileExistsError(
-            f"{save_path} holds files that make_sample did not write, such as {foreign[0].relative_to(save_path)}; "
-            "give an empty or new folder as save_path"
-        )
-    for part in PARTS:
-        (save_path / part).mkdir(parents=True, exist_ok=True)
-    # From here on the folder is unfinished, and says what of it is ours, however often this is interrupted.
-    both = {part: sorted({*older.get("files", {}).get(part, []), *record["files"][part]}) for part in PARTS}
-    _write_json(save_path / LEFTOVERS, {"files": both})
-    (save_path / COMMIT).unlink(missing_ok=True)
-    ours = _files(older) - {LEFTOVERS, COMMIT}
-    for name, path in present:
-        if name in ours:
-            path.unlink(missing_ok=True)
-
-
-def _render(number: int, plan: ClipPlan, folder: Path, seed: int) -> tuple[int, dict[str, Any]]:
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)  # the pool already keeps every core busy
-    try:
-        return number, render_clip(plan, folder, seed)
-    finally:
-        cv2.setNumThreads(threads)
-
-
-def _metadata(plans: list[ClipPlan]) -> dict[str, dict[str, str]]:
-    """What DFDC's metadata.json says of these clips."""
-    metadata = {}
-    for plan in sorted(plans, key=lambda plan: plan.name):
-        metadata[plan.name] = {"label": plan.label, "split": "train"}
-        if plan.original is not None:
-            metadata[plan.name]["original"] = plan.original
-    return metadata
 
 
 def make_sample(
@@ -199,16 +39,18 @@ def make_sample(
     workers: int | None = None,
     show_progress: bool = True,
 ) -> Path:
-    """Draws the embedded sample in the layout of Facebook's DFDC data set and returns its folder.
+    """Draw the embedded sample in the layout of Facebook's DFDC data set and return its folder.
 
-    `originals` clips of `people` drawn people, one fake of each, and three that a pipeline must cope with: no face,
-    two people, a file cut off in the middle. H.264 and AAC, 30 frames a second, 2.1 to 2.6 s, 640x360 or 360x640;
-    two folders `dfdc_train_part_N` with `metadata.json`. `truth.json` says per video how it was made and per frame
-    where the face is (`boxes`: x, y, width, height in pixels) and, for fakes, the swapped ellipse (`masks`: centre
-    x, y, half axes, degrees). Depends on `originals`, `people` and `seed` alone, not on `workers` (default: all
-    cores). A finished sample of the same parameters is returned at once; about a minute on two cores otherwise.
+    The sample has `originals` clips of `people` drawn people, one fake of each, and three clips that a pipeline must
+    cope with: no face, two people, a file that is cut off. Clips are H.264 and AAC, 30 frames per second, 2.1 to 2.6 s,
+    640x360 or 360x640, in two folders `dfdc_train_part_N` with a `metadata.json`. `truth.json` has for each video how
+    it was made and for each frame where the face is (`boxes`: x, y, width, height in pixels) and, for fakes, the
+    swapped ellipse (`masks`: centre x, y, half axes, degrees). The same `originals`, `people` and `seed` give the same
+    bytes, with any number of `workers` (default: one per core). Drawing takes about a minute on two cores; a finished
+    sample of the same parameters is returned at once, one of other parameters is replaced.
 
-    Raises `ValueError` for fewer than 2 originals or people, `FileExistsError` if `save_path` holds foreign files.
+    Raises `ValueError` for fewer than 2 originals or people, `FileExistsError` if `save_path` is a file, or a folder of
+    other things than a sample and its `faces`, `model` and `results`.
 
     Format: Dolhansky et al., "The DeepFake Detection Challenge (DFDC) Dataset", 2020, arXiv:2006.07397.
     Taught in notebook 01_extract_frames.
@@ -217,28 +59,170 @@ def make_sample(
         if value < 2:
             raise ValueError(f"{name} must be 2 or more, got {value}")
     save_path = Path(save_path)
-    parameters = SampleParameters(originals, people, seed)
-    committed = _read_json(save_path / COMMIT)
-    if committed.get("parameters") == asdict(parameters) and all(
-        (save_path / name).exists() for name in _files(committed) - {LEFTOVERS}
-    ):
+    parameters = {"originals": originals, "people": people, "seed": seed, "version": VERSION}
+    if _is_finished(save_path, parameters):
         return save_path
-    plans = plan_clips(parameters)
-    parts = {part: [plan for plan in plans if plan.folder == part] for part in PARTS}
-    record = {
-        "parameters": asdict(parameters),
-        "files": {part: [plan.name for plan in there] for part, there in parts.items()},
-    }
-    _prepare(save_path, record)
-
-    jobs = Parallel(n_jobs=workers or cpu_count(), return_as="generator_unordered")(
-        delayed(_render)(number, plan, save_path / plan.folder, seed) for number, plan in enumerate(plans)
-    )
-    truths = dict(tqdm(jobs, total=len(plans), desc="drawing the sample", disable=not show_progress))
-
-    for part, there in parts.items():
-        _write_json(save_path / part / METADATA, _metadata(there))
-    _write_json(save_path / TRUTH, {plan.name: truths[number] for number, plan in enumerate(plans)})
-    _write_json(save_path / COMMIT, record)
-    (save_path / LEFTOVERS).unlink(missing_ok=True)
+    target = save_path.resolve()  # files are drawn beside the folder itself, not beside a link to it
+    _refuse_foreign(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    clear_leftovers(target.parent)
+    plans = plan_clips(originals, people, seed)
+    with working_on(target.parent, target.name) as partial:
+        _draw(plans, partial, seed, workers, show_progress)
+        if not _is_finished(target, parameters):  # else another process was faster
+            _put_in_place(partial, target, parameters, plans)
     return save_path
+
+
+def find_data(sample_path: str | Path = "data/sample") -> Path:
+    """Return the folder that the environment variable `DFDC_DATA` names, or the sample if it is not set.
+
+    The sample is drawn if it is not there yet. Raises `FileNotFoundError` if `DFDC_DATA` names no folder.
+
+    Taught in notebook 01_extract_frames.
+    """
+    named = os.environ.get("DFDC_DATA")
+    if not named:
+        return make_sample(sample_path)
+    folder = Path(named).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"DFDC_DATA={named}: there is no such folder (looked from {Path.cwd()}). Give its absolute path, or unset "
+            "DFDC_DATA to use the sample."
+        )
+    return folder
+
+
+def data_folder(location: str | Path, *, base: str | Path = "data") -> Path:
+    """Return the folder below `base` for the faces, models and results of the videos in `location`.
+
+    It is `base/sample` for the embedded sample, wherever that lies, and `base/<name of location>` for other videos. If
+    their folder is called `sample` or has no name (`/`), a hash of its path is appended. Nothing is created.
+
+    Taught in notebook 01_extract_frames.
+    """
+    if _read_record(Path(location)) is not None:
+        return Path(base) / "sample"
+    path = Path(os.path.normpath(Path(location).absolute()))  # links keep the name that the user gave
+    name = path.name
+    if name.casefold() in ("", "sample"):  # some file systems ignore case
+        name = f"{name}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:8]}".lstrip("-")
+    return Path(base) / name
+
+
+def plan_clips(originals: int, people: int, seed: int) -> list[ClipPlan]:
+    """Decide from the seed alone what each clip shows: originals, their fakes, then the three special clips."""
+    cast = draw_people(np.random.default_rng([seed, PEOPLE_STREAM]), people)
+    rng = np.random.default_rng([seed, PLAN_STREAM])
+    names: list[str] = []
+    while len(names) < 2 * originals + 3:
+        name = "".join(chr(97 + c) for c in rng.integers(0, 26, 10)) + ".mp4"
+        if name not in names:
+            names.append(name)
+    leads = [int(i % people) for i in rng.permutation(max(originals, people))][:originals]
+    temporal = set(rng.permutation(originals)[: round(TEMPORAL_FRACTION * originals)].tolist())
+    upright = set(rng.permutation(originals)[: max(1, round(UPRIGHT_FRACTION * originals))].tolist())
+    real, fake = [], []
+    for i, lead in enumerate(leads):
+        person, part = cast[lead], PARTS[i * 2 // originals]
+        candidates = rng.permutation([p for p in range(people) if p != lead])[:4]
+        donor = max((cast[p] for p in candidates), key=lambda other: _difference(person, other))
+        real.append(ClipPlan(names[i], part, "real", index=i, scene=i, people=(person,), upright=i in upright))
+        number, kind = originals + i, "temporal" if i in temporal else "spatial"
+        fake.append(replace(real[i], name=names[number], kind=kind, index=number, donor=donor, original=names[i]))
+    last = 2 * originals
+    pair = tuple(cast[p] for p in rng.permutation(people)[:2])
+    return [
+        *real,
+        *fake,
+        ClipPlan(names[last], PARTS[0], "no_face", index=last, scene=last, people=()),
+        ClipPlan(names[last + 1], PARTS[1], "two_people", index=last + 1, scene=last + 1, people=pair),
+        replace(fake[0], name=names[last + 2], kind="cut_off", index=last + 2),
+    ]
+
+
+def _difference(first: Person, second: Person) -> float:
+    """Compare two inner faces: the mean difference of their features, each relative to its size."""
+    one, two = np.array(first.features), np.array(second.features)
+    return float(np.mean(np.abs(one - two) / (np.abs(one) + np.abs(two) + 0.05)))
+
+
+def _read_record(folder: Path) -> dict[str, Any] | None:
+    """Read what `sample.json` says: `parameters` and the names of the clips in each part; None if it is not ours."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        return {"parameters": record["parameters"], "files": {part: set(record["files"][part]) for part in PARTS}}
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def _is_finished(folder: Path, parameters: dict[str, int]) -> bool:
+    record = _read_record(folder)
+    if record is None or record["parameters"] != parameters:
+        return False
+    clips = [f"{part}/{name}" for part in PARTS for name in (METADATA, *record["files"][part])]
+    return all((folder / name).is_file() for name in (TRUTH, *clips))
+
+
+def _refuse_foreign(target: Path) -> None:
+    """Raise `FileExistsError` if `target` is a file, or a folder of other things than a sample and its results."""
+    if target.exists() and not target.is_dir():
+        raise FileExistsError(f"{target} is a file: give a folder as save_path")
+    # Listed before the record is read: another process that draws here writes the record first.
+    foreign = sorted(path.name for path in target.glob("*") if path.name not in RESULTS)
+    if foreign and _read_record(target) is None:
+        raise FileExistsError(
+            f"{target} holds {foreign[0]}, which make_sample did not write: move it away, or give an empty or new "
+            "folder as save_path"
+        )
+
+
+def _draw(plans: list[ClipPlan], folder: Path, seed: int, workers: int | None, show_progress: bool) -> None:
+    """Draw all clips into `folder` and write `metadata.json` and `truth.json`."""
+    for part in PARTS:
+        (folder / part).mkdir()
+    drawn = each(functools.partial(render_clip, folder=folder, seed=seed), plans, workers=workers)
+    truth = dict(tqdm(drawn, total=len(plans), desc="drawing the sample", disable=not show_progress))
+    for part in PARTS:
+        metadata = {}
+        for plan in sorted(plans, key=lambda plan: plan.name):
+            if plan.part == part:
+                metadata[plan.name] = {"label": plan.label, "split": "train", "person": _who(plan)}
+                metadata[plan.name] |= {"original": plan.original} if plan.original else {}
+        _write_json(folder / part / METADATA, metadata)
+    _write_json(folder / TRUTH, {plan.name: truth[plan.name] for plan in plans})
+
+
+def _who(plan: ClipPlan) -> str:
+    """The people in a clip: `3`, or `3+7`."""
+    return "+".join(str(person.number) for person in plan.people)
+
+
+def _put_in_place(partial: Path, target: Path, parameters: dict[str, int], plans: list[ClipPlan]) -> None:
+    """Move the drawn files to `target`, `sample.json` last, and remove clips that only an older sample there had."""
+
+    def write_record(parameters: dict[str, int] | None, files: dict[str, set[str]]) -> None:
+        names = {part: sorted(files[part]) for part in PARTS}
+        _write_json(partial / RECORD, {"parameters": parameters, "files": names})
+        shutil.move(partial / RECORD, target / RECORD)
+
+    new = {part: {plan.name for plan in plans if plan.part == part} for part in PARTS}
+    record = _read_record(target)
+    older = record["files"] if record else {part: set() for part in PARTS}
+    target.mkdir(exist_ok=True)
+    # Until all is moved, the record lists old and new clips and no parameters. If this process is killed, the next call
+    # knows from it which files are ours, and draws anew.
+    write_record(None, {part: older[part] | new[part] for part in PARTS})
+    for part in PARTS:
+        (target / part).mkdir(exist_ok=True)
+        for path in (target / part).iterdir():
+            if path.name in older[part] - new[part]:
+                path.unlink(missing_ok=True)
+        for path in (partial / part).iterdir():
+            shutil.move(path, target / part / path.name)  # copies if `target` is another disk than its parent
+    shutil.move(partial / TRUTH, target / TRUTH)
+    write_record(parameters, new)
+
+
+def _write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")

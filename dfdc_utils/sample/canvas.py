@@ -1,30 +1,30 @@
-"""The head's own drawing surface and the few shapes that everything is made of."""
-
-from functools import lru_cache
+"""The surface that a head is drawn on, and the few shapes that everything is made of."""
 
 import cv2
 import numpy as np
 
-# Part of the plane that a head with its hair needs, in head units: left, top, right, bottom.
+# The part of the plane that a head with its hair needs, in head units: left, top, right, bottom.
 LEFT, TOP, RIGHT, BOTTOM = -1.42, -1.72, 1.42, 1.86
+# Canvas pixels per frame pixel: enough for clean edges after linear interpolation, without aliasing.
+OVERSAMPLING = 1.3
 
 
 class Canvas:
-    """Pixel coordinates of a head's surface.
+    """Pixel coordinates for a head of `size` frame pixels per head unit.
 
-    `x`, `y` are float32 (H, W) in head units; `scale` is pixels per head unit.
+    `x`, `y` are float32 (H, W) in head units; `scale` is canvas pixels per head unit.
     """
 
-    def __init__(self, scale: float) -> None:
-        self.scale = scale
-        self.width = round((RIGHT - LEFT) * scale)
-        self.height = round((BOTTOM - TOP) * scale)
-        xs = (LEFT + (np.arange(self.width, dtype=np.float32) + 0.5) / scale).astype(np.float32)
-        ys = (TOP + (np.arange(self.height, dtype=np.float32) + 0.5) / scale).astype(np.float32)
+    def __init__(self, size: float) -> None:
+        self.scale = round(size * OVERSAMPLING)
+        self.width = round((RIGHT - LEFT) * self.scale)
+        self.height = round((BOTTOM - TOP) * self.scale)
+        xs = (LEFT + (np.arange(self.width, dtype=np.float32) + 0.5) / self.scale).astype(np.float32)
+        ys = (TOP + (np.arange(self.height, dtype=np.float32) + 0.5) / self.scale).astype(np.float32)
         self.x, self.y = np.meshgrid(xs, ys)
 
     def window(self, x: float, y: float, half_width: float, half_height: float) -> tuple[slice, slice]:
-        """Rows and columns of a box around (x, y), cut at the canvas."""
+        """Return rows and columns of a box around (x, y), cut at the border."""
         left = max(0, int((x - half_width - LEFT) * self.scale))
         right = min(self.width, int((x + half_width - LEFT) * self.scale) + 1)
         top = max(0, int((y - half_height - TOP) * self.scale))
@@ -32,52 +32,50 @@ class Canvas:
         return slice(top, bottom), slice(left, right)
 
 
-@lru_cache(maxsize=8)
-def make_canvas(scale: float) -> Canvas:
-    """The canvas of this scale; clips of one size share it."""
-    return Canvas(scale)
-
-
 def ramp(low: float, high: float, values: np.ndarray) -> np.ndarray:
     """Smoothstep: 0 below `low`, 1 above `high`, without corners."""
-    share = np.clip((values - low) / (high - low), 0.0, 1.0)
-    return share * share * (3.0 - 2.0 * share)
+    t = np.clip((values - low) / (high - low), 0.0, 1.0)
+    return t * t * (3.0 - 2.0 * t)
 
 
 def inside(distance: np.ndarray, scale: float) -> np.ndarray:
-    """Antialiased mask of where a signed distance (head units) is positive: the edge is one pixel wide."""
+    """Return an antialiased mask of where a signed distance (head units) is positive: its edge is one pixel wide."""
     return np.clip(distance * scale + 0.5, 0.0, 1.0)
 
 
+def bell(values: np.ndarray, deviation: np.ndarray | float) -> np.ndarray:
+    """Gaussian of height 1 around 0."""
+    return np.exp(-0.5 * (values / deviation) ** 2)
+
+
 def bump(x: np.ndarray, y: np.ndarray, at: tuple[float, float], spread: tuple[float, float]) -> np.ndarray:
-    """A Gaussian hill of height 1."""
+    """Gaussian hill of height 1."""
     return np.exp(-0.5 * (((x - at[0]) / spread[0]) ** 2 + ((y - at[1]) / spread[1]) ** 2))
 
 
-def soft_noise(rng: np.random.Generator, shape: tuple[int, int], cell: float) -> np.ndarray:
-    """Smooth noise of mean 0 and deviation about 1 (float32), with lumps of `cell` pixels."""
+def soft_noise(rng: np.random.Generator, shape: tuple[int, ...], cell: float) -> np.ndarray:
+    """Draw smooth noise, float32, of mean 0 and deviation about 1, with lumps of `cell` pixels."""
     rows, columns = max(2, int(shape[0] / cell) + 2), max(2, int(shape[1] / cell) + 2)
     grid = rng.standard_normal((rows, columns)).astype(np.float32)
-    noise: np.ndarray = cv2.resize(grid, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC)
-    return noise
+    return np.asarray(cv2.resize(grid, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC))
 
 
 def strands(rng: np.random.Generator, position: np.ndarray, count: int) -> np.ndarray:
-    """Fine and coarse streaks along lines of equal `position` (0..1); mean 0, deviation about 1."""
+    """Draw fine and coarse streaks along lines of equal `position` (0..1); mean 0, deviation about 1."""
     total = np.zeros_like(position)
-    for share, cells in ((0.6, count), (0.6, count // 3), (0.5, count // 10)):
+    for weight, cells in ((0.6, count), (0.6, count // 3), (0.5, count // 10)):
         table = rng.standard_normal(max(cells, 2) + 1).astype(np.float32)
-        total += share * np.interp(position * (len(table) - 1), np.arange(len(table)), table).astype(np.float32)
+        total += weight * np.interp(position * (len(table) - 1), np.arange(len(table)), table).astype(np.float32)
     return total
 
 
-def paint(albedo: np.ndarray, colour: np.ndarray | tuple[float, ...], mask: np.ndarray) -> None:
-    """Lays a colour (one, or one a pixel) over `albedo` (H, W, 3) in place, through a mask of 0..1 (H, W)."""
-    albedo += mask[..., None] * (np.asarray(colour, np.float32) - albedo)
+def paint(picture: np.ndarray, colour: np.ndarray | tuple[float, ...], mask: np.ndarray) -> None:
+    """Paint a colour (one, or one per pixel) over `picture` (H, W, 3) in place, through a mask (H, W) of 0..1."""
+    picture += mask[..., None] * (np.asarray(colour, np.float32) - picture)
 
 
-def blend(target: np.ndarray, colours: np.ndarray) -> None:
-    """Lays `colours` (H, W, 4) uint8, the last one the cover, over `target` (H, W, 3) uint8 in place."""
-    cover = cv2.extractChannel(colours, 3) * np.float32(1 / 255)
-    over = cv2.cvtColor(colours, cv2.COLOR_RGBA2RGB)
-    target[:] = cv2.blendLinear(over, np.ascontiguousarray(target), cover, 1.0 - cover)
+def composite(target: np.ndarray, layer: np.ndarray) -> None:
+    """Lay a layer (H, W, 4) uint8 RGBA over `target` (H, W, 3) uint8 in place."""
+    alpha = cv2.extractChannel(layer, 3) * np.float32(1 / 255)
+    colours = cv2.cvtColor(layer, cv2.COLOR_RGBA2RGB)
+    target[:] = cv2.blendLinear(colours, np.ascontiguousarray(target), alpha, 1.0 - alpha)

@@ -1,16 +1,18 @@
-"""Hair on the head, beard and brows, as streaks along the way the hair grows."""
+"""Hair, beard and brows, painted as streaks in the direction of growth."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from dfdc_utils.sample.canvas import Canvas, bump, inside, paint, ramp, soft_noise, strands
+from dfdc_utils.sample.canvas import Canvas, bell, bump, inside, paint, ramp, soft_noise, strands
 from dfdc_utils.sample.people import Person
 
+# How far down hair reaches at the sides (head units): a sideburn, or below the shoulders.
+SIDE_END = {"short": 0.02, "parted": 0.10, "curly": 0.20, "long": 1.75, "bald": 0.12}
 
-@dataclass
-class Hair:
+
+class Hair(NamedTuple):
     """Maps on the canvas: `cover` (H, W) 0..1, `colour` (H, W, 3), `height` (H, W) in head units."""
 
     cover: np.ndarray
@@ -18,12 +20,8 @@ class Hair:
     height: np.ndarray
 
 
-# How far down hair reaches at the sides (head units): a sideburn, or below the shoulders.
-SIDE_END = {"short": 0.02, "parted": 0.10, "curly": 0.20, "long": 1.75, "bald": 0.12}
-
-
 def _hairline(canvas: Canvas, person: Person, rng: np.random.Generator) -> np.ndarray:
-    """Lowest y that hair reaches over each point (H, W)."""
+    """Return for each point (H, W) how far down hair reaches there."""
     x = canvas.x / person.head_width
     front = person.hairline + 0.22 * np.abs(x) ** 2.5
     if person.hair_style == "parted":
@@ -38,50 +36,48 @@ def _hairline(canvas: Canvas, person: Person, rng: np.random.Generator) -> np.nd
     if person.hair_style == "bald":
         # A ring around ears and neck: nothing above the temples.
         end = np.where(canvas.y > -0.42 + 0.03 * ragged, end, -9.0)
-    line: np.ndarray = front * (1 - sides) + end * sides + ragged
-    return line
+    return np.asarray(front * (1 - sides) + end * sides + ragged)
 
 
 def grow_hair(canvas: Canvas, person: Person, radius: np.ndarray, grown: np.ndarray, rng: np.random.Generator) -> Hair:
-    """Paints the hair of the head.
+    """Draw the hair of the head.
 
-    `radius` and `grown` (H, W) say how far out a point lies against the head's outline and against the hair's.
+    `radius` and `grown` (H, W) are the distance from the middle relative to the head's outline and to the hair's.
     """
-    x, y, scale = canvas.x, canvas.y, canvas.scale
-    volume = person.hair_volume
-    edge = 0.028 * soft_noise(rng, x.shape, 0.13 * scale) if person.hair_style == "curly" else 0.0
-    if person.hair_style == "curly":
+    x, y, scale, style = canvas.x, canvas.y, canvas.scale, person.hair_style
+    edge: np.ndarray | float = 0.0
+    if style == "curly":
+        edge = 0.028 * soft_noise(rng, x.shape, 0.13 * scale)
         grown = np.maximum(grown - 0.06, 0.0)
-    limit = grown if person.hair_style != "bald" else radius - 0.03
+    limit = grown if style != "bald" else radius - 0.03
     within = inside((1.0 + edge - limit) * 0.9, scale)
     cover = within * inside(_hairline(canvas, person, rng) - y, scale * 0.28)
-    if person.hair_style == "long":
-        # Two curtains beside the face, over the ears and down in front of the shoulders.
-        outer = person.head_width + 0.12 * volume + 0.06 * ramp(0.2, 1.4, y)
+    if style == "long":
+        # Two curtains beside the face, over the ears and in front of the shoulders.
+        outer = person.head_width + 0.12 * person.hair_volume + 0.06 * ramp(0.2, 1.4, y)
         inner = person.head_width * (0.90 - 0.10 * ramp(0.3, 1.0, y))
         inner = inner + 0.03 * np.sin(3.0 * y + 2.0 * person.parting)
         side = np.abs(x)
         curtain = inside(outer - side, scale) * inside(side - inner, scale * 0.6) * ramp(-0.3, 0.0, y)
         tips = 1.55 + 0.12 * strands(rng, x / 3.6 + 0.5, 60)
         cover = np.maximum(cover, curtain * ramp(0.0, 0.10, tips - y))
-    # Streaks run away from the parting over the skull, then straight down beside the face.
-    root = 0.35 * person.parting if person.hair_style in ("parted", "long") else 0.0
+    # Streaks run from the parting over the skull, then straight down beside the face.
+    root = 0.35 * person.parting if style in ("parted", "long") else 0.0
     angle = np.arctan2(x - root * ramp(-0.2, -1.0, y), -(y + 0.35)) / (2 * np.pi) + 0.5
-    down = x / 3.6 + 0.5
-    blend = ramp(-0.7, -0.1, y)
-    position = angle * (1 - blend) + down * blend
+    beside = ramp(-0.7, -0.1, y)
+    position = angle * (1 - beside) + (x / 3.6 + 0.5) * beside
     wave = 0.006 * soft_noise(rng, x.shape, 0.25 * scale)
-    if person.hair_style == "curly":
+    if style == "curly":
         wave = 0.022 * soft_noise(rng, x.shape, 0.10 * scale)
     streaks = strands(rng, np.clip(position + wave, 0, 1), 420)
     light = 1.0 + 0.16 * streaks
-    # A band of light across the streaks, as on any smooth hair.
-    band = np.exp(-0.5 * ((grown - 0.78 + 0.03 * streaks) / 0.10) ** 2)
+    # A band of light across the streaks, as on smooth hair.
+    band = bell(grown - 0.78 + 0.03 * streaks, 0.10)
     light += 0.45 * band * ramp(0.2, -0.8, y) + 0.10 * soft_noise(rng, x.shape, 0.2 * scale)
     light *= 1.0 - 0.35 * ramp(0.85, 1.0, grown) * (y < 0.3)
     colour = np.asarray(person.hair_colour, np.float32) * np.clip(light, 0.35, 2.2)[..., None]
-    height = 1.0 * np.clip(1.0 - grown**2.4, 0.0, 1.0) ** 0.6 + 0.006 * streaks
-    if person.hair_style == "bald":
+    height = np.clip(1.0 - grown**2.4, 0.0, 1.0) ** 0.6 + 0.006 * streaks
+    if style == "bald":
         cover = cover * 0.6
     return Hair(cover.astype(np.float32), colour.astype(np.float32), height.astype(np.float32))
 
@@ -94,11 +90,11 @@ def grow_beard(
     gloss: np.ndarray,
     rng: np.random.Generator,
 ) -> None:
-    """Paints stubble or a beard over `albedo` and dulls `gloss`, both in place."""
+    """Paint stubble or a beard over `albedo` and dull `gloss`, both in place."""
     if person.beard <= 0.0:
         return
     x, y, side, f = canvas.x, canvas.y, np.abs(canvas.x), person.features
-    # Cheeks are free above a curve from the ear to the corner of the mouth; so are lips and the skin below them.
+    # No beard above a curve from the ear to the corner of the mouth, nor on and just below the lips.
     cheek_line = f.mouth_y - 0.12 + 0.05 * side - 0.95 * np.clip(side - 0.55, 0, 1) ** 1.1
     region = ramp(-0.07, 0.07, y - cheek_line) * ramp(1.04, 0.97, radius)
     moustache = bump(side, y, (0.14, f.mouth_y - 0.145), (0.17, 0.05)) * 1.3
@@ -115,10 +111,10 @@ def grow_beard(
 
 
 def grow_brows(canvas: Canvas, person: Person, albedo: np.ndarray, rng: np.random.Generator) -> None:
-    """Paints both brows over `albedo` in place, hair by hair slanted outwards."""
+    """Paint both brows over `albedo` in place, hair by hair, slanted outwards."""
     f, side = person.features, np.abs(canvas.x)
     along = (side - f.eye_gap + 0.02) / f.brow_width
-    # Highest at two thirds of the way out, then down to the tip.
+    # Highest two thirds of the way out, then down to the tip.
     middle = f.eye_y - f.brow_y + f.brow_tilt * along * f.brow_width - f.brow_arch * (1 - (along - 0.10) ** 2)
     thickness = f.brow_thickness * np.clip(1.0 - 0.55 * ramp(-0.2, 1.1, along), 0.1, 1.0)
     band = np.exp(-(((canvas.y - middle) / (thickness * 0.95)) ** 4))

@@ -7,22 +7,19 @@ import numpy as np
 
 from dfdc_utils.sample.expressions import Expression
 from dfdc_utils.sample.heads import Pose
-
-FRAME_RATE = 30
-# AAC at 44.1 kHz, as in DFDC.
-SAMPLE_RATE = 44_100
+from dfdc_utils.videos import FRAME_RATE, SAMPLE_RATE
 
 
 @dataclass(frozen=True)
 class Motion:
-    """A head's script: one pose and one expression a frame."""
+    """The script of a head: one pose and one expression per frame."""
 
-    poses: tuple[Pose, ...]
-    expressions: tuple[Expression, ...]
+    poses: list[Pose]
+    expressions: list[Expression]
 
 
 def smooth_path(rng: np.random.Generator, frame_count: int, slowest: float, fastest: float) -> np.ndarray:
-    """A wandering curve (T,), roughly within -1..1, made of sines with periods between the two (seconds)."""
+    """Draw a smooth random curve (T,), roughly within -1..1: sines with periods between the two (seconds)."""
     seconds = np.arange(frame_count) / FRAME_RATE
     path = np.zeros(frame_count)
     for weight in (0.6, 0.3, 0.2):
@@ -32,7 +29,7 @@ def smooth_path(rng: np.random.Generator, frame_count: int, slowest: float, fast
 
 
 def _blinks(rng: np.random.Generator, frame_count: int) -> np.ndarray:
-    """How far the lids are shut (T,), 0..1: blinks of about 0.2 s every one to three seconds."""
+    """Draw how far the lids are shut (T,), 0..1: blinks of about 0.2 s every one to three seconds."""
     shut = np.zeros(frame_count)
     seconds = np.arange(frame_count) / FRAME_RATE
     at = rng.uniform(0.2, 1.5)
@@ -43,11 +40,10 @@ def _blinks(rng: np.random.Generator, frame_count: int) -> np.ndarray:
 
 
 def _speech(rng: np.random.Generator, frame_count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Opening 0..1 and spread -1..1 of the mouth (T,): syllables at about four a second, with pauses."""
+    """Draw opening 0..1 and spread -1..1 of the mouth (T,): about four syllables per second, with pauses."""
     seconds = np.arange(frame_count) / FRAME_RATE
-    phase = (
-        2 * np.pi * np.cumsum(rng.uniform(3.2, 4.8) * (1 + 0.25 * smooth_path(rng, frame_count, 1, 0.4))) / FRAME_RATE
-    )
+    pace = rng.uniform(3.2, 4.8) * (1 + 0.25 * smooth_path(rng, frame_count, 1, 0.4))
+    phase = 2 * np.pi * np.cumsum(pace) / FRAME_RATE
     talking = np.clip(0.6 + 1.5 * np.sin(2 * np.pi * (seconds / rng.uniform(1.5, 3) + rng.random())), 0, 1)
     loudness = np.clip(0.65 + 0.4 * smooth_path(rng, frame_count, 0.9, 0.3), 0, 1)
     opening = talking * loudness * (0.5 - 0.5 * np.cos(phase)) ** 1.2
@@ -55,52 +51,43 @@ def _speech(rng: np.random.Generator, frame_count: int) -> tuple[np.ndarray, np.
 
 
 def draw_motion(rng: np.random.Generator, frame_count: int, centre: tuple[float, float], size: float) -> Motion:
-    """A script for a head that rests at `centre` (x, y) with `size` pixels a head unit."""
-    # Angles at which a frontal-face cascade still works: 16 degrees sideways, 8 up, 7 over.
+    """Draw the script of a head that rests at `centre` (x, y), `size` pixels per head unit."""
+    # Angles at which the Haar cascade for frontal faces still works: 16 degrees yaw, 8 pitch, 7 roll.
     yaw = 0.10 * rng.normal() + rng.uniform(0.05, 0.20) * smooth_path(rng, frame_count, 4.0, 1.4)
     pitch = 0.04 * rng.normal() + rng.uniform(0.03, 0.09) * smooth_path(rng, frame_count, 3.0, 1.1)
     roll = 0.04 * rng.normal() + rng.uniform(0.02, 0.07) * smooth_path(rng, frame_count, 4.0, 1.5)
     yaw, pitch, roll = np.clip(yaw, -0.28, 0.28), np.clip(pitch, -0.13, 0.13), np.clip(roll, -0.12, 0.12)
-    # Moving by a tenth of the head's width, and a little to and fro.
+    # The head moves by a tenth of its width, and a little to and fro.
     x = centre[0] + size * (0.20 * smooth_path(rng, frame_count, 4.0, 1.6) + 0.2 * yaw)
     y = centre[1] + size * (0.10 * smooth_path(rng, frame_count, 3.0, 1.2) + 0.2 * pitch)
     zoom = size * (1 + 0.025 * smooth_path(rng, frame_count, 4.0, 2.0))
     blinks = _blinks(rng, frame_count)
     opening, spread = _speech(rng, frame_count)
-    # Eyes hold a direction for a while, then jump; partly they stay on what they looked at as the head turns.
+    # Eyes hold a direction for a while, then jump; when the head turns, they partly stay on what they looked at.
     gaze = np.repeat(rng.normal(0, 0.016, (frame_count // 12 + 1, 2)), 12, axis=0)[:frame_count]
     gaze_x = np.clip(gaze[:, 0] - 0.08 * yaw, -0.045, 0.045)
     gaze_y = np.clip(gaze[:, 1] * 0.5, -0.02, 0.02)
-    frames = range(frame_count)
     return Motion(
-        poses=tuple(
-            Pose(float(x[t]), float(y[t]), float(zoom[t]), float(roll[t]), float(yaw[t]), float(pitch[t]))
-            for t in frames
-        ),
-        expressions=tuple(
-            Expression(float(blinks[t]), float(gaze_x[t]), float(gaze_y[t]), float(opening[t]), float(spread[t]))
-            for t in frames
-        ),
+        poses=[Pose(*row) for row in np.stack([x, y, zoom, roll, yaw, pitch], axis=1).tolist()],
+        expressions=[Expression(*row) for row in np.stack([blinks, gaze_x, gaze_y, opening, spread], axis=1).tolist()],
     )
 
 
 def draw_voice(rng: np.random.Generator, motion: Motion, pitch: float) -> np.ndarray:
-    """A voice-like sound for these lips: int16 (samples,), mono, as long as the clip.
+    """Draw a voice-like sound for these lips, as long as the clip: int16 (samples,), mono.
 
-    A buzz of 24 overtones at the speaker's pitch, shaped by two formants that follow the mouth.
+    It is a buzz of 24 overtones at the speaker's pitch (Hz), shaped by two formants that follow the mouth.
     """
     frame_count = len(motion.expressions)
     count = frame_count * SAMPLE_RATE // FRAME_RATE
     at = np.arange(count) * (FRAME_RATE / SAMPLE_RATE)
     frames = np.arange(frame_count)
-    opening = np.interp(at, frames, [e.mouth_open for e in motion.expressions])
+    opening = np.interp(at, frames, [expression.mouth_open for expression in motion.expressions])
     melody = pitch * (1 + 0.10 * np.interp(at, frames, smooth_path(rng, frame_count, 1.6, 0.5)))
+    first = 320 + 480 * opening
+    second = 1000 + 700 * np.interp(at, frames, smooth_path(rng, frame_count, 0.8, 0.3))
     angle = 2 * np.pi * np.cumsum(melody) / SAMPLE_RATE
-    first, second = (
-        320 + 480 * opening,
-        1000 + 700 * np.interp(at, frames, smooth_path(rng, frame_count, 0.8, 0.3)),
-    )
-    # sin(n a) from its two predecessors: two multiplications an overtone instead of a sine.
+    # sin(n a) from its two predecessors: two multiplications per overtone instead of a sine.
     doubled, before, wave = 2 * np.cos(angle), np.zeros(count), np.sin(angle)
     sound = np.zeros(count)
     for overtone in range(1, 25):

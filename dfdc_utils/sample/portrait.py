@@ -1,71 +1,61 @@
-"""One person's head as maps on a canvas: colour, surface normals, gloss, cover. Painted once a clip."""
+"""One person's head as maps on a canvas: colour, surface normals, gloss, cover. Painted once per clip."""
 
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from dfdc_utils.sample.canvas import Canvas, bump, inside, paint, ramp, soft_noise
-from dfdc_utils.sample.hair import Hair, grow_beard, grow_brows, grow_hair
-from dfdc_utils.sample.people import Features, Person
+from dfdc_utils.sample.canvas import Canvas, bell, bump, inside, paint, ramp, soft_noise
+from dfdc_utils.sample.hair import grow_beard, grow_brows, grow_hair
+from dfdc_utils.sample.people import Person
 
-# Height of the widest part of the head; the outline's two halves meet there.
+# Where the head is widest; the two halves of its outline meet there.
 WIDEST_Y = -0.02
-# The inner face that swaps replace: centre and half axes of an ellipse from above the brows to just above the chin,
-# inside the cheeks.
+# The inner face, which swaps replace: an ellipse inside the cheeks, from above the brows to just above the chin; its
+# centre and half axes.
 INNER_Y, INNER_WIDTH, INNER_HEIGHT = 0.36, 0.80, 0.90
 
 
 @dataclass
 class Portrait:
-    """A painted head. All maps are float32 on the canvas.
-
-    `albedo` (H, W, 3) in 0..255; `normals` (H, W, 3), unit length, z towards the viewer; `gloss` (H, W);
-    `cover` (H, W) 0..1; `depth` (H, W) head units, smooth, for turning; `frame` (H, W) 0..1, the rims of glasses;
-    `inner_slope` (H, W, 3): the inner face 0..1, the same growing from left to right, and ones.
-    """
+    """A painted head. All maps are float32 on the canvas (H, W)."""
 
     person: Person
-    albedo: np.ndarray
-    normals: np.ndarray
+    canvas: Canvas
+    albedo: np.ndarray  # (H, W, 3) in 0..255
+    normals: np.ndarray  # (H, W, 3), unit length, z towards the viewer
     gloss: np.ndarray
-    cover: np.ndarray
-    depth: np.ndarray
-    frame: np.ndarray
-    inner_slope: np.ndarray
+    cover: np.ndarray  # 0..1
+    depth: np.ndarray  # head units, smooth, for turning
+    glasses: np.ndarray  # their rims, 0..1
+    inner_slope: np.ndarray  # (H, W, 3): the inner face 0..1, the same growing from left to right, and ones
 
 
 def outline(person: Person, x: np.ndarray, y: np.ndarray, grown: float = 0.0) -> np.ndarray:
-    """How far out a point lies: 0 in the middle of the head, 1 on its outline (grown by `grown`), more outside."""
+    """Return how far out points lie: 0 in the middle of the head, 1 on its outline (grown by `grown`), more outside."""
     below = np.maximum(y - WIDEST_Y, 0.0) / (person.chin_y - WIDEST_Y + grown)
     above = np.maximum(WIDEST_Y - y, 0.0) / (person.skull_height + grown)
     width = (person.head_width + grown) * (1.0 - person.jaw_taper * ramp(0.05, 1.0, below))
     power = np.where(y > WIDEST_Y, person.jaw_power, 2.2)
     across = np.abs(x) / width
-    distance: np.ndarray = (across**power + np.where(y > WIDEST_Y, below, above) ** power) ** (1.0 / power)
-    return distance
-
-
-def inner_mask(canvas: Canvas, softness: float) -> np.ndarray:
-    """The inner face as a soft ellipse: 1 inside, 0 outside, with an edge `softness` of its radius wide."""
-    radius = np.hypot(canvas.x / INNER_WIDTH, (canvas.y - INNER_Y) / INNER_HEIGHT)
-    return 1.0 - ramp(1.0 - softness, 1.0 + 0.2 * softness, radius)
+    return np.asarray((across**power + np.where(y > WIDEST_Y, below, above) ** power) ** (1.0 / power))
 
 
 def _segment_distance(x: np.ndarray, y: np.ndarray, start: tuple[float, float], end: tuple[float, float]) -> np.ndarray:
+    """Return the distance of points from a line segment."""
     along_x, along_y = end[0] - start[0], end[1] - start[1]
-    share = np.clip(((x - start[0]) * along_x + (y - start[1]) * along_y) / (along_x**2 + along_y**2), 0, 1)
-    return np.hypot(x - start[0] - share * along_x, y - start[1] - share * along_y)
+    t = np.clip(((x - start[0]) * along_x + (y - start[1]) * along_y) / (along_x**2 + along_y**2), 0, 1)
+    return np.hypot(x - start[0] - t * along_x, y - start[1] - t * along_y)
 
 
-def _relief(canvas: Canvas, features: Features, age: float) -> np.ndarray:
-    """What rises from and sinks into the smooth head: nose, sockets, lips, folds. Head units."""
+def _relief(canvas: Canvas, person: Person) -> np.ndarray:
+    """Return the height (head units) above the smooth head: nose, sockets, lips, folds."""
     x, y, side = canvas.x, canvas.y, np.abs(canvas.x)
-    f = features
+    f, age = person.features, person.age
     height = np.zeros_like(x)
     # Nose: a ridge that grows towards the tip and falls off sharply below it, a tip, two wings.
     along = np.clip((y - f.eye_y + 0.08) / (f.nose_y - f.eye_y + 0.08), 0.0, 1.0)
-    ridge = np.exp(-0.5 * (x / (0.080 + 0.062 * along * f.nose_width)) ** 2)
+    ridge = bell(x, 0.080 + 0.062 * along * f.nose_width)
     fall = 1.0 - ramp(f.nose_y - 0.02, f.nose_y + 0.07, y)
     height += f.nose_height * (0.05 + 0.15 * along**1.3) * ridge * fall * ramp(f.eye_y - 0.22, f.eye_y + 0.05, y)
     height += 0.075 * f.nose_height * bump(x, y, (0, f.nose_y - 0.06), (0.085 * f.nose_width, 0.075))
@@ -77,24 +67,24 @@ def _relief(canvas: Canvas, features: Features, age: float) -> np.ndarray:
     height += 0.055 * f.cheek_fullness * bump(side, y, (0.56, 0.36), (0.20, 0.16))
     height -= 0.030 * (1.4 - f.cheek_fullness) * bump(side, y, (0.60, 0.78), (0.16, 0.20))
     # Lips, the dent above them, the fold below, the chin.
-    mouth = np.exp(-0.5 * (x / (f.mouth_width * 0.62)) ** 2)
-    height += 0.035 * mouth * np.exp(-0.5 * ((y - f.mouth_y + 0.05) / 0.045) ** 2)
-    height += 0.045 * mouth * np.exp(-0.5 * ((y - f.mouth_y - 0.06) / 0.045) ** 2)
-    height -= 0.035 * mouth * np.exp(-0.5 * ((y - f.mouth_y - 0.19) / 0.05) ** 2)
+    mouth = bell(x, f.mouth_width * 0.62)
+    height += 0.035 * mouth * bell(y - f.mouth_y + 0.05, 0.045)
+    height += 0.045 * mouth * bell(y - f.mouth_y - 0.06, 0.045)
+    height -= 0.035 * mouth * bell(y - f.mouth_y - 0.19, 0.05)
     height -= 0.014 * bump(x, y, (0, f.mouth_y - 0.16), (0.035, 0.07))
     height += 0.060 * bump(x, y, (0, f.mouth_y + 0.33), (0.22, 0.12))
     # Folds deepen with age: from the nose to the mouth's corners, below the eyes, across the forehead.
     fold = _segment_distance(side, y, (0.20 * f.nose_width, f.nose_y), (f.mouth_width + 0.10, f.mouth_y + 0.02))
-    height -= (0.006 + 0.026 * age) * np.exp(-0.5 * (fold / 0.035) ** 2)
+    height -= (0.006 + 0.026 * age) * bell(fold, 0.035)
     bag = _segment_distance(side, y, (f.eye_gap - 0.13, f.eye_y + 0.16), (f.eye_gap + 0.14, f.eye_y + 0.17))
-    height -= (0.004 + 0.014 * age) * np.exp(-0.5 * (bag / 0.028) ** 2)
+    height -= (0.004 + 0.014 * age) * bell(bag, 0.028)
     lines = np.sin((y + 0.05 * x * x) * 55.0) * bump(x, y, (0, -0.62), (0.34, 0.11))
     height += max(0.0, age - 0.4) * 0.010 * lines
     return height
 
 
 def _skin(canvas: Canvas, person: Person, rng: np.random.Generator) -> np.ndarray:
-    """Skin colour (H, W, 3): tone, flush, shade around the eyes, blotches, pores, freckles."""
+    """Draw the colour of the skin (H, W, 3): tone, flush, shade around the eyes, blotches, pores, freckles."""
     x, y, side = canvas.x, canvas.y, np.abs(canvas.x)
     f, shape, scale = person.features, canvas.x.shape, canvas.scale
     albedo = np.empty((*shape, 3), np.float32)
@@ -118,14 +108,14 @@ def _skin(canvas: Canvas, person: Person, rng: np.random.Generator) -> np.ndarra
 
 
 def _add_ears(canvas: Canvas, person: Person, albedo: np.ndarray, height: np.ndarray) -> np.ndarray:
-    """Paints both ears in place and returns where they are (H, W)."""
+    """Paint both ears in place and return where they are (H, W), 0..1."""
     side = np.abs(canvas.x)
     size = person.ear_size
     across = (side - person.head_width * 0.985 - 0.035 * size) / (0.115 * size)
     along = (canvas.y - 0.14) / (0.29 * size)
     radius = np.hypot(across - 0.25 * along * along + 0.18 * along, along)
     ear = inside((1.0 - radius) * 0.115, canvas.scale)
-    hollow = np.exp(-0.5 * ((np.hypot(across * 1.1 - 0.05, along * 1.05) - 0.52) / 0.13) ** 2)
+    hollow = bell(np.hypot(across * 1.1 - 0.05, along * 1.05) - 0.52, 0.13)
     outside = ear * (outline(person, canvas.x, canvas.y) > 1.0)
     albedo *= 1.0 - (outside * (0.06 + 0.30 * hollow))[..., None] * np.array((0.7, 1.0, 1.0), np.float32)
     height += outside * 0.05 * np.sqrt(np.clip(1.0 - radius * radius, 0.0, 1.0))
@@ -133,7 +123,7 @@ def _add_ears(canvas: Canvas, person: Person, albedo: np.ndarray, height: np.nda
 
 
 def _glasses(canvas: Canvas, person: Person) -> np.ndarray:
-    """Rims, bridge and the start of the arms (H, W), 0..1."""
+    """Draw the glasses: rims, bridge and the start of the arms (H, W), 0..1."""
     if not person.glasses:
         return np.zeros_like(canvas.x)
     f, side = person.features, np.abs(canvas.x)
@@ -141,7 +131,7 @@ def _glasses(canvas: Canvas, person: Person) -> np.ndarray:
     rim = np.abs((across**4 + along**4) ** 0.25 - 1.0) * 0.24
     bridge = np.where(side < f.eye_gap - 0.28, np.abs(canvas.y - f.eye_y + 0.02 + 1.5 * side**2), 1.0)
     arm = np.where((side > f.eye_gap + 0.30) & (side < person.head_width), np.abs(canvas.y - f.eye_y + 0.03), 1.0)
-    # 0.014 head units: rims about as thin as a pixel of the frame, so that the detectors still see the eyes.
+    # 0.014 head units: rims about as thin as a pixel of the frame, so that face detectors still see the eyes.
     return inside(0.014 - np.minimum(np.minimum(rim, bridge), arm), canvas.scale)
 
 
@@ -150,47 +140,48 @@ def _normals(height: np.ndarray, scale: float) -> np.ndarray:
     slope_x = cv2.Sobel(height, cv2.CV_32F, 1, 0, ksize=3, scale=scale / 8.0)
     slope_y = cv2.Sobel(height, cv2.CV_32F, 0, 1, ksize=3, scale=scale / 8.0)
     length = 1.0 / np.sqrt(1.0 + slope_x**2 + slope_y**2)
-    normals: np.ndarray = cv2.merge([-slope_x * length, -slope_y * length, length])
-    return normals
+    return np.asarray(cv2.merge([-slope_x * length, -slope_y * length, length]))
 
 
 def paint_portrait(person: Person, canvas: Canvas) -> Portrait:
-    """Paints a head on a canvas. Eyes and mouth move, so they are left to `expressions`. About 30 ms."""
+    """Paint a head without eyes and mouth, which move and are left to `expressions`. About 30 ms."""
     rng = np.random.default_rng(person.texture_seed)
     x, y, scale = canvas.x, canvas.y, canvas.scale
     albedo = _skin(canvas, person, rng)
     radius = outline(person, x, y)
     skull = 0.92 * np.clip(1.0 - radius**2.6, 0.0, 1.0) ** 0.55
-    relief = _relief(canvas, person.features, person.age)
+    relief = _relief(canvas, person)
     height = cv2.GaussianBlur(skull + relief, (0, 0), 0.020 * scale)
     ears = _add_ears(canvas, person, albedo, height)
     face = inside((1.0 - radius) * 0.8, scale)
-    # Hollows receive less light from all sides: compare the surface with its surroundings.
+    # Hollows receive less light: compare the surface with its surroundings.
     hollow = np.clip(cv2.GaussianBlur(relief, (0, 0), 0.09 * scale) - relief, -0.04, 0.08)
     albedo *= (1.0 - 2.6 * hollow - 0.25 * ramp(0.86, 1.02, radius) * face)[..., None]
 
     gloss = 0.5 + 0.5 * bump(x, y, (0, 0.2), (0.5, 0.7)) + 0.08 * soft_noise(rng, x.shape, 0.03 * scale)
-    hair: Hair = grow_hair(canvas, person, radius, outline(person, x, y, grown=0.12 * person.hair_volume), rng)
+    hair = grow_hair(canvas, person, radius, outline(person, x, y, grown=0.12 * person.hair_volume), rng)
     grow_beard(canvas, person, radius, albedo, gloss, rng)
     grow_brows(canvas, person, albedo, rng)
     normals = _normals(height, scale)
     paint(albedo, hair.colour, hair.cover)
     normals += hair.cover[..., None] * (_normals(hair.height, scale) - normals)
     gloss = (gloss * (1.0 - hair.cover)).astype(np.float32)
-    # Hair throws a soft shadow on the forehead.
+    # Hair casts a soft shadow on the forehead.
     shadow = cv2.GaussianBlur(hair.cover, (0, 0), 0.06 * scale) * (1.0 - hair.cover)
     albedo *= 1.0 - 0.45 * shadow[..., None]
 
-    # For turning the head: without the steep rim and the nose's sharp edge, so that it can be inverted.
+    # For turning the head: without the steep rim and the sharp edge of the nose, so that it can be inverted.
     depth = 0.85 * np.clip(1.0 - radius**2, -0.15, 1.0) + cv2.GaussianBlur(relief, (0, 0), 0.07 * scale)
-    inner = inner_mask(canvas, softness=0.6).astype(np.float32)
+    # The inner face as a soft ellipse: 1 up to 0.4 of its radius, 0 from 1.12 on.
+    inner = 1.0 - ramp(0.4, 1.12, np.hypot(x / INNER_WIDTH, (y - INNER_Y) / INNER_HEIGHT)).astype(np.float32)
     return Portrait(
         person=person,
+        canvas=canvas,
         albedo=np.clip(albedo, 0.0, 255.0).astype(np.float32),
         normals=normals.astype(np.float32),
         gloss=gloss,
         cover=np.maximum(np.maximum(face, ears), hair.cover).astype(np.float32),
         depth=depth.astype(np.float32),
-        frame=_glasses(canvas, person).astype(np.float32),
+        glasses=_glasses(canvas, person).astype(np.float32),
         inner_slope=cv2.merge([inner, inner * x / INNER_WIDTH, np.ones_like(inner)]),
     )

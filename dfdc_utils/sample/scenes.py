@@ -1,33 +1,32 @@
-"""What stands around a head: background, neck and shoulders, and an empty room."""
+"""What surrounds a head: a background, neck and shoulders, and a room without people."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from dfdc_utils.sample.canvas import blend, inside, ramp, soft_noise
+from dfdc_utils.sample.canvas import bell, composite, inside, ramp, soft_noise
 from dfdc_utils.sample.people import Person
 
-# Backgrounds reach this far beyond the frame, so that a shaking camera never shows their edge.
+# Pixels by which backgrounds reach beyond the frame, so that a shaking camera never shows their edge.
 MARGIN = 16
 
 
 def _colour(rng: np.random.Generator, low: float, high: float, saturation: float) -> np.ndarray:
-    """A random colour (3,) of brightness low..high; `saturation` 0 grey .. 1."""
+    """Draw a random colour (3,) of brightness low..high; `saturation` 0 grey .. 1."""
     tint = rng.uniform(-1.0, 1.0, 3)
-    colour: np.ndarray = rng.uniform(low, high) * (1.0 + saturation * (tint - tint.mean()))
-    return colour.astype(np.float32)
+    return np.asarray(rng.uniform(low, high) * (1.0 + saturation * (tint - tint.mean())), np.float32)
 
 
 def draw_background(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
-    """A wall with furniture out of focus: uint8 (H + 2 MARGIN, W + 2 MARGIN, 3)."""
+    """Draw a wall with furniture out of focus: uint8 (H + 2 MARGIN, W + 2 MARGIN, 3)."""
     rows, columns = height + 2 * MARGIN, width + 2 * MARGIN
     ys = np.linspace(0, 1, rows, dtype=np.float32)[:, None]
     xs = np.linspace(0, 1, columns, dtype=np.float32)[None]
-    corners = [_colour(rng, 70, 190, 0.10) for _ in range(2)]
-    share = np.clip(0.5 + (xs - 0.5) * rng.uniform(-1, 1) + (ys - 0.5) * rng.uniform(-0.8, 0.8), 0, 1)[..., None]
-    wall = corners[0] * (1 - share) + corners[1] * share
-    # Long upright and lying shapes (shelves, windows, doors): nothing head-shaped that a detector could take for one.
+    left, right = (_colour(rng, 70, 190, 0.10) for _ in range(2))
+    weight = np.clip(0.5 + (xs - 0.5) * rng.uniform(-1, 1) + (ys - 0.5) * rng.uniform(-0.8, 0.8), 0, 1)[..., None]
+    wall = left * (1 - weight) + right * weight
+    # Long upright and lying shapes (shelves, windows, doors): nothing that a face detector could take for a head.
     for _ in range(rng.integers(3, 9)):
         upright = rng.random() < 0.6
         w, h = rng.uniform(0.03, 0.14) * columns, rng.uniform(0.5, 1.2) * rows
@@ -37,7 +36,7 @@ def draw_background(rng: np.random.Generator, width: int, height: int) -> np.nda
         opacity = rng.uniform(0.3, 0.9)
         box = (slice(max(0, int(y)), max(0, int(y + h))), slice(max(0, int(x)), max(0, int(x + w))))
         wall[box] = wall[box] * (1 - opacity) + _colour(rng, 40, 215, 0.20) * opacity
-    # Out of focus by a few pixels up to a blur of everything; each scene has its own sharpness.
+    # Out of focus by a few pixels up to a blur of everything, different in each scene.
     wall = cv2.GaussianBlur(wall, (0, 0), float(np.exp(rng.uniform(np.log(2.0), np.log(12.0)))))
     lumps = 3.0 * soft_noise(rng, (rows, columns), 60)
     grain = rng.uniform(0, 4.0) * soft_noise(rng, (rows, columns), rng.uniform(1.2, 4.0))
@@ -45,12 +44,11 @@ def draw_background(rng: np.random.Generator, width: int, height: int) -> np.nda
     return np.asarray(wall.clip(0, 255), np.uint8)
 
 
-@dataclass
-class Layer:
-    """Something drawn once and moved about: `colours` uint8 (H, W, 4), the last one how much it covers; its top row."""
+class Layer(NamedTuple):
+    """Something that is drawn once and moved about."""
 
-    colours: np.ndarray
-    top: int
+    colours: np.ndarray  # uint8 (H, W, 4) RGBA
+    top: int  # its first row in the frame
 
 
 def draw_body(
@@ -62,9 +60,9 @@ def draw_body(
     size: float,
     brightness: np.ndarray,
 ) -> Layer:
-    """Neck, shoulders and clothes under a head at `centre` with `size` pixels a head unit.
+    """Draw neck, shoulders and clothes under a head at `centre` (x, y), `size` pixels per head unit.
 
-    `brightness` (3,) is the light's gain a colour.
+    `brightness` (3,) is the gain of the light per colour.
     """
     width, height = frame_size
     top = max(0, int(centre[1]))
@@ -88,11 +86,11 @@ def draw_body(
     reach = neck + 0.16 * ramp(base_y - 0.30, base_y + 0.15, y)
     round_neck = np.sqrt(np.clip(1.0 - (side / (reach + 0.02)) ** 2, 0, 1))
     under_chin = 0.52 + 0.48 * ramp(person.chin_y - 0.10, person.chin_y + 0.40, y)
-    tendon = 1.0 - 0.05 * np.exp(-0.5 * ((side - 0.20 - 0.12 * (base_y - y)) / 0.05) ** 2)
+    tendon = 1.0 - 0.05 * bell(side - 0.20 - 0.12 * (base_y - y), 0.05)
     skin = np.asarray(person.skin, np.float32)
     add(skin * ((0.60 + 0.40 * round_neck) * under_chin * tendon)[..., None], inside(reach - side, size))
 
-    # Shoulders: gently down from the neck, then round into the arms.
+    # Shoulders fall gently from the neck, then round into the arms.
     half = rng.uniform(1.90, 2.15) * (0.90 if female else 1.05)
     out = np.clip((side - neck) / (half - neck), 0.0, 1.0)
     slope = base_y + 0.36 * out + 0.55 * (1.0 - np.sqrt(1.0 - out**5))
@@ -113,24 +111,23 @@ def draw_body(
     shading = (1.0 - 0.35 * out**3 - 0.22 * ramp(base_y + 0.3, base_y + 1.8, y)) * (1 + folds + weave)
     if rng.random() < 0.25:
         shading = shading * (1 + rng.uniform(0.04, 0.14) * np.clip(3 * np.sin(y * rng.uniform(12, 24)), -1, 1))
-    hem = 1.0 - 0.30 * np.exp(-0.5 * ((y - edge - 0.03) / 0.03) ** 2) * (side < neck + 0.22)
+    hem = 1.0 - 0.30 * bell(y - edge - 0.03, 0.03) * (side < neck + 0.22)
     add(np.clip(base * (shading * hem)[..., None], 0, 255), cloth)
     colours = np.concatenate([colours * np.float32(brightness), 255.0 * cover[..., None]], axis=2)
     return Layer(np.clip(colours, 0, 255).astype(np.uint8), top)
 
 
 def place_layer(frame: np.ndarray, layer: Layer, shift: tuple[float, float]) -> None:
-    """Lays a layer, moved by `shift` (right, down) pixels, over `frame` (H, W, 3) uint8 in place."""
+    """Lay a layer, moved by `shift` (right, down) pixels, over `frame` (H, W, 3) uint8 in place."""
     # Moved down, the layer still starts under the head, which hides its first rows.
     target = frame[layer.top :]
     move = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float32)
     size = (target.shape[1], target.shape[0])
-    moved = cv2.warpAffine(layer.colours, move, size, borderMode=cv2.BORDER_REPLICATE)
-    blend(target, moved)
+    composite(target, cv2.warpAffine(layer.colours, move, size, borderMode=cv2.BORDER_REPLICATE))
 
 
 def draw_room(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
-    """An empty room in focus, larger than the frame by MARGIN on each side: wall, floor, window, table."""
+    """Draw a room without people, in focus: uint8 (H + 2 MARGIN, W + 2 MARGIN, 3)."""
     rows, columns = height + 2 * MARGIN, width + 2 * MARGIN
     room = np.empty((rows, columns, 3), np.float32)
     ys = np.linspace(0, 1, rows, dtype=np.float32)[:, None, None]
@@ -147,7 +144,7 @@ def draw_room(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
     box(0.08, 0.12, 0.27, 0.44, (225, 225, 225))  # window
     box(0.09, 0.14, 0.25, 0.40, (176, 204, 228))
     box(0.21, 0.14, 0.012, 0.40, (225, 225, 225))
-    # A dark picture frame here was a face to the Haar cascade in some frames; a light one never is.
+    # The Haar cascade took a dark picture frame for a face here; it never does with a light one.
     box(0.52, 0.14, 0.24, 0.22, (214, 206, 190))
     box(0.53, 0.16, 0.22, 0.18, (176, 190, 196))
     box(0.53, 0.27, 0.22, 0.07, (138, 158, 124))

@@ -1,49 +1,33 @@
-"""How the fakes are made: two kinds of face swap, and the honest face they are compared with.
+"""How the fakes are made: two kinds of face swap, and the honest face that they are compared with.
 
-*Spatial* swaps paste another person's face, made small and enlarged again, through a soft mask: single frames show it.
-*Temporal* swaps keep every frame such as an honest face could look; but where the inner face sits, how it takes
-the light and whose features it has change several times a second, which no honest face does.
+A *spatial* swap pastes the face of another person, shrunk and enlarged again, through a soft mask: single frames show
+it. In a *temporal* swap each frame on its own could be an honest face; but its place, its light and its features change
+several times a second, which those of an honest face never do.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import cv2
 import numpy as np
 
 from dfdc_utils.sample.canvas import Canvas, ramp
 from dfdc_utils.sample.expressions import Expression
-from dfdc_utils.sample.heads import INNER_DEPTH, Light, Pose, express, light_head
-from dfdc_utils.sample.motion import FRAME_RATE
+from dfdc_utils.sample.heads import Light, LitHead, Pose, express, light_head
 from dfdc_utils.sample.people import (
-    Features,
-    LOOK_AVERAGE,
-    LOOK_SPREAD,
-    Look,
+    APPEARANCE_DEVIATION,
+    MEAN_APPEARANCE,
+    Appearance,
     Person,
-    SHARED_GAIN,
-    look_values,
+    make_appearances,
     mix_features,
+    share_gain,
 )
 from dfdc_utils.sample.portrait import INNER_HEIGHT, INNER_WIDTH, INNER_Y, Portrait, paint_portrait
+from dfdc_utils.videos import FRAME_RATE
 
-# Steps between two identities that are painted beforehand; between neighbours, maps are cross-faded. With five, the
-# features move less than a pixel a step.
+# Identities between two people that are painted in advance; in between, maps are cross-faded. With five, features move
+# by less than a pixel per step.
 IDENTITY_STEPS = 5
-# Order of `Look`'s fields: the first four place the inner face, the others light it.
-PLACE, TONE = slice(0, 4), slice(4, 8)
-
-
-@dataclass
-class Shown:
-    """One frame's head: its lit colours (H, W, 3), the maps to cut it out with, and where the inner face sits.
-
-    `offset` is by how far (head units) a pasted face lies beside its place.
-    """
-
-    lit: np.ndarray
-    portrait: Portrait
-    look: Look
-    offset: tuple[float, float] = (0.0, 0.0)
 
 
 class HonestFace:
@@ -53,112 +37,59 @@ class HonestFace:
     strength = 0.0
 
     def __init__(self, person: Person, canvas: Canvas) -> None:
-        self.person, self.canvas = person, canvas
         self.portrait = paint_portrait(person, canvas)
 
-    def show(self, index: int, pose: Pose, light: Light, moment: Expression) -> Shown:
-        """The head at frame `index`."""
-        albedo = express(self.portrait, self.portrait.albedo, self.canvas, self.person.features, moment)
-        return Shown(light_head(self.portrait, albedo, light, pose, self.person.look), self.portrait, self.person.look)
-
-
-def _jumps(rng: np.random.Generator, frame_count: int, shortest: float, longest: float, width: int) -> np.ndarray:
-    """Bell-shaped values (T, width) that hold for `shortest`..`longest` seconds, then jump; cut at two deviations."""
-    values = np.empty((frame_count, width))
-    at = 0
-    while at < frame_count:
-        hold = max(1, round(rng.uniform(shortest, longest) * FRAME_RATE))
-        values[at : at + hold] = np.clip(rng.normal(size=width), -2, 2)
-        at += hold
-    return values
-
-
-def _wander(rng: np.random.Generator, frame_count: int) -> np.ndarray:
-    """Weights (T,) of the other identity: at one of the two for a while, then over to the other in 0.2 to 0.5 s."""
-    knots, weights, at, side = [0.0], [0.0], 0.0, float(rng.random() < 0.5)
-    weights[0] = side
-    while at < frame_count:
-        at += rng.uniform(0.2, 0.5) * FRAME_RATE
-        side = 1.0 - side
-        knots.append(at)
-        weights.append(abs(side - rng.uniform(0.0, 0.25)))
-    return np.interp(np.arange(frame_count), knots, weights)
-
-
-def temporal_looks(
-    rng: np.random.Generator, own: Look, frame_count: int, *, jitter: bool, flicker: bool, moving: float
-) -> list[Look]:
-    """A look a frame. Each is distributed as looks are among people; `moving` (0..1) is the share that changes.
-
-    Without `jitter` the inner face stays where it sits on `own`, without `flicker` it keeps that person's tone.
-    """
-    average, spread = look_values(LOOK_AVERAGE), look_values(LOOK_SPREAD)
-    still = (look_values(own) - average) / spread
-    moved = np.empty((frame_count, 8))
-    moved[:, PLACE] = _jumps(rng, frame_count, 0.08, 0.18, 4)
-    tones = _jumps(rng, frame_count, 0.08, 0.18, 5)
-    moved[:, 4:7] = SHARED_GAIN * tones[:, 4:] + (1 - SHARED_GAIN**2) ** 0.5 * tones[:, :3]
-    moved[:, 7] = tones[:, 3]
-    share = np.zeros(8)
-    share[PLACE], share[TONE] = moving * jitter, moving * flicker
-    # Variances add up to one, so each frame on its own is distributed as honest looks are.
-    standard = np.sqrt(1 - share) * still + np.sqrt(share) * moved
-    return [Look(*map(float, row)) for row in average + spread * standard]
+    def show(self, index: int, pose: Pose, light: Light, moment: Expression) -> LitHead:
+        """Return the head at frame `index`."""
+        return _show(self.portrait, self.portrait.person.appearance, pose, light, moment)
 
 
 class TemporalSwap:
-    """A face whose single frames are honest and whose course is not."""
+    """A face whose single frames are honest, but which changes over time as no honest face does."""
 
     def __init__(
         self, person: Person, donor: Person, canvas: Canvas, frame_count: int, rng: np.random.Generator
     ) -> None:
-        self.person, self.canvas = person, canvas
-        # Two or three of the three faults, so that no fake hangs on one cue.
+        self.person, self.donor = person, donor
+        # Two or three of the three faults, so that no single cue finds all fakes.
         faults = ["jitter", "flicker", "drift"]
         if rng.random() < 0.5:
             faults.pop(int(rng.integers(3)))
         self.faults = tuple(faults)
         self.strength = float(rng.uniform(0.7, 1.0))
-        self.looks = temporal_looks(
-            rng,
-            person.look,
-            frame_count,
-            jitter="jitter" in faults,
-            flicker="flicker" in faults,
-            moving=self.strength,
-        )
-        self.weights = _wander(rng, frame_count) if "drift" in faults else np.ones(frame_count)
-        steps = np.linspace(0, 1, IDENTITY_STEPS) if "drift" in faults else np.ones(1)
-        self.identities = [mix_features(person.features, donor.features, float(step)) for step in steps]
-        self.portraits = [paint_portrait(replace(person, features=f), canvas) for f in self.identities]
+        # Fraction of the variance of each number that changes over time: four for the place, four for the tone.
+        changing = self.strength * np.repeat(["jitter" in faults, "flicker" in faults], 4)
+        self.appearances = _unsteady(rng, person.appearance, frame_count, changing)
+        self.weights, steps = np.ones(frame_count), np.ones(1)
+        if "drift" in faults:
+            self.weights, steps = _drift(rng, frame_count), np.linspace(0, 1, IDENTITY_STEPS)
+        between = [mix_features(person.features, donor.features, float(step)) for step in steps]
+        self.portraits = [paint_portrait(replace(person, features=features), canvas) for features in between]
 
-    def _identity(self, weight: float) -> tuple[Features, Portrait]:
-        """Features and maps at `weight` of the way from the person to the donor."""
-        if len(self.portraits) == 1:
-            return self.identities[0], self.portraits[0]
+    def _portrait(self, weight: float) -> Portrait:
+        """Return the head at `weight` (0..1) of the way from the person to the donor."""
+        if "drift" not in self.faults:
+            return self.portraits[0]
         place = weight * (IDENTITY_STEPS - 1)
         low = min(int(place), IDENTITY_STEPS - 2)
-        first, second, share = self.portraits[low], self.portraits[low + 1], place - low
-        mixed = replace(
+        first, second, part = self.portraits[low], self.portraits[low + 1], place - low
+        return replace(
             first,
-            albedo=cv2.addWeighted(first.albedo, 1 - share, second.albedo, share, 0),
-            normals=cv2.addWeighted(first.normals, 1 - share, second.normals, share, 0),
-            frame=cv2.addWeighted(first.frame, 1 - share, second.frame, share, 0),
+            person=replace(self.person, features=mix_features(self.person.features, self.donor.features, weight)),
+            albedo=cv2.addWeighted(first.albedo, 1 - part, second.albedo, part, 0),
+            normals=cv2.addWeighted(first.normals, 1 - part, second.normals, part, 0),
+            glasses=cv2.addWeighted(first.glasses, 1 - part, second.glasses, part, 0),
         )
-        return mix_features(self.identities[0], self.identities[-1], weight), mixed
 
-    def show(self, index: int, pose: Pose, light: Light, moment: Expression) -> Shown:
-        """The head at frame `index`."""
-        features, portrait = self._identity(float(self.weights[index]))
-        albedo = express(portrait, portrait.albedo, self.canvas, features, moment)
-        look = self.looks[index]
-        return Shown(light_head(portrait, albedo, light, pose, look), portrait, look)
+    def show(self, index: int, pose: Pose, light: Light, moment: Expression) -> LitHead:
+        """Return the head at frame `index`."""
+        return _show(self._portrait(float(self.weights[index])), self.appearances[index], pose, light, moment)
 
 
 class SpatialSwap:
-    """A donor's face pasted over a person's: small and enlarged, off in colour, with an edge, and unsteady.
+    """The face of a donor pasted over a person's: blurred, off in colour, with a visible edge, and unsteady.
 
-    Swapping software works frame by frame, so what it pastes also trembles and flickers.
+    Swapping software works frame by frame, so what it pastes also jitters and flickers.
     """
 
     faults = ("resolution", "colour", "edge", "jitter", "flicker")
@@ -166,22 +97,22 @@ class SpatialSwap:
     def __init__(
         self, person: Person, donor: Person, canvas: Canvas, frame_count: int, rng: np.random.Generator
     ) -> None:
-        self.person, self.canvas = person, canvas
+        self.canvas = canvas
         self.portrait = paint_portrait(person, canvas)
         own, other = np.asarray(person.skin), np.asarray(donor.skin)
-        # Swapping software matches colours, not quite: a fifth of the difference stays.
+        # Swapping software matches colours imperfectly: a fifth of the difference stays.
         skin = own + 0.2 * np.clip(other - own, -40, 40)
-        self.worn = replace(
+        worn = replace(
             person,
             features=donor.features,
-            skin=(float(skin[0]), float(skin[1]), float(skin[2])),
+            skin=tuple(skin.tolist()),
             age=donor.age,
             freckles=donor.freckles,
             beard=0.5 * (person.beard + donor.beard),
             glasses=False,
             texture_seed=donor.texture_seed,
         )
-        self.donor = paint_portrait(self.worn, canvas)
+        self.worn = paint_portrait(worn, canvas)
         strength = self.strength = float(rng.uniform(0.6, 1.0))
         self.pixels = round(80 - 34 * strength * rng.uniform(0.7, 1.0))  # across the face, as autoencoders produce
         shared = rng.choice((-1, 1)) * rng.uniform(0.03, 0.09) * strength
@@ -194,26 +125,17 @@ class SpatialSwap:
         self.offsets = strength * 0.028 * moves[:, :2]  # head units
         self.flicker = 1.0 + strength * 0.040 * (moves[:, 2:3] + 0.5 * moves[:, 3:])
 
-        # The window of the canvas that the pasted square covers, and the coordinates in it.
+        # The part of the canvas that the pasted square covers, and the maps in it.
         self.window = canvas.window(0.0, INNER_Y, INNER_WIDTH * 1.25, INNER_HEIGHT * 1.2)
-        self.x, self.y = canvas.x[self.window], canvas.y[self.window]
-        self.pasted = replace(
-            self.donor,
-            **{name: getattr(self.donor, name)[self.window] for name in ("normals", "gloss", "inner_slope")},
-        )
+        maps = {name: getattr(self.worn, name)[self.window] for name in ("normals", "gloss", "inner_slope")}
+        self.pasted = replace(self.worn, **maps)
 
-    def _mask(self, offset: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        radius = np.hypot((self.x - offset[0]) / INNER_WIDTH, (self.y - INNER_Y - offset[1]) / INNER_HEIGHT)
-        mask = 1.0 - ramp(1.0 - self.edge, 1.0 + 0.3 * self.edge, radius)
-        return mask, 1.0 + self.seam * 4.0 * mask * (1.0 - mask)
-
-    def show(self, index: int, pose: Pose, light: Light, moment: Expression) -> Shown:
-        """The head at frame `index`."""
-        look = self.person.look
+    def show(self, index: int, pose: Pose, light: Light, moment: Expression) -> LitHead:
+        """Return the head at frame `index`."""
+        portrait, appearance = self.portrait, self.portrait.person.appearance
         # The person's own eyes and mouth lie under the pasted face: no need to paint them.
-        lit = light_head(self.portrait, self.portrait.albedo, light, pose, look)
-        albedo = express(self.donor, self.donor.albedo, self.canvas, self.worn.features, moment)
-        face = light_head(self.pasted, albedo[self.window], light, pose, look)
+        lit = light_head(portrait, portrait.albedo, light, pose, appearance)
+        face = light_head(self.pasted, express(self.worn, moment)[self.window], light, pose, appearance)
         height, width = face.shape[:2]
         small = (self.pixels, round(self.pixels * height / width))
         face = cv2.resize(face, small, interpolation=cv2.INTER_AREA)
@@ -221,29 +143,58 @@ class SpatialSwap:
         face = cv2.addWeighted(face, 1.0 + self.sharpening, soft, -self.sharpening, 0.0)
         offset = self.offsets[index]
         # Enlarge and move in one step.
-        enlarge = np.array(
-            [
-                [width / small[0], 0, 0.5 * width / small[0] - 0.5 + offset[0] * self.canvas.scale],
-                [0, height / small[1], 0.5 * height / small[1] - 0.5 + offset[1] * self.canvas.scale],
-            ],
-            np.float32,
-        )
+        factors, shift = np.array((width, height)) / small, offset * self.canvas.scale
+        enlarge = np.column_stack([np.diag(factors), 0.5 * factors - 0.5 + shift]).astype(np.float32)
         face = cv2.warpAffine(face, enlarge, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        mask, seam = self._mask(offset)
+        x, y = self.canvas.x[self.window] - offset[0], self.canvas.y[self.window] - INNER_Y - offset[1]
+        radius = np.hypot(x / INNER_WIDTH, y / INNER_HEIGHT)
+        mask = 1.0 - ramp(1.0 - self.edge, 1.0 + 0.3 * self.edge, radius)
+        seam = 1.0 + self.seam * 4.0 * mask * (1.0 - mask)
         target = lit[self.window]
         target += mask[..., None] * (face * (self.gain * self.flicker[index]).astype(np.float32) - target)
         target *= seam[..., None].astype(np.float32)
-        if self.person.glasses:
-            target *= (1.0 - 0.5 * self.portrait.frame[self.window] * mask)[..., None]
-        return Shown(lit, self.portrait, look, (float(offset[0]), float(offset[1])))
+        if portrait.person.glasses:
+            target *= (1.0 - 0.5 * portrait.glasses[self.window] * mask)[..., None]
+        return LitHead(lit, portrait, appearance, (float(offset[0]), float(offset[1])))
+
+
+def _show(portrait: Portrait, appearance: Appearance, pose: Pose, light: Light, moment: Expression) -> LitHead:
+    lit = light_head(portrait, express(portrait, moment), light, pose, appearance)
+    return LitHead(lit, portrait, appearance)
+
+
+def _jumps(rng: np.random.Generator, frame_count: int, shortest: float, longest: float, width: int) -> np.ndarray:
+    """Draw normal numbers (T, width), cut at two deviations, that hold for `shortest`..`longest` seconds and jump."""
+    values = np.empty((frame_count, width))
+    at = 0
+    while at < frame_count:
+        hold = max(1, round(rng.uniform(shortest, longest) * FRAME_RATE))
+        values[at : at + hold] = np.clip(rng.normal(size=width), -2, 2)
+        at += hold
+    return values
+
+
+def _drift(rng: np.random.Generator, frame_count: int) -> np.ndarray:
+    """Draw weights (T,) of the other identity, which go from about 0 to about 1 or back in 0.2 to 0.5 s."""
+    side = float(rng.random() < 0.5)
+    knots, weights = [0.0], [side]
+    while knots[-1] < frame_count:
+        knots.append(knots[-1] + rng.uniform(0.2, 0.5) * FRAME_RATE)
+        side = 1.0 - side
+        weights.append(abs(side - rng.uniform(0.0, 0.25)))
+    return np.interp(np.arange(frame_count), knots, weights)
+
+
+def _unsteady(rng: np.random.Generator, own: Appearance, frame_count: int, changing: np.ndarray) -> list[Appearance]:
+    """Draw an appearance per frame, each distributed as among people.
+
+    `changing` (8,) is the fraction of the variance of each number that changes over time; the rest stays at `own`.
+    """
+    still = (np.array(own) - MEAN_APPEARANCE) / APPEARANCE_DEVIATION
+    place, tone = _jumps(rng, frame_count, 0.08, 0.18, 4), _jumps(rng, frame_count, 0.08, 0.18, 5)
+    moved = share_gain(np.hstack([place, tone]))
+    # Variances add up to one, so each frame on its own is distributed as honest faces are.
+    return make_appearances(np.sqrt(1 - changing) * still + np.sqrt(changing) * moved)
 
 
 Face = HonestFace | TemporalSwap | SpatialSwap
-
-
-def mask_ellipse(pose: Pose, shown: Shown) -> tuple[float, float, float, float, float]:
-    """Where the swapped inner face lies in the frame: centre x, y, half axes, angle in degrees."""
-    look, (offset_x, offset_y) = shown.look, shown.offset
-    x, y = pose.to_frame(look.shift_x + offset_x, INNER_Y + look.shift_y + offset_y, INNER_DEPTH)
-    size = pose.size * look.size
-    return x, y, INNER_WIDTH * size, INNER_HEIGHT * size, float(np.degrees(pose.roll + look.turn))

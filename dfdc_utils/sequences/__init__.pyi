@@ -18,5 +18,5 @@ from .dataset import (
 from .splits import (
     hash_faces as hash_faces,
     report_leaks as report_leaks,
-    split_by_original as split_by_original,
+    split_by_group as split_by_group,
 )

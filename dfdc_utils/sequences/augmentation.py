@@ -1,4 +1,4 @@
-"""Augmentation that respects time: one draw for a whole sequence, never frame by frame."""
+"""Augmentation that respects time: each change applies to a whole sequence, never to single frames."""
 
 from __future__ import annotations
 
@@ -7,37 +7,37 @@ from dfdc_utils.quiet import quiet_import
 with quiet_import():
     import tensorflow as tf
 
-# Small: it must not reach what a fake's own faults do between two frames.
-SHIFT = 5  # pixels either way, the size of a detector's error at 96 px
-SCALE = 0.06  # share by which the face grows or shrinks, what a detector's boxes differ by
-GAIN = 0.15  # share by which a colour channel is raised or lowered
-CONTRAST = 0.25  # share by which contrast about mid grey is raised or lowered
+# All are small, so as not to hide the differences between frames that give a fake away.
+SHIFT = 5  # pixels in either direction: a face detector's error at 96 px
+SCALE = 0.06  # fraction by which the face grows or shrinks: how much a detector's boxes differ in size
+GAIN = 0.15  # fraction by which a colour channel is raised or lowered
+CONTRAST = 0.25  # fraction by which contrast about mid grey is raised or lowered
 QUALITY = (60, 95)  # of JPEG; below 60 the edge of a blend at 96 px is gone
-BLUR = 0.8  # pixels, the widest standard deviation
-# Each of these wipes out some of the traces that a fake leaves: most draws are without it.
-SCALED, COMPRESSED, BLURRED = 0.3, 0.2, 0.1  # shares of the draws
+BLUR = 0.8  # pixels, the largest standard deviation
+# Each of these removes some of the traces of a fake, so most sequences are spared.
+SCALED, COMPRESSED, BLURRED = 0.3, 0.2, 0.1  # fractions of the sequences
 
 
-def augment_sequence(sequence: tf.Tensor, draw: tf.Tensor) -> tf.Tensor:
-    """Vary a sequence uint8 (T, H, W, 3): mirrored, scaled, shifted, other light and colour, compressed, blurred.
+def augment_sequence(sequence: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Mirror, scale, shift, relight, recolour, compress and blur a sequence uint8 (T, H, W, 3) at random.
 
-    One draw serves all T frames: light that changed from frame to frame would look like a fake's flicker. `draw` is
-    int64 (2,), the seed: the same draw does the same to any sequence. Taught in notebook 03.
+    All T frames change alike: light that changed from frame to frame would look like the flicker of a fake. `seed` is
+    int64 (2,); the same seed changes any sequence in the same way. Taught in notebook 03.
     """
-    uniform = tf.random.stateless_uniform((12,), draw)
+    uniform = tf.random.stateless_uniform((12,), seed)
     moved = tf.ensure_shape(_move(sequence, uniform[:5]), sequence.shape)
     gain = 1 + GAIN * (2 * uniform[5:8] - 1)  # a colour cast
     contrast = 1 + CONTRAST * (2 * uniform[8] - 1)
     lit = tf.cast(moved, tf.float32) * (gain * contrast) + 128.0 * (1 - contrast)
     lit = tf.cond(uniform[9] < BLURRED, lambda: _blur(lit, BLUR * uniform[9] / BLURRED), lambda: lit)
-    drawn = tf.ensure_shape(tf.cast(tf.clip_by_value(lit, 0.0, 255.0), tf.uint8), sequence.shape)
+    pixels = tf.ensure_shape(tf.cast(tf.clip_by_value(lit, 0.0, 255.0), tf.uint8), sequence.shape)
     low, high = QUALITY
     quality = tf.cast(low + (high - low) * uniform[11], tf.int32)
-    return tf.cond(uniform[10] < COMPRESSED, lambda: _compress(drawn, quality), lambda: drawn)
+    return tf.cond(uniform[10] < COMPRESSED, lambda: _compress(pixels, quality), lambda: pixels)
 
 
 def _move(sequence: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
-    """Mirror, scale and shift by five numbers in 0..1. Whole pixels unless scaled: resampling softens edges."""
+    """Mirror, scale and shift by five numbers in 0..1; by whole pixels unless scaled: resampling softens edges."""
     size = sequence.shape[1]
     room = SHIFT + round(size * SCALE / 2)
     moved = tf.pad(sequence, [[0, 0], [room, room], [room, room], [0, 0]], mode="REFLECT")
@@ -57,8 +57,8 @@ def _move(sequence: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
 
 
 def _blur(sequence: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
-    """A Gaussian of `sigma` pixels over each frame of float32 (T, H, W, 3)."""
-    offsets = tf.range(-2.0, 3.0)  # two pixels either way hold 98 % of the widest one
+    """Blur each frame of float32 (T, H, W, 3) by a Gaussian of `sigma` pixels."""
+    offsets = tf.range(-2.0, 3.0)  # two pixels to either side hold 98 % of the widest one
     kernel = tf.exp(-0.5 * tf.square(offsets / tf.maximum(sigma, 1e-3)))
     kernel = tf.tile((kernel / tf.reduce_sum(kernel))[:, None, None, None], [1, 1, 3, 1])
     edged = tf.pad(sequence, [[0, 0], [2, 2], [2, 2], [0, 0]], mode="REFLECT")
@@ -67,13 +67,13 @@ def _blur(sequence: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
 
 
 def _compress(sequence: tf.Tensor, quality: tf.Tensor) -> tf.Tensor:
-    """JPEG at one quality for all frames, as one tall picture: one call, and the same tables for each frame."""
+    """Compress all frames as one tall JPEG: one call, and the same quantisation tables for each frame."""
     frame_count, height, width = sequence.shape[:3]
-    # JPEG works in blocks of 16 and smooths colour across their edges: a margin keeps each frame's to itself.
+    # JPEG works in blocks of 16 and smooths colour across their edges; a margin keeps frames from mixing.
     below = 8 + -height % 16
     padded = tf.pad(sequence, [[0, 0], [8, below], [0, 0], [0, 0]], mode="SYMMETRIC")
     tall = tf.reshape(padded, (frame_count * (8 + height + below), width, 3))
-    # Quality is an attribute of tf.io.encode_jpeg; only this op takes it as a tensor.
+    # tf.io.encode_jpeg takes quality as a constant only; this op takes a tensor.
     decoded = tf.io.decode_jpeg(tf.raw_ops.EncodeJpegVariableQuality(images=tall, quality=quality), channels=3)
     frames = tf.reshape(decoded, (frame_count, 8 + height + below, width, 3))
     return tf.ensure_shape(frames[:, 8 : 8 + height], sequence.shape)

@@ -1,7 +1,7 @@
 """Self-blended images: fakes made from real faces alone, by blending a face with a changed copy of itself.
 
-What is left to see are the traces that every face swap leaves (an edge, another light, another sharpness), and none of
-one method's own.
+They show the traces that every face swap leaves (an edge, another light, another sharpness), and none that is peculiar
+to one method.
 Source: Shiohara and Yamasaki, CVPR 2022, https://arxiv.org/abs/2204.08376; the temporal jitter is ours.
 """
 
@@ -16,28 +16,28 @@ from dfdc_utils.videos import Image
 
 Landmarks = NDArray[np.float32]
 
-SHIFT, SCALE = 0.03, 0.05  # the copy's offset and growth, in shares of the picture's side
-RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)  # how much of the copy is blended in; the paper's
-SWAP_RATIOS = (0.75, 1.0, 1.0, 1.0)  # of another's face less is no swap
-HULLS = 0.3  # share of the pairs whose mask is the hull of the landmarks
-OUTER_IS_CHANGED = 0.35  # share of the pairs: a swap changes the face more often than what surrounds it
-JITTER = 0.012  # of the picture's side, and of the light: what a swap made frame by frame trembles by
+SHIFT, SCALE = 0.03, 0.05  # the copy's offset and growth, as fractions of the picture's side
+RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)  # how much of the copy is blended in; the paper's values
+SWAP_RATIOS = (0.75, 1.0, 1.0, 1.0)  # with less of another person's face it is no swap
+HULLS = 0.3  # fraction of the pairs whose mask is the hull of the landmarks
+OUTER_IS_CHANGED = 0.35  # fraction of the pairs; below half, since a swap changes the face and not its surroundings
+JITTER = 0.012  # of the picture's side, and of the light: how much a swap made frame by frame trembles
 
-# Where YuNet finds right and left eye, nose and corners of the mouth in a crop with a margin of 1.3, in shares of its
-# side: the mean over the faces of the sample. Stands in where there is no landmark at all.
+# Where YuNet finds right and left eye, nose and corners of the mouth in a crop with a margin of 1.3, as fractions of
+# its side: the mean over the faces of the sample. Used where no landmark is found.
 TYPICAL = np.array([[0.34, 0.43], [0.65, 0.43], [0.49, 0.60], [0.37, 0.72], [0.62, 0.72]], np.float32)
 
 
 def find_landmarks(sequence: Image, detector: FaceDetector) -> Landmarks:
-    """Five landmarks in each crop of a sequence (T, H, W, 3): float32 (T, 5, 2) in pixels, in the order of `Face`.
+    """Find five landmarks in each crop of a sequence (T, H, W, 3): float32 (T, 5, 2) in pixels, ordered as in `Face`.
 
-    A frame in which `detector` finds none takes the mean of the others, a sequence without any the `TYPICAL` ones.
+    A frame in which `detector` finds none gets the mean of the others; a sequence without any gets the `TYPICAL` ones.
     """
     frame_count, size = sequence.shape[:2]
     found = np.full((frame_count, 5, 2), np.nan, np.float32)
     for index, crop in enumerate(sequence):
         faces = [face for face in detector.detect(crop) if face.landmarks is not None]
-        if faces:  # the largest: a bystander at the edge of the crop is smaller
+        if faces:  # the largest one: a bystander at the edge of the crop is smaller
             found[index] = largest(faces).landmarks
     missed = np.isnan(found[:, 0, 0])
     found[missed] = TYPICAL * size if missed.all() else found[~missed].mean(axis=0)
@@ -45,12 +45,12 @@ def find_landmarks(sequence: Image, detector: FaceDetector) -> Landmarks:
 
 
 def self_blend(sequence: Image, landmarks: Landmarks, generator: np.random.Generator) -> tuple[Image, Image]:
-    """Make a pair of one real sequence: the real and its fake, each uint8 (T, H, W, 3), alike outside the mask.
+    """Make a pair from one real sequence: the real one and its fake, each uint8 (T, H, W, 3), equal outside the mask.
 
-    `landmarks` is float32 (T, 5, 2) in pixels. Shape of the mask, light, sharpness, offset and blend ratio are drawn
-    once; over time, offset and light are constant, drift or jitter, a third of the pairs each. What can be told without
-    a look at the blend is the same in both: where the surroundings are the changed copy, they are so in the real one
-    too, and both are resampled once. The same state of `generator` makes the same pair. Taught in notebook 03.
+    `landmarks` is float32 (T, 5, 2) in pixels. Shape of the mask, light, sharpness, offset and blend ratio are constant
+    in a sequence; offset and light then stay, drift or jitter over time, in a third of the pairs each. Apart from the
+    blend the two do not differ: both are resampled once, and where the fake's surroundings are the changed copy, the
+    real one's are, too. The same state of `generator` makes the same pair. Taught in notebook 03.
     """
     size = sequence.shape[1]
     change = _Change(generator)
@@ -59,7 +59,7 @@ def self_blend(sequence: Image, landmarks: Landmarks, generator: np.random.Gener
     ratio = np.float32(generator.choice(RATIOS))
     outline = _Outline(generator)
     feather = generator.uniform(0.01, 0.07) * size  # pixels over which the edge fades
-    outer_shift = generator.uniform(-0.5, 0.5, 2)  # less than a pixel: the resampling is all that is wanted of it
+    outer_shift = generator.uniform(-0.5, 0.5, 2)  # less than a pixel: only the resampling matters
     course = _course(generator, len(sequence))
     outer_is_changed = generator.random() < OUTER_IS_CHANGED
     reals, fakes = np.empty_like(sequence), np.empty_like(sequence)
@@ -78,10 +78,10 @@ def self_blend(sequence: Image, landmarks: Landmarks, generator: np.random.Gener
 def swap_face(
     sequence: Image, landmarks: Landmarks, donor: Image, donor_landmarks: Landmarks, generator: np.random.Generator
 ) -> tuple[Image, Image]:
-    """Make a pair of one real sequence and the still of somebody else, `donor` (S, S, 3): the real and its fake.
+    """Make a pair from one real sequence and a picture of another person, `donor` (S, S, 3): the real one and its fake.
 
-    The donor's face is laid over each frame by its landmarks (5, 2), its colours are brought to those of the face it
-    covers, and what sets it apart after that is as in `self_blend`, or, in half of the pairs, its sharpness alone.
+    The donor's face is aligned with each frame by its landmarks (5, 2), and its colours are matched to the face that it
+    covers. It is then changed as in `self_blend`, or, in half of the pairs, in sharpness only.
     """
     size = sequence.shape[1]
     change = _Change(generator, colours=generator.random() < 0.5)
@@ -95,7 +95,7 @@ def swap_face(
         placed = align(donor_landmarks, landmarks[index] + course[index, :2] * size)
         inner = cv2.warpAffine(donor, placed, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
         inside = outline.draw(landmarks[index], size)
-        if gain is None or offset is None:  # once: the light on both may change, but not what was done to one
+        if gain is None or offset is None:  # once per sequence: the match must not follow changes of light
             gain, offset = _match_colours(inner, frame, inside > 0.5)
         matched = np.clip(inner * gain + offset, 0, 255).astype(np.uint8)
         changed = change.apply(matched, light=float(course[index, 2]))
@@ -105,7 +105,7 @@ def swap_face(
 
 
 def align(landmarks: NDArray[np.floating], to: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The turn, scale and shift (2, 3) that bring `landmarks` (K, 2) nearest to others, by least squares."""
+    """Find the rotation, scale and shift (2, 3) that bring `landmarks` (K, 2) nearest to others, by least squares."""
     here, there = (points[:, 0] + 1j * points[:, 1] for points in (landmarks.astype(float), to.astype(float)))
     centred = here - here.mean()
     turn = np.vdot(centred, there) / max(np.vdot(centred, centred).real, 1e-6)
@@ -116,7 +116,7 @@ def align(landmarks: NDArray[np.floating], to: NDArray[np.floating]) -> NDArray[
 def _match_colours(
     inner: Image, frame: Image, inside: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Gain and offset (3,) that give `inner` mean and spread of each colour of `frame` inside the mask."""
+    """Find gain and offset (3,) that give `inner` the mean and spread of `frame` in each colour inside the mask."""
     if not inside.any():
         return np.ones(3, np.float32), np.zeros(3, np.float32)
     here, there = (picture[inside].astype(np.float32) for picture in (inner, frame))
@@ -125,11 +125,13 @@ def _match_colours(
 
 
 def _course(generator: np.random.Generator, frame_count: int) -> NDArray[np.float64]:
-    """How offset and light of a blend change over time, (T, 3): not at all, slowly, or from frame to frame."""
-    way = generator.integers(3)
-    drift = np.sin(np.linspace(0, generator.uniform(1, 2 * np.pi), frame_count)[:, None] + generator.uniform(0, 6, 3))
-    jitter = generator.normal(size=(frame_count, 3))
-    return (0.0, 2 * JITTER * drift, JITTER * generator.uniform(0.3, 1.0) * jitter)[way] * np.ones((frame_count, 3))
+    """Change of offset and light of a blend over time, (T, 3): none, a slow drift, or jitter from frame to frame."""
+    way = generator.choice(("constant", "drift", "jitter"))
+    if way == "drift":
+        angles = np.linspace(0, generator.uniform(1, 2 * np.pi), frame_count)[:, None]
+        return 2 * JITTER * np.sin(angles + generator.uniform(0, 6, 3))
+    strength = generator.uniform(0.3, 1.0) if way == "jitter" else 0.0
+    return JITTER * strength * generator.normal(size=(frame_count, 3))
 
 
 def _resample(frame: Image, scale: float, offset: NDArray[np.floating]) -> Image:
@@ -140,14 +142,14 @@ def _resample(frame: Image, scale: float, offset: NDArray[np.floating]) -> Image
 
 
 class _Change:
-    """What sets the copy apart: colour, saturation, contrast, and sharpness or (twice as often) resolution."""
+    """How the copy differs: in colour, saturation, contrast, and sharpness or (twice as often) resolution."""
 
     def __init__(self, generator: np.random.Generator, *, colours: bool = True) -> None:
-        share = float(colours)
-        self._gain = (1 + share * generator.uniform(-0.1, 0.1, 3)).astype(np.float32)
-        self._contrast = np.float32(1 + share * generator.uniform(-0.15, 0.15))
-        self._offset = np.float32(share * generator.uniform(-12, 12))
-        self._saturation = np.float32(1 + share * generator.uniform(-0.25, 0.25))
+        strength = float(colours)
+        self._gain = (1 + strength * generator.uniform(-0.1, 0.1, 3)).astype(np.float32)
+        self._contrast = np.float32(1 + strength * generator.uniform(-0.15, 0.15))
+        self._offset = np.float32(strength * generator.uniform(-12, 12))
+        self._saturation = np.float32(1 + strength * generator.uniform(-0.25, 0.25))
         self._way = generator.choice(("sharper", "softer", "softer", "as it is"))
         self._strength = generator.uniform(0.3, 1.0)
 
@@ -157,19 +159,18 @@ class _Change:
         if self._way == "sharper":
             soft = cv2.GaussianBlur(frame, (0, 0), 1.0)
             changed = cv2.addWeighted(frame, 1 + self._strength, soft, -self._strength, 0)
-        elif self._way == "softer":  # made by a network of fewer pixels, and enlarged
-            share = 1 - 0.7 * self._strength
-            small = cv2.resize(frame, (round(width * share), round(height * share)), interpolation=cv2.INTER_AREA)
+        elif self._way == "softer":  # as if a network of lower resolution had made it
+            scale = 1 - 0.7 * self._strength
+            small = cv2.resize(frame, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
             changed = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
         lit = changed.astype(np.float32) * self._gain
         grey = lit.mean(axis=-1, keepdims=True)
         lit = (grey + (lit - grey) * self._saturation - 128) * self._contrast + 128 + self._offset + 255 * light
-        shown: Image = np.clip(lit, 0, 255).astype(np.uint8)
-        return shown
+        return np.asarray(np.clip(lit, 0, 255), np.uint8)
 
 
 class _Outline:
-    """A deformed oval about the whole face, or about its lower half, or the hull of the landmarks."""
+    """A deformed oval around the whole face or its lower half, or the hull of the landmarks."""
 
     def __init__(self, generator: np.random.Generator) -> None:
         self._angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
@@ -184,11 +185,12 @@ class _Outline:
 
     def draw(self, landmarks: NDArray[np.floating], size: int) -> NDArray[np.float32]:
         """The mask, float32 (size, size), 1 inside."""
-        if self._hull:  # of eyes, mouth and nose, widened: what a swap of the inner face alone replaces
+        if self._hull:  # of eyes and mouth, widened: what a swap of the inner face replaces
             hull = landmarks[[0, 1, 4, 3]]
             centre = hull.mean(axis=0)
-            # Brows and chin lie beyond them.
-            points = centre + (hull - centre) * np.array([1.5 * self._width, 1.35 * self._height])
+            points = centre + (hull - centre) * np.array(
+                [1.5 * self._width, 1.35 * self._height]
+            )  # brows and chin, too
             points = points + np.outer(self._radii[::6] - 1, landmarks[1] - landmarks[0])
             return _fill(cv2.convexHull(points.astype(np.float32))[:, 0], size)
         eyes, mouth = landmarks[:2].mean(axis=0), landmarks[3:].mean(axis=0)
@@ -196,7 +198,7 @@ class _Outline:
         down = (mouth - eyes) / 2
         if self._lower:  # nose to chin
             centre, across, down = eyes + 1.8 * down, 1.2 * across, 0.95 * down
-        else:  # brows to chin: twice as far to either side as the eyes, and beyond them and the mouth
+        else:  # brows to chin, nearly twice as wide as the eyes are apart
             centre, across, down = eyes + 0.95 * down, 1.75 * across, 1.9 * down
         points = (
             centre

@@ -1,4 +1,4 @@
-"""Faces on disk → `tf.data`: sequences (T, H, W, 3), built in TensorFlow `TensorArray`s."""
+"""From faces on disk to `tf.data`: sequences (T, H, W, 3), built in TensorFlow `TensorArray`s."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from dfdc_utils.videos import Image
 with quiet_import():
     import tensorflow as tf
 
-# Decoded sequences are kept in memory if they take no more than this share of what is free: while they are gathered,
-# they are there twice.
+# Decoded sequences are kept in memory if they take at most this fraction of the free memory: while they are collected,
+# there are two copies of them.
 MEMORY_FRACTION = 0.4
 
 
@@ -34,16 +34,15 @@ def load_sequence(save_path: str | Path, video: str, frame_count: int = 16, *, t
     Taught in notebook 03.
     """
     paths = tf.constant(sequence_paths(save_path, video, frame_count, track=track))
-    sequence: Image = stack_faces(paths).numpy()
-    return sequence
+    return np.asarray(stack_faces(paths))
 
 
 @tf.function(reduce_retracing=True)
 def stack_faces(files: tf.Tensor, *, are_paths: bool = True) -> tf.Tensor:
     """Read and decode T JPEG files into one sequence, uint8 (T, H, W, 3), through a `TensorArray`.
 
-    `files` is string (T,), their paths or else their contents. The array is sized, and every slot is written once: a
-    slot left out would read back as black without a word.
+    `files` is string (T,): paths, or with `are_paths=False` contents. The array has a fixed size, and every slot is
+    written once: TensorFlow would read a missing slot as a black face, without an error.
     """
     frame_count = tf.shape(files)[0]
     faces = tf.TensorArray(tf.uint8, size=frame_count, element_shape=(None, None, 3))
@@ -57,8 +56,8 @@ class SequenceStore:
     """The sequences of a table by number: from memory if all fit, else from their files each time.
 
     A row of `table` is one video whose status is `ok`; T, H and W come from the `sequence.json` beside the faces.
-    `labels` is float32 (N,), 1.0 for FAKE. `cache=None` decides by the free memory; `in_memory` says what was decided,
-    `size` how many bytes all sequences take (0.4 MB per video by default).
+    `labels` is float32 (N,), 1.0 for FAKE. With `cache=None` the free memory decides; `in_memory` is the decision,
+    `size` the bytes that all sequences take (0.4 MB per video by default).
 
     Raises `ValueError` for an empty table or a video without a label or without faces, `ConfigMismatch` if the faces on
     disk have another size. Taught in notebook 03.
@@ -67,7 +66,7 @@ class SequenceStore:
     def __init__(self, table: pd.DataFrame, save_path: str | Path, *, cache: bool | None = None) -> None:
         config = SequenceConfig.load(Path(save_path) / "sequence.json")
         if table.empty:
-            raise ValueError("no video to make a dataset of: process some first")
+            raise ValueError("there is no video to make a dataset of: process some first")
         unfit = table[(table["status"] != "ok") | ~table["label"].isin(["REAL", "FAKE"])]
         if not unfit.empty:
             raise ValueError(
@@ -80,7 +79,10 @@ class SequenceStore:
         self.in_memory = self.size <= MEMORY_FRACTION * psutil.virtual_memory().available if cache is None else cache
         with tf.device("CPU:0"):
             self._paths = tf.constant([sequence_paths(save_path, video, config.frame_count) for video in videos])
-            self._check_size(self._read(0), videos[0], save_path)
+            found = tuple(self._read(0).shape)
+            if found != self.shape:
+                what = f"the faces of {videos[0]} in {save_path} are {found[2]} x {found[1]} pixels"
+                raise ConfigMismatch(f"{what}, but sequence.json says {config.face_size}. Run processing again.")
             if self.in_memory:
                 self._faces = tf.stack(list(_in_parallel(tf.data.Dataset.range(len(videos)), self._read)))
 
@@ -89,29 +91,23 @@ class SequenceStore:
         return f"{len(self.labels)} sequences, {self.size / 1e6:,.0f} MB decoded: {where}"
 
     def load(self, number: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
-        """Sequence `number`, uint8 (T, H, W, 3), inside or outside of a graph; no `seed` is needed here."""
+        """Sequence `number`, uint8 (T, H, W, 3), inside or outside of a graph. `seed` is for `SelfBlends` only."""
         return tf.ensure_shape(self._faces[number] if self.in_memory else self._read(number), self.shape)
 
     def plan(self, batch_size: int, **settings: Any) -> Plan:
-        """`plan_batches` for these sequences."""
+        """Call `plan_batches` for these sequences."""
         return plan_batches(len(self.labels), batch_size, **settings)
 
     def _read(self, number: tf.Tensor) -> tf.Tensor:
         return stack_faces(self._paths[number])
 
-    def _check_size(self, sequence: tf.Tensor, video: str, save_path: str | Path) -> None:
-        if tuple(sequence.shape) != self.shape:
-            raise ConfigMismatch(
-                f"the faces of {video} in {save_path} are {sequence.shape[2]} x {sequence.shape[1]} pixels, but "
-                f"sequence.json says {self.shape[1]}. Run processing again."
-            )
-
 
 class SelfBlends:
-    """Pairs of a REAL sequence and its self-blend, a fake, in place of the sequences of a `SequenceStore`.
+    """Pairs of a REAL sequence and its self-blend, a fake, with the interface of a `SequenceStore`.
 
-    Number i is the real one of a pair and N + i its fake; `labels` is float32 (2N,). Each seed blends a pair in another
-    way (see `blending`). `real` must hold REAL videos only; their landmarks are found once, here.
+    Number i is the real one of a pair and N + i its fake; `labels` is float32 (2N,). Each seed makes another blend (see
+    `blending`). `real` must hold REAL videos only. Their landmarks are found once, here; without YuNet's weights all
+    faces get typical ones.
     """
 
     def __init__(self, real: SequenceStore) -> None:
@@ -119,21 +115,22 @@ class SelfBlends:
         self.labels = np.repeat(np.array([0, 1], np.float32), count)
         self.shape = real.shape
         detector = load_face_detector("auto")
+        self._source = "landmarks by YuNet" if detector.name == "yunet" else "typical landmarks, without YuNet"
         with tf.device("CPU:0"):
             found = [find_landmarks(real.load(number).numpy(), detector) for number in range(count)]
             self._landmarks = tf.constant(np.stack(found))
 
     def __str__(self) -> str:
-        return f"{self._real}, each also blended with itself"
+        return f"{self._real}; each is also blended with itself ({self._source})"
 
-    def load(self, number: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
+    def load(self, number: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Sequence `number`, uint8 (T, H, W, 3), of the pair that `seed`, int64 (2,), makes."""
         count = len(self._landmarks)
         pair = (self._real.load(number % count), self._landmarks[number % count], seed, number >= count)
         return tf.ensure_shape(tf.numpy_function(_blend, pair, tf.uint8, stateful=False), self.shape)
 
     def plan(self, batch_size: int, **settings: Any) -> Plan:
-        """`plan_batches` in which each real sequence is followed by its blend, both varied by the same seed."""
+        """Call `plan_batches`, and let each real sequence be followed by its blend, with the same seed."""
         count, pairs = len(self._landmarks), max(1, batch_size // 2)
         plan = plan_batches(count, pairs, **settings)
         numbers = np.stack([plan.numbers, plan.numbers + count], axis=-1).reshape(len(plan.numbers), -1)
@@ -141,10 +138,10 @@ class SelfBlends:
 
 
 class Plan(NamedTuple):
-    """Which sequences make which batch, for all steps to come. All that is random in training follows from it.
+    """Which sequences form which batch, for all S steps. Order and augmentation of a training follow from it alone.
 
-    `numbers` (S, B) int64 of the sequences of S steps; `weights` (S, B) float32 are equal within a step and sum to 1,
-    but 0 where a short last batch was padded; `seeds` (S, B, 2) int64 seed each sequence's augmentation.
+    `numbers` (S, B) int64 are the sequences of each step. `weights` (S, B) float32 are equal within a step and sum to
+    1, except that padding has weight 0. `seeds` (S, B, 2) int64 seed each sequence's augmentation.
     """
 
     numbers: NDArray[np.int64]
@@ -152,28 +149,28 @@ class Plan(NamedTuple):
     seeds: NDArray[np.int64]
 
     def part(self, number: int, parts: int, *, start: int = 0) -> Plan:
-        """What one of `parts` equal shares of every batch holds, from step `start` on."""
+        """Part `number` of every batch when it is cut into `parts` equal ones, from step `start` on."""
         each = self.numbers.shape[1] // parts
-        share = slice(number * each, (number + 1) * each)
-        return Plan(self.numbers[start:, share], self.weights[start:, share], self.seeds[start:, share])
+        rows, columns = slice(start, None), slice(number * each, (number + 1) * each)
+        return Plan(self.numbers[rows, columns], self.weights[rows, columns], self.seeds[rows, columns])
 
 
 def plan_batches(
     count: int, batch_size: int, *, epochs: int = 1, shuffle: bool = False, replicas: int = 1, seed: int = 0
 ) -> Plan:
-    """Deal `count` sequences into batches of `batch_size` for each epoch, in another order each if `shuffle` is set.
+    """Divide `count` sequences into batches of `batch_size`, for each epoch; with `shuffle`, each in another order.
 
-    Every sequence comes once an epoch. The last batch of an epoch is filled up with sequences that weigh nothing, and
-    so is every batch that `replicas` cannot share evenly: all have the same shape. The order of an epoch depends on
-    `seed` and its number alone, so training can go on from any step. Taught in notebook 03.
+    Every sequence occurs once per epoch. The last batch of an epoch is padded with sequences of weight 0, and so is
+    every batch that `replicas` cannot share evenly: all have the same shape. The order of an epoch depends only on
+    `seed` and the epoch's number, so training can resume at any step. Taught in notebook 03.
     """
     steps, width = -(-count // batch_size), -(-batch_size // replicas) * replicas
     numbers = np.empty((epochs, steps, width), np.int64)
     for epoch in range(epochs):
         order = np.random.default_rng([seed, epoch]).permutation(count) if shuffle else np.arange(count)
         numbers[epoch, :, :batch_size] = np.resize(order, (steps, batch_size))
-    filling = np.arange(batch_size, width) % batch_size
-    numbers[:, :, batch_size:] = numbers[:, :, filling]
+    padding = np.arange(batch_size, width) % batch_size
+    numbers[:, :, batch_size:] = numbers[:, :, padding]
     real = np.arange(steps)[:, None] * batch_size + np.arange(width) < count
     real[:, batch_size:] = False
     weights = np.broadcast_to(real / real.sum(axis=1, keepdims=True), numbers.shape)
@@ -185,7 +182,7 @@ def plan_batches(
 def make_batches(
     store: SequenceStore | SelfBlends, plan: Plan, batch_size: int | None = None, *, augment: bool = False
 ) -> tf.data.Dataset:
-    """A dataset of (sequences, labels, weights), as `plan` says: uint8 (B, T, H, W, 3), float32 (B, 1), float32 (B,).
+    """Make the dataset of a plan: (sequences, labels, weights), uint8 (B, T, H, W, 3), float32 (B, 1), float32 (B,).
 
     `batch_size` cuts each of its batches into smaller ones. Taught in notebook 03.
     """
@@ -212,11 +209,11 @@ def make_dataset(
     cache: bool | None = None,
     seed: int = 0,
 ) -> tf.data.Dataset:
-    """A dataset of (sequences, labels): uint8 (B, T, H, W, 3) and float32 (B, 1), 1.0 for FAKE.
+    """Make a dataset of (sequences, labels): uint8 (B, T, H, W, 3) and float32 (B, 1), 1.0 for FAKE.
 
-    Videos, memory and errors are those of `SequenceStore`. It gives `epochs` epochs one after the other, each in its
-    own order and with its own seeds if `shuffle` and `augment` are set; all follow from `seed`. The last batch of an
-    epoch is smaller where the videos do not fill it. Taught in notebook 03.
+    `table`, `cache` and errors are those of `SequenceStore`. There are `epochs` epochs in a row, each with its own
+    order if `shuffle` is set and its own changes if `augment` is; all follow from `seed`. The last batch of an epoch
+    may be smaller. Taught in notebook 03.
     """
     store = SequenceStore(table, save_path, cache=cache)
     plan = store.plan(min(batch_size, len(table)), epochs=epochs, shuffle=shuffle, seed=seed)
@@ -233,5 +230,5 @@ def _without_padding(sequences: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor
 
 
 def _in_parallel(dataset: tf.data.Dataset, function: object) -> tf.data.Dataset:
-    # Not AUTOTUNE, which takes one thread for some iterators and two for others, and is half as fast then.
+    # Not AUTOTUNE: it uses one thread for some iterators and two for others, and is then half as fast.
     return dataset.map(function, num_parallel_calls=joblib.cpu_count(), deterministic=True)

@@ -1,4 +1,4 @@
-"""Training, validation and test splits, and what they share that they should not."""
+"""Training, validation and test splits, and data leakage between them."""
 
 from __future__ import annotations
 
@@ -9,92 +9,165 @@ import cv2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from dfdc_utils.faces import sequence_paths
 from dfdc_utils.videos import LABELS, count_labels
 
-# Bits of 255 in which two hashes of `hash_faces` may differ. On 14 real clips a fake and its original differ in at most
-# 34, faces of two scenes in at least 84.
+# Hashes of `hash_faces` count as near-identical if they differ in at most so many of 255 bits. On 14 real clips, a fake
+# and its original differ in at most 34 bits, faces of two scenes in at least 84.
 NEARLY_IDENTICAL = 38
+# From this many parts on, splits follow the parts. DFDC has 50, and its actors recur mostly within a part.
+MANY_PARTS = 10
 
 
-def split_by_original(
-    table: pd.DataFrame, *, test: float = 0.3, validation: float = 0.15, seed: int = 0
+def split_by_group(
+    table: pd.DataFrame,
+    *,
+    by: str | None = None,
+    test: float = 0.3,
+    validation: float = 0.15,
+    need_fakes: bool = True,
+    seed: int = 0,
 ) -> pd.DataFrame:
-    """Add a column `split` (`train`, `validation`, `test`), with a fake always on the side of its original.
+    """Add the columns `split` (`train`, `validation`, `test`) and `group`; no group is in two splits.
 
-    `test` and `validation` are shares of the originals. Random splits put a fake and its original on different sides;
-    a model then recognises the scene instead of the fake. Raises `ValueError` if shares leave nothing to train on, if a
-    video has no label, or if there are too few originals to give each split both classes. Taught in notebook 03.
+    `by` is the column whose values stay together: `person`, `part` or `original`. By default it is `person` if the
+    table knows the person in every video, `part` if there are at least `MANY_PARTS`, else `original`. A fake is always
+    in the group of its original. In a random split a fake and its original, or two videos of one person, lie in
+    different splits, and a model is rewarded for recognising the scene or the person instead of the fake.
+
+    `test` and `validation` are fractions of the videos, reached as closely as whole groups allow. Raises `ValueError`
+    if they leave nothing to train on, if a video has no label, or if there are too few groups to give each split both
+    classes (only REAL videos unless `need_fakes`, for training on self-blends). Source for splitting by part: Dolhansky
+    et al. 2020, https://arxiv.org/abs/2006.07397 (486 subjects in some 19,000 real clips). Taught in notebook 03.
     """
     if not (0 < test < 1 and 0 < validation < 1 and test + validation < 1):
-        raise ValueError(
-            f"test={test} and validation={validation} must be positive shares that leave some for training"
-        )
+        raise ValueError(f"test={test} and validation={validation} must be positive and leave some for training")
     if not table["label"].isin(LABELS).all():
         unlabelled = table.loc[~table["label"].isin(LABELS), "video"]
         raise ValueError(f"{len(unlabelled)} videos have no label, {unlabelled.iloc[0]} first: leave them out")
-    labels = table.groupby("original")["label"].agg(set)
+    by = by or _natural_group(table)
+    groups = _connect(table, by)
+    labels = table.groupby(groups)["label"].agg(set)
+    sizes = table.groupby(groups).size()
     order = labels.sort_index().sample(frac=1, random_state=seed)
-    # Families with both classes are dealt first: each split then has both as soon as it has one family.
-    order = order.iloc[np.argsort([-len(both) for both in order], kind="stable")]
-    shares = {"test": test, "validation": validation, "train": 1 - test - validation}
-    side: dict[str, str] = {}
-    held: dict[str, set[str]] = {split: set() for split in shares}
-    dealt = dict.fromkeys(shares, 0)
-    for original, family in order.items():
-        # A split that still lacks one of these classes goes first, else the one furthest behind its share.
-        split = max(shares, key=lambda name: (bool(family - held[name]), shares[name] * (len(side) + 1) - dealt[name]))
-        side[original] = split
-        held[split] |= family
-        dealt[split] += 1
-    result = table.assign(split=table["original"].map(side))
-    for split in shares:
-        missing = set(LABELS) - set(result.loc[result["split"] == split, "label"])
+    # Groups with both classes come first: each split then has both classes as soon as it has one group.
+    order = order.iloc[np.argsort([-len(classes) for classes in order], kind="stable")]
+    fractions = {"test": test, "validation": validation, "train": 1 - test - validation}
+    split_of: dict[str, str] = {}
+    has: dict[str, set[str]] = {split: set() for split in fractions}
+    filled = dict.fromkeys(fractions, 0)
+    for group, classes in order.items():
+        size = int(sizes[group])
+        # The group goes to a split that lacks one of its classes, else to the one furthest below its fraction.
+        total = sum(filled.values()) + size
+        split = max(fractions, key=lambda name: (bool(classes - has[name]), fractions[name] * total - filled[name]))
+        split_of[group] = split
+        has[split] |= classes
+        filled[split] += size
+    result = table.assign(group=groups, split=groups.map(split_of))
+    needed = set(LABELS) if need_fakes else {"REAL"}
+    for split in fractions:
+        missing = needed - set(result.loc[result["split"] == split, "label"])
         if missing:
             raise ValueError(
-                f"the {split} split has no {' and no '.join(sorted(missing))} video: {len(labels)} originals are too "
-                f"few ({count_labels(table)}). Add videos of that class, or process more with a larger num_vids."
+                f"the {split} split has no {' and no '.join(sorted(missing))} video: {len(labels)} groups by {by} are "
+                f"too few ({count_labels(table)}). Add videos of that class, or process more with a larger num_vids."
             )
     return result
 
 
 def report_leaks(table: pd.DataFrame, hashes: NDArray[np.uint64] | None = None) -> pd.DataFrame:
-    """Count what the splits of `table` share, a row a check: `check`, `leaks`, `example`, `harmful`.
+    """Count what the splits of `table` share: one row per check, `check`, `shared`, `allowed`, `example`.
 
-    `harmful` checks must be at zero. The others are only told: parts are batches of uploads, and actors may recur
-    within one. `hashes` are those of `hash_faces`, a row a video: with them, videos are counted whose face looks nearly
-    identical to one in another split, an upload under two names or the same person filmed twice. Look at the example.
-    Taught in notebook 03.
+    `train` refuses a table unless all checks that are not `allowed` are 0. `shared` is empty if the table does not
+    know: for people, unless every video names its `person`. Parts may be shared, but the same actors may recur in them.
+    `hashes` (N, 4) are those of `hash_faces`. With them, the report counts videos whose face looks nearly identical to
+    one in another split: a video uploaded under two names, or a person filmed twice. Taught in notebook 03.
     """
     rows: list[dict[str, Any]] = []
-    for check, column, harmful in (
-        ("videos in two splits", "video", True),
-        ("originals in two splits", "original", True),
-        ("parts in two splits", "part", False),
+    for check, column, allowed in (
+        ("videos", "video", False),
+        ("originals", "original", False),
+        ("people", "person", False),
+        ("parts", "part", True),
     ):
-        spread = table.groupby(column)["split"].nunique()
+        if column == "person" and not _knows_people(table):
+            rows.append({"check": check, "shared": pd.NA, "allowed": False, "example": "the people are not known"})
+            continue
+        if column not in table:
+            continue
+        spread = _members(table, column).groupby("member")["split"].nunique()
         shared = spread[spread > 1].index.tolist()
-        rows.append({"check": check, "leaks": len(shared), "example": next(iter(shared), ""), "harmful": harmful})
+        rows.append({"check": check, "shared": len(shared), "allowed": allowed, "example": str(next(iter(shared), ""))})
     if hashes is not None:
         nearest, distance = _nearest_in_other_split(table["split"].to_numpy(str), hashes)
         near = np.flatnonzero(distance <= NEARLY_IDENTICAL)
         closest = near[np.argsort(distance[near], kind="stable")[:1]]
         example = " and ".join(table["video"].iloc[[*closest, *nearest[closest]]])
-        rows.append({"check": "near-identical faces", "leaks": len(near), "example": example, "harmful": False})
-    return pd.DataFrame(rows)
+        rows.append({"check": "near-identical faces", "shared": len(near), "allowed": True, "example": example})
+    return pd.DataFrame(rows).astype({"shared": "Int64"})
+
+
+def hash_faces(table: pd.DataFrame, save_path: str | Path, frame_count: int = 16) -> NDArray[np.uint64]:
+    """Hash each video's face, uint64 (N, 4): faces that look alike differ in few of its 255 bits.
+
+    It says which of the 16 x 16 lowest frequencies of the mean face, at 32 x 32 pixels, lie above their median.
+    Source: Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions". Taught in notebook 03.
+    """
+    hashes = np.zeros((len(table), 4), np.uint64)
+    for row, video in enumerate(table["video"]):
+        files = sequence_paths(save_path, video, frame_count)
+        # Channels are averaged, so OpenCV's BGR order does not matter here.
+        grey = np.mean([cv2.imread(file) for file in files], axis=(0, 3)).astype(np.float32)
+        spectrum = cv2.dct(cv2.resize(grey, (32, 32), interpolation=cv2.INTER_AREA))[:16, :16].ravel()
+        spectrum[0] = np.median(spectrum[1:])  # mean brightness carries no information
+        hashes[row] = np.packbits(spectrum > spectrum[0]).view(np.uint64)
+    return hashes
+
+
+def _natural_group(table: pd.DataFrame) -> str:
+    if _knows_people(table):
+        return "person"
+    return "part" if "part" in table and table["part"].nunique() >= MANY_PARTS else "original"
+
+
+def _knows_people(table: pd.DataFrame) -> bool:
+    return "person" in table and bool((table["person"].fillna("") != "").all())
+
+
+def _members(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """List the values of `column`, one per row: `row` of the video, `member`, `split`. Two people are written `3+7`."""
+    values = table[column].astype(str)
+    members = values.str.split("+") if column == "person" else values.map(lambda value: [value])
+    rows = {"row": np.arange(len(table)), "member": members, "split": table.get("split", "")}
+    return pd.DataFrame(rows).explode("member")
+
+
+def _connect(table: pd.DataFrame, by: str) -> pd.Series:
+    """Name the group of each video: those that share an original or a value of `by`, directly or through others."""
+    listed = [_members(table, column).assign(column=column) for column in dict.fromkeys((by, "original"))]
+    links = pd.concat(listed).assign(member=lambda rows: rows["column"] + " " + rows["member"])
+    numbers = len(table) + pd.factorize(links["member"])[0]
+    count = len(table) + len(set(links["member"]))
+    edges = coo_array((np.ones(len(links)), (links["row"], numbers)), shape=(count, count))
+    found = connected_components(edges, directed=False)[1][: len(table)]
+    # A group is named for its smallest value of `by`, so that the order of the rows does not matter.
+    return table[by].astype(str).groupby(found).transform("min")
 
 
 def _nearest_in_other_split(
     splits: NDArray[np.str_], hashes: NDArray[np.uint64]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """For each row the row of another split whose hash differs in the fewest bits, and in how many."""
+    """For each row, find the row of another split whose hash differs in the fewest bits; return rows and bit counts."""
     nearest = np.zeros(len(splits), np.intp)
     distance = np.full(len(splits), hashes.shape[1] * 64 + 1, np.intp)
     for split in np.unique(splits):
         others = np.flatnonzero(splits != split)
         mine = np.flatnonzero(splits == split)
-        for start in range(0, len(mine) if len(others) else 0, 64):  # a block of 64 keeps memory small for 100,000
+        for start in range(0, len(mine) if len(others) else 0, 64):  # blocks of 64 keep memory small for 100,000 videos
             block = mine[start : start + 64]
             bits = sum(
                 np.bitwise_count(hashes[block, None, word] ^ hashes[None, others, word]).astype(np.int32)
@@ -103,20 +176,3 @@ def _nearest_in_other_split(
             best = np.argmin(bits, axis=1)
             nearest[block], distance[block] = others[best], bits[np.arange(len(block)), best]
     return nearest, distance
-
-
-def hash_faces(table: pd.DataFrame, save_path: str | Path, frame_count: int = 16) -> NDArray[np.uint64]:
-    """A perceptual hash of each video's face, uint64 (N, 4): pictures that look alike differ in few of its 255 bits.
-
-    The mean of the sequence at 32 x 32 pixels, its 16 x 16 lowest frequencies, each above the median or not.
-    Source: Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions". Taught in notebook 03.
-    """
-    hashes = np.zeros((len(table), 4), np.uint64)
-    for row, video in enumerate(table["video"]):
-        files = sequence_paths(save_path, video, frame_count)
-        # Colours do not count, so OpenCV's order of channels does not matter here.
-        grey = np.mean([cv2.imread(file) for file in files], axis=(0, 3)).astype(np.float32)
-        spectrum = cv2.dct(cv2.resize(grey, (32, 32), interpolation=cv2.INTER_AREA))[:16, :16].ravel()
-        spectrum[0] = np.median(spectrum[1:])  # mean brightness carries no information
-        hashes[row] = np.packbits(spectrum > spectrum[0]).view(np.uint64)
-    return hashes

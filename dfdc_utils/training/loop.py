@@ -1,4 +1,4 @@
-"""The loop that trains: the steps that all replicas take together, and the state between two of them."""
+"""The training loop: the step that all replicas take together, and the state between two steps."""
 
 from __future__ import annotations
 
@@ -26,11 +26,13 @@ with quiet_import():
 class TrainingConfig:
     """How a model is trained. `batch_size` counts the sequences of all replicas together.
 
-    The learning rate rises over `warmup_epochs` and falls along a cosine to 0 at the last of `epochs`. Training stops
-    early after `patience` epochs without a lower validation loss; None for never. `self_blend` trains and validates on
-    real videos and blends of them with themselves, and leaves the fakes out (see `blending`). `mixed_precision`
-    computes the CNN in bfloat16, which is quicker on recent GPUs and slower on most CPUs. `deterministic` asks
-    TensorFlow for ops that give the same result each time, for the rest of this process.
+    The learning rate rises linearly for `warmup_epochs`, then falls along a cosine to 0 at the end of `epochs`.
+    Training stops after `patience` epochs without a lower validation loss (None: never). `self_blend` trains and
+    validates on real videos and self-blends of them, and ignores the fakes. `mixed_precision` computes the CNN in
+    bfloat16, which is faster on recent GPUs and slower on most CPUs. `deterministic` makes TensorFlow choose operations
+    with repeatable results, for the rest of this process.
+
+    Raises `ValueError` for values that no training can have.
     """
 
     epochs: int = 60
@@ -45,15 +47,22 @@ class TrainingConfig:
     deterministic: bool = True
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1 or self.learning_rate < 0 or not 0 <= self.label_smoothing < 1:
+            raise ValueError(
+                f"{self}: epochs and batch_size must be at least 1, learning_rate at least 0, label_smoothing in [0, 1)"
+            )
+
 
 class TrainingLoop:
     """One training: its data, its model, and the step that all replicas of `strategy` take together.
 
-    TensorFlow's own loop and not Keras' `fit`: that fails at a last batch that the replicas cannot share, and with
-    several workers altogether (Keras 3.15, https://github.com/keras-team/keras/issues/20585). All that happens in a
-    step follows from the variables and the step's number, so that a training can go on from any step.
+    `parts` holds the videos to `train` on and those for `validation`; only REAL ones if `config.self_blend` is set.
+    Keras' `fit` is not used: it fails on a last batch that the replicas cannot share, and with several workers (Keras
+    3.15, https://github.com/keras-team/keras/issues/20585). A step depends only on the variables and on its number, so
+    training can resume at any step.
 
-    `steps` counts those of an epoch, `labels` (V,) are those of the validation sequences. Used by `train`.
+    `steps` is the number of steps per epoch, `labels` (V,) those of the validation sequences. Used by `train`.
     """
 
     def __init__(
@@ -69,9 +78,12 @@ class TrainingLoop:
         keras.utils.set_random_seed(config.seed)
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
-        self.store, self.validation = (
-            _open_sequences(parts[name], save_path, self_blend=config.self_blend) for name in ("train", "validation")
-        )
+
+        def open_part(name: str) -> SequenceStore | SelfBlends:
+            store = SequenceStore(parts[name], save_path)
+            return SelfBlends(store) if config.self_blend else store
+
+        self.store, self.validation = open_part("train"), open_part("validation")
         settings: dict[str, int] = {"replicas": strategy.num_replicas_in_sync, "seed": config.seed}
         batch_size = min(config.batch_size, len(self.store.labels))
         self._plan = self.store.plan(batch_size, epochs=config.epochs, shuffle=True, **settings)
@@ -79,11 +91,11 @@ class TrainingLoop:
         self._scoring_plan = self.validation.plan(batch_size, **settings)
         self._counted = self._scoring_plan.weights.ravel() > 0
         self.labels = self.validation.labels[self._scoring_plan.numbers.ravel()[self._counted]]
-        with strategy.scope(), _policy("mixed_bfloat16" if config.mixed_precision else "float32"):
+        with strategy.scope(), _dtype_policy("mixed_bfloat16" if config.mixed_precision else "float32"):
             self.model = build(sequence.frame_count, sequence.face_size)
             self._optimizer = keras.optimizers.Adam(self._learning_rate())
             self._optimizer.build(self.model.trainable_variables)
-            # Not needed here, but by whoever loads the model and goes on with it.
+            # This loop needs no compiled model; whoever loads it and trains on does.
             loss = keras.losses.BinaryCrossentropy(label_smoothing=config.label_smoothing)
             self.model.compile(self._optimizer, loss, metrics=["accuracy"])
         both = [*self.model.variables, *self._optimizer.variables]
@@ -91,7 +103,7 @@ class TrainingLoop:
         self._batches: Iterator[Any] = iter(())
 
     def start(self, progress: Progress) -> None:
-        """Go to where `progress` is."""
+        """Continue where `progress` stopped."""
         if progress.step:
             for variable, value in zip(self._variables, progress.variables, strict=True):
                 variable.assign(value)
@@ -100,36 +112,37 @@ class TrainingLoop:
         )
 
     def state(self) -> list[NDArray[Any]]:
-        """The values of all variables of model and optimizer, in their order."""
+        """Return the values of all variables of model and optimizer."""
         return [keras.ops.convert_to_numpy(variable) for variable in self._variables]
 
     def take_step(self, progress: Progress) -> dict[str, float]:
-        """Take the next step, count it in `progress`; the batch's loss and accuracy."""
+        """Take the next step and count it in `progress`; return the batch's loss (labels not smoothed) and accuracy."""
         loss, accuracy = (float(value) for value in self._step(next(self._batches)))
-        # Each sequence counts once, also those of a smaller last batch.
-        share = np.count_nonzero(self._plan.weights[progress.step]) / len(self.store.labels)
-        progress.sums = [progress.sums[0] + share * loss, progress.sums[1] + share * accuracy]
+        # Each sequence has the same weight in an epoch's mean, also in a smaller last batch.
+        fraction = np.count_nonzero(self._plan.weights[progress.step]) / len(self.store.labels)
+        progress.sums = [progress.sums[0] + fraction * loss, progress.sums[1] + fraction * accuracy]
         progress.step += 1
         return {"loss": loss, "accuracy": accuracy}
 
     def score_validation(self) -> NDArray[np.float64]:
-        """Scores (V,) of the validation sequences, as `labels`."""
+        """Score the validation sequences: (V,), in the order of `labels`."""
         batches = share_out(self.strategy, self.validation, self._scoring_plan)
         scores = [self._score(batch).numpy().ravel() for batch in batches]
         return np.concatenate(scores)[self._counted].astype(np.float64)
 
     @tf.function
     def _step(self, batch: Any) -> tuple[tf.Tensor, ...]:
+        loss_of, smoothing = keras.losses.binary_crossentropy, self.config.label_smoothing
+
         def on_replica(sequences: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            smoothed = labels * (1 - self.config.label_smoothing) + self.config.label_smoothing / 2
             with tf.GradientTape() as tape:
                 scores = self.model(sequences, training=True)
-                losses = keras.losses.binary_crossentropy(smoothed, scores)
-                # The weights of a batch sum to 1 over all replicas: its gradients only need to be added up.
-                loss = tf.reduce_sum(losses * weights)
-            self._optimizer.apply(tape.gradient(loss, self.model.trainable_variables))  # adds them up
+                # The weights of a batch sum to 1 over all replicas, so its gradients only need to be added up.
+                smoothed = tf.reduce_sum(loss_of(labels, scores, label_smoothing=smoothing) * weights)
+            self._optimizer.apply(tape.gradient(smoothed, self.model.trainable_variables))  # adds them up
             right = tf.cast((scores > 0.5) == (labels > 0.5), tf.float32)[:, 0]
-            return loss, tf.reduce_sum(right * weights)
+            # Reported without smoothing, to be comparable with the validation loss.
+            return tf.reduce_sum(loss_of(labels, scores) * weights), tf.reduce_sum(right * weights)
 
         sums = self.strategy.run(on_replica, args=batch)
         return tuple(self.strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None) for value in sums)
@@ -142,25 +155,16 @@ class TrainingLoop:
         return self.strategy.gather(self.strategy.run(on_replica, args=batch), axis=0)
 
     def _learning_rate(self) -> keras.optimizers.schedules.LearningRateSchedule:
-        """Up along a line, then down along a cosine to 0 at the last step."""
+        """Make the schedule: up along a line, then down along a cosine to 0 at the last step."""
         top, steps = self.config.learning_rate, len(self._plan.numbers)
         warmup = min(round(self.config.warmup_epochs * self.steps), steps - 1)
-        if not warmup:
-            return keras.optimizers.schedules.CosineDecay(top, steps)
-        return keras.optimizers.schedules.CosineDecay(
-            top / warmup, steps - warmup, warmup_target=top, warmup_steps=warmup
-        )
-
-
-def _open_sequences(table: pd.DataFrame, save_path: Any, *, self_blend: bool) -> SequenceStore | SelfBlends:
-    if not self_blend:
-        return SequenceStore(table, save_path)
-    return SelfBlends(SequenceStore(table[table["label"] == "REAL"], save_path))
+        start, target = (top / warmup, top) if warmup else (top, None)
+        return keras.optimizers.schedules.CosineDecay(start, steps - warmup, warmup_target=target, warmup_steps=warmup)
 
 
 @contextlib.contextmanager
-def _policy(name: str) -> Iterator[None]:
-    """Within this block layers that are built compute by this policy of Keras."""
+def _dtype_policy(name: str) -> Iterator[None]:
+    """Set the Keras dtype policy of the layers that are built within this block."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)
     try:

@@ -13,23 +13,21 @@ from dfdc_utils.sequences import Plan, SelfBlends, SequenceStore, make_batches
 with quiet_import():
     import tensorflow as tf
 
-# MirroredStrategy announces each variable and each reduction; the lines of interest are ours.
+# MirroredStrategy logs each variable and each reduction.
 tf.get_logger().setLevel("ERROR")
 
 
 class WorkerLost(RuntimeError):
-    """Another worker of this training is gone. Started again, all go on from the last state that was saved."""
+    """Another worker of this training died. Started again, all workers continue from the last state saved."""
 
 
 def choose_strategy(replicas: int | None = None) -> tf.distribute.Strategy:
-    """The strategy for this machine: `MirroredStrategy` over all GPUs, else one device.
+    """Choose the strategy for this machine: `MirroredStrategy` over all GPUs, else one device.
 
-    `replicas` asks for that many: of the GPUs where there are so many, else of logical CPUs, so that everyone can see
-    replicas work. Logical CPUs must be set up before TensorFlow computes anything; `RuntimeError` says so if it is too
-    late, `ValueError` if `replicas` is not positive.
-
-    With several workers in `TF_CONFIG` it is `MultiWorkerMirroredStrategy`, over all devices of all of them: start the
-    same program on each, with the same folders at hand. `ValueError` if `TF_CONFIG` cannot be read.
+    `replicas` asks for that number of devices: GPUs if there are as many, else logical CPUs, so that replicas can be
+    tried without a GPU. If `TF_CONFIG` names several workers, it is `MultiWorkerMirroredStrategy` over all their
+    devices: start the same program on each, with access to the same folders. Raises `ValueError` if `replicas` is not
+    positive or `TF_CONFIG` cannot be read, `RuntimeError` if it is too late for logical CPUs.
     Source of the format: https://www.tensorflow.org/guide/distributed_training. Taught in notebook 04.
     """
     if replicas is not None and replicas < 1:
@@ -47,7 +45,7 @@ def choose_strategy(replicas: int | None = None) -> tf.distribute.Strategy:
 
 
 def workers_in_tf_config() -> int:
-    """How many workers `TF_CONFIG` names; 1 without it. Raises `ValueError` if it cannot be read."""
+    """Count the workers that `TF_CONFIG` names; 1 without it. Raises `ValueError` if it cannot be read."""
     text = os.environ.get("TF_CONFIG") or "{}"
     try:
         cluster = json.loads(text).get("cluster", {})
@@ -60,7 +58,7 @@ def workers_in_tf_config() -> int:
 
 
 def writes_files(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process is the one that writes: of several workers only the first does."""
+    """Say if this process writes files: of several workers only the first does."""
     resolver = getattr(strategy, "cluster_resolver", None)
     if resolver is None or not resolver.task_type:
         return True
@@ -76,9 +74,9 @@ def share_out(
     start: int = 0,
     augment: bool = False,
 ) -> Iterator[tf.Tensor]:
-    """Iterate over the steps of `plan` from `start` on: each replica gets an equal, consecutive part of every batch.
+    """Iterate over the steps of `plan` from `start` on; each replica gets an equal, consecutive part of every batch.
 
-    The batches of `plan` must be a multiple of the replicas.
+    The batch size of `plan` must be a multiple of the number of replicas.
     """
 
     def make_part(context: tf.distribute.InputContext) -> tf.data.Dataset:
@@ -91,12 +89,12 @@ def share_out(
 
 @contextlib.contextmanager
 def explaining_lost_workers() -> Iterator[None]:
-    """Turn what TensorFlow raises when another worker dies into `WorkerLost`."""
+    """Turn the errors that TensorFlow raises when another worker dies into `WorkerLost`."""
     try:
         yield
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
         raise WorkerLost(
-            "another worker of this training is gone. Start it again, and this one: all go on from the last state saved"
+            "another worker of this training is gone. Start it again, and this one: both continue from the last state"
         ) from error
 
 
@@ -107,7 +105,7 @@ def _logical_cpus(count: int) -> list[str]:
     except RuntimeError as error:
         if len(tf.config.list_logical_devices("CPU")) < count:
             raise RuntimeError(
-                f"TensorFlow has started already and cannot make {count} logical CPUs. Call choose_strategy({count}) "
-                "first thing, or restart the kernel."
+                f"TensorFlow has started already and cannot make {count} logical CPUs. Restart the kernel and call "
+                f"choose_strategy({count}) first thing."
             ) from error
     return [cpu.name for cpu in tf.config.list_logical_devices("CPU")[:count]]

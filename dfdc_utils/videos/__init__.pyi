@@ -2,6 +2,7 @@ from .catalog import (
     LABELS as LABELS,
     balance_classes as balance_classes,
     count_labels as count_labels,
+    name_data as name_data,
     read_catalog as read_catalog,
 )
 from .decoding import (
@@ -10,6 +11,8 @@ from .decoding import (
     probe_video as probe_video,
 )
 from .encoding import (
+    FRAME_RATE as FRAME_RATE,
+    SAMPLE_RATE as SAMPLE_RATE,
     encode_and_decode as encode_and_decode,
     write_clip as write_clip,
 )

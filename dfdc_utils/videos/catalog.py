@@ -5,6 +5,7 @@ A catalog is a table with one row per video. All later steps (selection, splits,
 - `video`: the video's id, unique and safe as a folder name; `path`: its file; `part`: the folder that holds it;
 - `label`: `REAL`, `FAKE`, or empty if unknown;
 - `original`: the id of the video from which a fake was made; a real video's own id;
+- `person`: who is in it, where `metadata.json` says so (the sample's does, DFDC's does not); two people are `3+7`;
 - `problem`: what is wrong with its entry in `metadata.json` (missing file, unknown label); empty for nearly all.
 """
 
@@ -22,7 +23,7 @@ import pandas as pd
 from dfdc_utils.errors import BrokenCatalog
 
 LABELS = ("REAL", "FAKE")
-COLUMNS = ("video", "path", "label", "original", "part", "problem")
+COLUMNS = ("video", "path", "label", "original", "person", "part", "problem")
 # Containers that cameras, phones and screen recorders write and FFmpeg reads.
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".mts"})
 LONGEST_ID = 80  # bytes of UTF-8. File systems allow 255, and partial folders have longer names.
@@ -121,6 +122,7 @@ def _read_part(top: Path, folder: Path, names: set[str]) -> list[dict[str, str]]
                 "path": path,
                 "label": label if label in LABELS else "",
                 "source": str(entry.get("original") or ""),
+                "person": str(entry.get("person") or ""),
                 "part": top.resolve().name if folder == top else below,
                 "folder": below,
                 "problem": problem,
@@ -178,3 +180,16 @@ def _original_ids(catalog: pd.DataFrame) -> list[str]:
 def count_labels(table: pd.DataFrame) -> str:
     """Say how many videos of each label there are: `3 REAL, 5 FAKE`."""
     return ", ".join(f"{(table['label'] == label).sum()} {label}" for label in LABELS)
+
+
+def name_data(table: pd.DataFrame) -> str:
+    """Say in words which videos a catalog or manifest lists, so that no score on the sample passes for one on DFDC."""
+    folders = {Path(path).parent for path in table["path"] if path} if "path" in table else set()
+    drawn = {folder for folder in folders if (folder.parent / "sample.json").is_file()}  # make_sample writes it last
+    if not folders:
+        return "videos of unknown origin"
+    if drawn == folders:
+        return "the embedded synthetic sample"
+    names = ", ".join(sorted({folder.name for folder in folders})[:3])
+    mixed = ", mixed with the embedded synthetic sample" if drawn else ""
+    return f"videos in {len(folders)} folders ({names}{', …' if len(folders) > 3 else ''}){mixed}"

@@ -7,8 +7,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from dfdc_utils.sample import FRAME_RATE, SAMPLE_RATE
-
+# As DFDC's files have them: frames per second, and samples per second of the sound.
+FRAME_RATE, SAMPLE_RATE = 30, 44_100
 # One thread, so that the bytes do not depend on the machine's cores; key frames every 250 and B-frames, as x264's
 # defaults and DFDC's files have them; a preset that encodes 640x360 in 2 ms a frame.
 ENCODER = {"preset": "superfast", "g": "250", "bf": "3", "threads": "1"}

@@ -12,8 +12,7 @@ import numpy as np
 import pooch
 import pytest
 
-from dfdc_utils.faces import Face, box_overlap, find_yunet, load_face_detector
-from dfdc_utils.faces import detectors as faces
+from dfdc_utils.faces import Face, box_overlap, detectors as faces, find_yunet, load_face_detector
 from dfdc_utils.faces.detectors import HaarDetector, YuNetDetector
 from dfdc_utils.videos import read_catalog, sample_frames
 

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from dfdc_utils.faces import FILL_POLICIES, Face, Track, box_overlap, fill_missing_boxes, follow_faces, hide_and_fill
 from dfdc_utils.faces.tracks import MIN_FRACTION, crop_face, smooth_boxes

@@ -9,11 +9,9 @@ import zipfile
 from pathlib import Path
 from urllib.error import URLError
 
-import cv2
 import keras
 import numpy as np
 import pytest
-from conftest import SHARED
 
 from dfdc_utils.models import build_cnn_lstm, load_model
 from dfdc_utils.models.cnn_lstm import HEADS
@@ -95,17 +93,6 @@ def test_weights_come_from_a_local_file(sequences: np.ndarray, tmp_path: Path) -
         np.testing.assert_array_equal(one, two)
 
 
-def test_shared_imagenet_weights_tell_pictures_apart() -> None:
-    file = SHARED / "models" / "mobilenet_v2_notop.weights.h5"
-    if not file.is_file():
-        pytest.skip("no ImageNet weights on this machine")
-    model = build_cnn_lstm(2, 96, backbone="MobileNetV2", weights=str(file))
-    coarse = np.random.default_rng(0).integers(0, 256, (4, 12, 12, 3)).astype(np.uint8)
-    pictures = np.stack([np.stack([cv2.resize(picture, (96, 96))] * 2) for picture in coarse])
-    scores = model.predict(pictures, verbose=0).ravel()
-    assert len(set(scores.round(6).tolist())) == 4
-
-
 def test_what_is_wrong_with_a_backbone_or_its_weights_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"neither 'small' nor in keras.applications: .*MobileNetV2"):
         build_cnn_lstm(4, 32, backbone="LeNet")
@@ -185,7 +172,7 @@ def test_load_model_takes_the_folder_or_the_file(tmp_path: Path, sequences: np.n
 
 
 def test_no_model_says_how_to_get_one(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"dfdc_utils train"):
+    with pytest.raises(FileNotFoundError, match=r"dfdc train"):
         load_model(tmp_path)
 
 

@@ -26,7 +26,7 @@ def test_what_is_like_training_has_any_percentile(known: OODDetector) -> None:
     assert (percentiles >= OOD_PERCENTILE).mean() < 0.06
 
 
-def test_what_is_far_away_is_unfamiliar(known: OODDetector) -> None:
+def test_what_is_far_away_is_flagged(known: OODDetector) -> None:
     """Also where each value alone looks usual and only their combination does not."""
     far = known.mean + 20 * np.eye(8)
     assert (known.percentile(far) >= OOD_PERCENTILE).all()
@@ -37,14 +37,14 @@ def test_what_is_far_away_is_unfamiliar(known: OODDetector) -> None:
     assert known.distances(known.mean[None]) == pytest.approx(np.zeros((2, 1)))
 
 
-def test_what_is_like_the_outliers_is_told_where_distance_alone_does_not(known: OODDetector) -> None:
-    """And what is as far on the other side is not: that is no outlier that anyone has seen."""
+def test_what_is_like_the_outliers_is_flagged_where_distance_alone_does_not(known: OODDetector) -> None:
+    """What is as far on the other side is not: no outlier of the fitting was like that."""
     generator = np.random.default_rng(3)
     mixing = np.random.default_rng(0).normal(size=(8, 8))
     moved, opposite = ((generator.normal(size=(2000, 8)) + sign * SHIFT) @ mixing for sign in (1, -1))
     by_distance = np.interp(known.distances(moved)[0], known.percentiles[0], np.arange(101.0)) >= OOD_PERCENTILE
-    told = known.percentile(moved) >= OOD_PERCENTILE
-    assert told.mean() > 0.45 > 0.4 > by_distance.mean()
+    flagged = known.percentile(moved) >= OOD_PERCENTILE
+    assert flagged.mean() > 0.45 > 0.4 > by_distance.mean()
     assert (known.percentile(opposite) >= OOD_PERCENTILE).mean() <= by_distance.mean() + 0.05
 
 
@@ -54,8 +54,8 @@ def test_it_is_the_same_after_a_file(known: OODDetector, tmp_path: Path) -> None
     np.testing.assert_array_equal(
         OODDetector.load(tmp_path / "ood.npz").percentile(features), known.percentile(features)
     )
-    with pytest.raises(FileNotFoundError, match="does not know what it has seen"):
+    with pytest.raises(FileNotFoundError, match="Only pretrained models have one"):
         OODDetector.load(tmp_path / "nothing.npz")
     (tmp_path / "other.npz").write_bytes(b"other")
-    with pytest.raises(ValueError, match="does not hold styles"):
+    with pytest.raises(ValueError, match="is not an out-of-distribution detector"):
         OODDetector.load(tmp_path / "other.npz")

@@ -9,14 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from dfdc_utils.sequences.shards import pack_faces
 from faces_on_disk import SMALL, flickering_faces, write_video_faces
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.faces import sequence_paths
 from dfdc_utils.sequences import (
+    SelfBlends,
     SequenceStore,
     hash_faces,
     load_sequence,
@@ -112,15 +111,15 @@ def test_a_plan_deals_each_sequence_once_an_epoch(
     settings = {"epochs": epochs, "shuffle": True, "seed": seed}
     plan = plan_batches(count, batch_size, replicas=replicas, **settings)
     steps = -(-count // batch_size)
-    assert plan.numbers.shape == plan.weights.shape == plan.draws.shape[:2]
+    assert plan.numbers.shape == plan.weights.shape == plan.seeds.shape[:2]
     assert len(plan.numbers) == steps * epochs and plan.numbers.shape[1] % replicas == 0
     np.testing.assert_allclose(plan.weights.sum(axis=1), 1, rtol=1e-5)
     for epoch in range(epochs):
         rows = slice(epoch * steps, (epoch + 1) * steps)
         counted = plan.weights[rows] > 0
         assert sorted(plan.numbers[rows][counted].tolist()) == list(range(count))
-        assert len({tuple(draw) for draw in plan.draws[rows][counted]}) == count
-    # Replicas and where it starts change nothing about which sequences a step holds, and with which draws.
+        assert len({tuple(seed) for seed in plan.seeds[rows][counted]}) == count
+    # Replicas and where it starts change nothing about which sequences a step holds, and with which seeds.
     alone = plan_batches(count, batch_size, **settings)
     for one, many in zip(alone.numbers, plan.numbers, strict=True):
         np.testing.assert_array_equal(one, many[:batch_size])
@@ -139,7 +138,7 @@ def test_augmented_dataset_follows_the_seed(folder: Path, manifest: pd.DataFrame
 
 def test_self_blending_pairs_each_real_sequence_with_a_fake_of_itself(folder: Path, manifest: pd.DataFrame) -> None:
     """Both of a pair are drawn at once, and differ in the face alone: nothing but the blend tells them apart."""
-    store = SequenceStore(manifest, folder, self_blend=True)
+    store = SelfBlends(SequenceStore(manifest[manifest["label"] == "REAL"], folder))
     assert store.labels.tolist() == [0.0] * 5 + [1.0] * 5
     plan = store.plan(4, epochs=2, shuffle=True, seed=3)
     batches = [(x.numpy(), y.numpy(), w.numpy()) for x, y, w in make_batches(store, plan)]
@@ -150,23 +149,6 @@ def test_self_blending_pairs_each_real_sequence_with_a_fake_of_itself(folder: Pa
         np.testing.assert_array_equal(x[0][:, :2, :2], x[1][:, :2, :2])
         assert (x[0] != x[1]).any()
     assert len({x[1].tobytes() for x, _, _ in batches}) == 6  # another one each epoch
-
-
-@pytest.mark.parametrize("cache", [True, False])
-def test_packed_faces_stand_for_the_folder(folder: Path, manifest: pd.DataFrame, tmp_path: Path, cache: bool) -> None:
-    pack_faces(manifest, folder, tmp_path / "packed", shard_bytes=20_000)
-    assert len(list((tmp_path / "packed").glob("*.tfrecord"))) > 1
-    mixed = manifest.sample(frac=1, random_state=0)
-    one, two = (list(make_dataset(mixed, path, batch_size=4, cache=cache)) for path in (folder, tmp_path / "packed"))
-    for (x, y), (packed, labels) in zip(one, two, strict=True):
-        np.testing.assert_array_equal(x, packed)
-        np.testing.assert_array_equal(y, labels)
-    # Anyone can read them in their order, with checksums and all.
-    files = sorted(str(path) for path in (tmp_path / "packed").glob("*.tfrecord"))
-    examples = [tf.train.Example.FromString(record.numpy()) for record in tf.data.TFRecordDataset(files)]
-    assert [e.features.feature["video"].bytes_list.value[0].decode() for e in examples] == list(manifest["video"])
-    with pytest.raises(FileNotFoundError, match="nobody: not in the shards"):
-        make_dataset(manifest.replace({"video": {"real_03": "nobody"}}), tmp_path / "packed")
 
 
 def test_hashes_tell_near_identical_faces(tmp_path: Path) -> None:

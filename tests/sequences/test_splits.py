@@ -4,8 +4,7 @@ import time
 
 import pandas as pd
 import pytest
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
+from hypothesis import assume, given, settings, strategies as st
 
 from dfdc_utils.sequences import report_leaks, split_by_original
 from dfdc_utils.videos import LABELS

@@ -1,28 +1,31 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
+import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 from faces_on_disk import flickering_faces
-from small_training import FAMILIES, same_weights, small_table, start_training
+from sklearn.metrics import log_loss
+from small_training import same_weights
+from snapshots import contents, snapshots
 
-from dfdc_utils.errors import ConfigMismatch
+from dfdc_utils.errors import ConfigMismatch, TrainingDiverged
 from dfdc_utils.evaluation import score_videos
 from dfdc_utils.faces import SequenceConfig
-from dfdc_utils.models import Calibration, build_cnn_lstm, build_frame_encoder, build_on_encoder, load_model, start_from
-from dfdc_utils.models.folder import save_small
+from dfdc_utils.models import Calibration, ModelFolder, build_cnn_lstm, load_model, start_from
 from dfdc_utils.sequences import split_by_original
 from dfdc_utils.training import TrainingConfig, is_trained, train
 
 QUICK = TrainingConfig(epochs=12, batch_size=4, learning_rate=5e-3)
+SHORT = TrainingConfig(epochs=2, batch_size=4)
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +44,27 @@ def trained(folder: Path, table: pd.DataFrame, tmp_path_factory: pytest.TempPath
     return model, train(table, folder, model, config=QUICK, show_progress=False)
 
 
+@pytest.fixture(scope="module")
+def interrupted(folder: Path, table: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What Ctrl-C at the end of the fifth epoch leaves of the training of `trained`."""
+
+    class Interrupter(keras.callbacks.Callback):  # type: ignore[misc]
+        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+            if epoch == 4:
+                raise KeyboardInterrupt
+
+    model = tmp_path_factory.mktemp("interrupted")
+    with pytest.raises(KeyboardInterrupt):
+        train(table, folder, model, config=QUICK, callbacks=[Interrupter()], show_progress=False)
+    assert {path.name for path in model.iterdir()} == {"progress.npz", "best.keras"}
+    return model
+
+
 def test_flicker_is_learned_and_held_on_unseen_sources(
     folder: Path, table: pd.DataFrame, trained: tuple[Path, pd.DataFrame]
 ) -> None:
     model, history = trained
-    scores = score_videos(table[table["split"] == "test"], folder, model)
+    scores = score_videos(table[table["split"] == "test"], folder, ModelFolder.open(model))
     assert history["epoch"].tolist() == list(range(1, 13))
     assert scores.loc[scores["label"] == "FAKE", "score"].min() > scores.loc[scores["label"] == "REAL", "score"].max()
 
@@ -54,11 +73,10 @@ def test_the_best_epoch_is_what_was_saved(
     folder: Path, table: pd.DataFrame, trained: tuple[Path, pd.DataFrame]
 ) -> None:
     model, history = trained
-    validation = table[table["split"] == "validation"]
-    scores = score_videos(validation, folder, model)
-    labels = (validation["label"] == "FAKE").to_numpy()
-    chance = np.where(labels, scores["raw_score"], 1 - scores["raw_score"])
-    assert -np.log(chance).mean() == pytest.approx(history["val_loss"].min(), abs=1e-4)
+    scores = score_videos(table[table["split"] == "validation"], folder, ModelFolder.open(model))
+    assert log_loss(scores["label"] == "FAKE", scores["raw_score"]) == pytest.approx(
+        history["val_loss"].min(), abs=1e-4
+    )
 
 
 def test_what_it_leaves(folder: Path, table: pd.DataFrame, trained: tuple[Path, pd.DataFrame]) -> None:
@@ -71,14 +89,6 @@ def test_what_it_leaves(folder: Path, table: pd.DataFrame, trained: tuple[Path, 
     assert split.set_index("video")["split"].to_dict() == table.set_index("video")["split"].to_dict()
     assert (model / "sequence.json").read_text() == (folder / "sequence.json").read_text()
     assert json.loads((model / "training.json").read_text())["epochs"] == 12
-
-
-def test_the_same_seed_gives_the_same_model(
-    folder: Path, table: pd.DataFrame, trained: tuple[Path, pd.DataFrame], tmp_path: Path
-) -> None:
-    train(table, folder, tmp_path, config=QUICK, show_progress=False)
-    for one, two in zip(load_model(trained[0]).weights, load_model(tmp_path).weights, strict=True):
-        np.testing.assert_allclose(one, two, atol=1e-6)
 
 
 def test_is_trained_only_for_this_table(folder: Path, table: pd.DataFrame, trained: tuple[Path, pd.DataFrame]) -> None:
@@ -102,108 +112,102 @@ def test_leaking_or_incomplete_splits_are_refused(folder: Path, table: pd.DataFr
     assert not list(tmp_path.iterdir())
 
 
-def test_another_architecture_can_be_given(folder: Path, table: pd.DataFrame, tmp_path: Path) -> None:
-    def build(frame_count: int, face_size: int) -> keras.Model:
-        return build_cnn_lstm(frame_count, face_size, filters=(8, 8), lstm_units=4)
+@pytest.mark.parametrize("faulty", [{"epochs": 0}, {"batch_size": 0}, {"learning_rate": -1.0}, {"label_smoothing": 1}])
+def test_settings_that_no_training_can_have_are_refused(faulty: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(faulty))}={next(iter(faulty.values()))}.*must be at least"):
+        TrainingConfig(**faulty)
 
-    train(table, folder, tmp_path, config=TrainingConfig(epochs=1), build=build, show_progress=False)
+
+def test_another_architecture_smoothed_labels_and_a_rate_that_warms_up_and_falls(
+    folder: Path, table: pd.DataFrame, tmp_path: Path
+) -> None:
+    rates: list[float] = []
+
+    class Reader(keras.callbacks.Callback):  # type: ignore[misc]
+        def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+            rates.append(float(self.model.optimizer.learning_rate))
+
+    smoothed = TrainingConfig(epochs=6, batch_size=4, learning_rate=0.01, warmup_epochs=2, label_smoothing=0.98)
+    build = partial(build_cnn_lstm, filters=(8, 8), lstm_units=4)
+    history = train(table, folder, tmp_path, config=smoothed, build=build, callbacks=[Reader()], show_progress=False)
     names = {layer.name for layer in load_model(tmp_path).layers}
     assert "conv_1" in names and "conv_2" not in names
+    top = int(np.argmax(rates))
+    steps = len(rates) // 6
+    assert top + 1 == 2 * steps and rates[top] == pytest.approx(0.01)
+    assert (np.diff(rates[: top + 1]) > 0).all() and (np.diff(rates[top:]) < 0).all()
+    assert rates[-1] < 1e-6
+    assert history["loss"].iloc[-1] > 0.6  # labels smoothed to nearly 0.5 are what it learns
 
 
-def test_it_goes_on_from_a_trained_model(folder: Path, table: pd.DataFrame, tmp_path: Path) -> None:
+def test_it_goes_on_from_a_trained_model(
+    folder: Path, table: pd.DataFrame, trained: tuple[Path, pd.DataFrame], tmp_path: Path
+) -> None:
     """Not from an untrained one: after no more than a step the weights are those of before, but for that step."""
-    sequence = SequenceConfig.load(folder / "sequence.json")
-    encoder = build_frame_encoder(sequence.face_size, weights=None, feature_count=4)
-    begun, _ = build_on_encoder(encoder, sequence.frame_count, head="mean")
-    (tmp_path / "begun").mkdir()
-    sequence.save(tmp_path / "begun" / "sequence.json")
-    (tmp_path / "begun" / "training.json").write_text('{"data": "photographs", "notes": "For research alone."}')
-    save_small(begun, tmp_path / "begun" / "model.keras")
-    (tmp_path / "tuned").mkdir()
-    (tmp_path / "tuned" / "ood.npz").write_bytes(b"of another model")
+    begun, tuned = shutil.copytree(trained[0], tmp_path / "begun"), tmp_path / "tuned"
+    note = json.loads((begun / "training.json").read_text())
+    note |= {"data": "photographs", "notes": "For research alone."}
+    (begun / "training.json").write_text(json.dumps(note))
+    tuned.mkdir()
+    (tuned / "ood.npz").write_bytes(b"of another model")
     config = TrainingConfig(epochs=1, batch_size=100, learning_rate=1e-5)
-    build = start_from(tmp_path / "begun")
-    train(table, folder, tmp_path / "tuned", config=config, build=build, show_progress=False)
-    tuned = load_model(tmp_path / "tuned")
-    assert len(begun.weights) == len(tuned.weights) and tuned.name == "pretrained_mean"
-    moved = [
-        np.abs(a - b).max()
-        for a, b in zip(load_model(tmp_path / "begun").get_weights(), tuned.get_weights(), strict=True)
-    ]
-    assert 0 < max(moved) <= 2e-5
-    assert not (tmp_path / "tuned" / "ood.npz").exists()
-    card = (tmp_path / "tuned" / "card.md").read_text()
+    train(table, folder, tuned, config=config, build=start_from(begun), show_progress=False)
+    assert 0 < same_weights(begun, tuned) <= 2e-5
+    assert not (tuned / "ood.npz").exists()
+    card = (tuned / "card.md").read_text()
     assert "begun from a model trained on photographs" in card and "For research alone." in card
-    with pytest.raises(ValueError, match="keeps its precision"):
-        train(table, folder, tmp_path / "tuned", config=TrainingConfig(mixed_precision=True), build=build)
-    replace(sequence, margin=1.9).save(tmp_path / "begun" / "sequence.json")
+    with pytest.raises(ValueError, match="keeps the precision"):
+        train(table, folder, tuned, config=TrainingConfig(mixed_precision=True), build=start_from(begun))
+    sequence = SequenceConfig.load(begun / "sequence.json")
+    with pytest.raises(ConfigMismatch, match="Process the videos as its sequence"):
+        start_from(begun)(sequence.frame_count, sequence.face_size + 16)
+    replace(sequence, margin=1.9).save(begun / "sequence.json")
     with pytest.raises(ConfigMismatch, match=r"margin 1\.3 instead of 1\.9"):
-        train(table, folder, tmp_path / "tuned", build=build)
-    with pytest.raises(ConfigMismatch, match="process the videos as its sequence"):
-        build(sequence.frame_count, sequence.face_size + 16)
+        train(table, folder, tuned, build=start_from(begun))
 
 
-def outcome(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    output, errors = process.communicate(timeout=120)
-    return process.returncode, output, errors
-
-
-def test_killed_at_any_step_it_ends_as_if_undisturbed(tmp_path: Path) -> None:
-    """To the last bit. The first process dies before anything was saved, the others within an epoch or at its end."""
-    flickering_faces(tmp_path / "faces", families=FAMILIES)
-    undisturbed = start_training(tmp_path, "undisturbed")  # beside the others: it has its own folder
-    deaths = [(2, 600), (8, 600), (6, 600), (2, 0)]  # steps that each takes, seconds between its saves
-    for steps, seconds in deaths:
-        options = ("--kill-at", str(steps), "--save-sec", str(seconds))
-        assert outcome(start_training(tmp_path, "killed", *options))[0] == -signal.SIGKILL
-        assert not (tmp_path / "killed" / "training.json").exists()
-    code, output, errors = outcome(start_training(tmp_path, "killed"))
-    assert code == outcome(undisturbed)[0] == 0, errors
-    assert "going on after 2 epochs and 1 steps" in output
-    one, two = tmp_path / "undisturbed", tmp_path / "killed"
-    for name in ("history.csv", "calibration.json", "split.csv", "training.json"):
-        assert (one / name).read_bytes() == (two / name).read_bytes(), name
-    assert same_weights(one, two) == 0
-    assert {path.name for path in one.iterdir()} == {path.name for path in two.iterdir()}
-
-
-def test_interrupted_in_a_notebook_the_same_cell_goes_on(
+def test_interrupted_it_goes_on_to_the_same_weights(
     folder: Path,
     table: pd.DataFrame,
     trained: tuple[Path, pd.DataFrame],
+    interrupted: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    class Impatient(keras.callbacks.Callback):  # type: ignore[misc]
-        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-            if epoch == 4:
-                raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(table, folder, tmp_path, config=QUICK, callbacks=[Impatient()])
-    history = train(table, folder, tmp_path, config=QUICK)
+    model = shutil.copytree(interrupted, tmp_path / "model")
+    given = partial(build_cnn_lstm, head="lstm")  # the default, named
+    history = train(table, folder, model, config=QUICK, build=given)
     assert "going on after 5 epochs" in capsys.readouterr().out
     pd.testing.assert_frame_equal(history, trained[1])
+    assert same_weights(model, trained[0]) < 1e-6
 
 
-def test_another_training_is_not_gone_on_with(tmp_path: Path) -> None:
-    flickering_faces(tmp_path / "faces", families=FAMILIES)
-    assert outcome(start_training(tmp_path, "model", "--kill-at", "9"))[0] == -signal.SIGKILL
-    table = small_table(tmp_path / "faces")
-    config = TrainingConfig(epochs=2, batch_size=4, patience=None, learning_rate=1e-3)
-    history = train(table, tmp_path / "faces", tmp_path / "model", config=config, show_progress=False)
-    assert history["epoch"].tolist() == [1, 2]
-    assert not (tmp_path / "model" / "progress.npz").exists()
+def test_an_interrupted_training_is_not_thrown_away_for_one_with_other_settings(
+    folder: Path, table: pd.DataFrame, interrupted: Path
+) -> None:
+    before = (interrupted / "progress.npz").read_bytes()
+    differ = r"stopped after 5 of 12 epochs, with epochs 12 instead of 30, seed 0 instead of 7\."
+    with pytest.raises(ConfigMismatch, match=rf"{differ} .*dfdc train --afresh"):
+        train(table, folder, interrupted, config=replace(QUICK, epochs=30, seed=7))
+    with pytest.raises(ConfigMismatch, match="head 'lstm' instead of 'attention'"):
+        train(table, folder, interrupted, config=QUICK, build=partial(build_cnn_lstm, head="attention"))
+    with pytest.raises(ConfigMismatch, match=r"videos '28 \(\w+\)' instead of '27 \(\w+\)'"):
+        train(table.drop(table.query("split == 'test'").index[0]), folder, interrupted, config=QUICK)
+    with pytest.raises(FileNotFoundError, match="no finished model"):
+        ModelFolder.open(interrupted)
+    assert (interrupted / "progress.npz").read_bytes() == before
 
 
-def test_it_stops_early_and_callbacks_may_stop_it(folder: Path, table: pd.DataFrame, tmp_path: Path) -> None:
-    still = TrainingConfig(epochs=9, batch_size=4, learning_rate=0.0, patience=2)
-    history = train(table, folder, tmp_path, config=still, show_progress=False)
-    assert history["epoch"].tolist() == [1, 2, 3]  # the first was the best, and two more were not
+def test_started_afresh_and_stopped_by_a_callback(
+    folder: Path, table: pd.DataFrame, interrupted: Path, tmp_path: Path
+) -> None:
+    model = shutil.copytree(interrupted, tmp_path / "model")
 
     class Stopper(keras.callbacks.Callback):  # type: ignore[misc]
         seen: ClassVar[list[str]] = []
+
+        def on_train_begin(self, logs: object = None) -> None:
+            assert not list(model.iterdir())  # nothing of the other training is left
 
         def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
             self.seen.extend(sorted(logs or {}))
@@ -212,46 +216,98 @@ def test_it_stops_early_and_callbacks_may_stop_it(folder: Path, table: pd.DataFr
         def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
             self.seen.append(f"batch {batch}")
 
-    history = train(table, folder, tmp_path, config=QUICK, callbacks=[Stopper()], show_progress=False)
-    assert len(history) == 2
+    history = train(table, folder, model, config=QUICK, resume=False, callbacks=[Stopper()], show_progress=False)
+    assert history["epoch"].tolist() == [1, 2]
     assert {"val_loss", "batch 0", "batch 3"} <= set(Stopper.seen)
+    assert not (model / "progress.npz").exists()
 
 
-def test_the_rate_warms_up_and_falls_along_a_cosine(folder: Path, table: pd.DataFrame, tmp_path: Path) -> None:
-    rates: list[float] = []
+def test_killed_between_any_two_files_the_old_model_stays_until_the_new_one_is_whole(
+    folder: Path, table: pd.DataFrame, trained: tuple[Path, pd.DataFrame], tmp_path: Path
+) -> None:
+    """New weights never lie beside an old calibration; and a second call finishes what the first began."""
+    model = tmp_path / "model"
+    shutil.copytree(trained[0], model)
+    old = contents(model)
+    with snapshots(model, tmp_path) as taken:
+        train(table, folder, model, config=SHORT, show_progress=False)
+    new = contents(model)
+    found = {}
+    for snapshot in taken:
+        files = contents(snapshot)
+        try:
+            ModelFolder.open(snapshot)
+            found[snapshot] = "old" if files == old else "new" if files == new else "mixed"
+        except FileNotFoundError:
+            found[snapshot] = "none"
+    states = list(found.values())
+    assert states == sorted(states, key=["old", "none", "new"].index)  # none is mixed
+    assert states.count("old") >= 4 and states.count("none") >= 8 and states.count("new") >= 2
+    unfinished = [snapshot for snapshot, state in found.items() if state == "none"]
+    assert [(snapshot / "best.keras").exists() for snapshot in (unfinished[0], unfinished[-1])] == [True, False]
+    for snapshot in (unfinished[0], unfinished[-1], taken[states.index("new")]):
+        train(table, folder, snapshot, config=SHORT, show_progress=False)
+        assert contents(snapshot) == new
 
-    class Reader(keras.callbacks.Callback):  # type: ignore[misc]
-        def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-            rates.append(float(self.model.optimizer.learning_rate))
 
-    config = TrainingConfig(epochs=6, batch_size=4, learning_rate=0.01, warmup_epochs=2)
-    train(table, folder, tmp_path, config=config, callbacks=[Reader()], show_progress=False)
-    top = int(np.argmax(rates))
-    steps = len(rates) // 6
-    assert top + 1 == 2 * steps and rates[top] == pytest.approx(0.01)
-    assert (np.diff(rates[: top + 1]) > 0).all() and (np.diff(rates[top:]) < 0).all()
-    assert rates[-1] < 1e-6
+def test_it_stops_early_and_reports_losses_without_smoothing(folder: Path, table: pd.DataFrame, tmp_path: Path) -> None:
+    """Of a model that does not move, the loss over training videos is their log loss, as it is for validation."""
+    still = TrainingConfig(epochs=9, batch_size=4, learning_rate=0.0, patience=2, label_smoothing=0.4, augment=False)
+    history = train(table, folder, tmp_path, config=still, show_progress=False)
+    assert history["epoch"].tolist() == [1, 2, 3]  # the first was the best, and two more were not
+    model = ModelFolder.open(tmp_path)
+    for split, column in (("train", "loss"), ("validation", "val_loss")):
+        scores = score_videos(table[table["split"] == split], folder, model)
+        expected = log_loss(scores["label"] == "FAKE", scores["raw_score"])
+        assert history[column].to_numpy() == pytest.approx([expected] * 3, rel=1e-4)
+
+
+def test_a_training_that_diverges_says_so_and_leaves_the_old_model(
+    folder: Path, table: pd.DataFrame, trained: tuple[Path, pd.DataFrame], tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(trained[0], model)
+    wild = replace(QUICK, learning_rate=1e30, warmup_epochs=0)
+    where = r"the loss is NaN after step [1-4] of epoch \d+ \(learning rate .*e\+(29|30)\)"
+    with pytest.raises(TrainingDiverged, match=rf"{where}\. Try learning_rate=1e\+29"):
+        train(table, folder, model, config=wild, show_progress=False)
+    assert contents(model) == contents(trained[0])
+    assert not (model / "progress.npz").exists()  # it would only diverge again
 
 
 def test_self_blending_needs_no_fakes(folder: Path, table: pd.DataFrame, tmp_path: Path) -> None:
     real = table[table["label"] == "REAL"]
-    config = TrainingConfig(epochs=2, batch_size=4, self_blend=True)
-    history = train(real, folder, tmp_path, config=config, show_progress=False)
+    history = train(real, folder, tmp_path, config=replace(SHORT, self_blend=True), show_progress=False)
     assert np.isfinite(history.to_numpy()).all()
     calibration = Calibration.load(tmp_path / "calibration.json")
-    assert calibration.real == calibration.fake == (real["split"] == "validation").sum()
+    count = (real["split"] == "validation").sum()
+    assert calibration.real == calibration.fake == count
+    for words in (calibration.in_words(), (tmp_path / "card.md").read_text()):
+        assert f"On {count} real validation videos, " in words and f"of {count} self-blends of them, " in words
+    assert "make-up" in (tmp_path / "card.md").read_text()
 
 
 def test_mixed_precision_trains_and_loads_as_it_is(folder: Path, table: pd.DataFrame, tmp_path: Path) -> None:
-    config = TrainingConfig(epochs=2, batch_size=4, mixed_precision=True)
-    history = train(table, folder, tmp_path, config=config, show_progress=False)
+    history = train(table, folder, tmp_path, config=replace(SHORT, mixed_precision=True), show_progress=False)
     assert np.isfinite(history.to_numpy()).all()
     assert keras.config.dtype_policy().name == "float32"  # what else this process builds is as before
     model = load_model(tmp_path)
     assert model.get_layer("conv_0").compute_dtype == "bfloat16"
     assert model.get_layer("features").compute_dtype == "float32"
-    scores = score_videos(table, folder, tmp_path)
+    scores = score_videos(table, folder, ModelFolder.open(tmp_path))
     assert scores["score"].between(0, 1).all()
+
+
+def test_several_workers_do_not_repeat_a_finished_training(
+    folder: Path, table: pd.DataFrame, trained: tuple[Path, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is started again must find what the others find."""
+    monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}')
+    before = contents(trained[0])
+    alone = tf.distribute.get_strategy()
+    history = train(table, folder, trained[0], config=QUICK, strategy=alone, show_progress=False)
+    pd.testing.assert_frame_equal(history, trained[1])
+    assert contents(trained[0]) == before
 
 
 def test_a_full_disk_is_said(folder: Path, table: pd.DataFrame, tmp_path: Path) -> None:

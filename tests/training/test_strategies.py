@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from faces_on_disk import flickering_faces
-from small_training import EPOCHS, FAMILIES, same_weights, small_table, start_training
+from small_training import EPOCHS, SOURCES, same_weights, small_table, start_training
 
 from dfdc_utils.training import choose_strategy
 from dfdc_utils.training.strategies import workers_in_tf_config
@@ -23,7 +24,7 @@ from dfdc_utils.training.strategies import workers_in_tf_config
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the faces and the model of one undisturbed training on one device."""
     folder = tmp_path_factory.mktemp("alone")
-    flickering_faces(folder / "faces", families=FAMILIES)
+    flickering_faces(folder / "faces", families=SOURCES)
     finish(start_training(folder, "model"))
     return folder
 
@@ -34,21 +35,39 @@ def finish(process: subprocess.Popen[str]) -> str:
     return output
 
 
-def test_the_last_batch_is_a_small_one(alone: Path) -> None:
+def test_the_last_batch_is_a_small_one(tmp_path: Path) -> None:
     """Else the tests below would show nothing about it."""
-    table = small_table(alone / "faces")
+    flickering_faces(tmp_path, families=SOURCES)
+    table = small_table(tmp_path)
     assert (table["split"] == "train").sum() % 4 and (table["split"] == "validation").sum() % 4
 
 
-@pytest.mark.parametrize("replicas", [2, 3])
-def test_any_number_of_replicas_gives_the_same_model(alone: Path, replicas: int) -> None:
-    finish(start_training(alone, f"model_{replicas}", "--replicas", str(replicas)))
-    assert same_weights(alone / "model", alone / f"model_{replicas}") < 1e-5
-    one, several = (pd.read_csv(alone / name / "history.csv") for name in ("model", f"model_{replicas}"))
-    np.testing.assert_allclose(one, several, atol=1e-5)
+@pytest.mark.slow
+def test_any_number_of_replicas_gives_the_same_model(alone: Path) -> None:
+    finish(start_training(alone, "model", "--replicas", "3", "2"))
+    for replicas in (2, 3):
+        assert same_weights(alone / "model", alone / f"model_{replicas}") < 1e-5
+        one, several = (pd.read_csv(alone / name / "history.csv") for name in ("model", f"model_{replicas}"))
+        np.testing.assert_allclose(one, several, atol=1e-5)
 
 
-def workers(folder: Path, count: int = 2) -> list[dict[str, str]]:
+@pytest.mark.slow
+def test_killed_at_any_step_it_ends_as_if_undisturbed(alone: Path) -> None:
+    """To the last bit. The first process dies within the first epoch, the second within a later one."""
+    for steps, seconds in ((3, 0), (8, 600)):  # steps that each takes, seconds between its saves
+        killed = start_training(alone, "killed", "--kill-at", str(steps), "--save-sec", str(seconds))
+        killed.communicate(timeout=180)
+        assert killed.returncode == -signal.SIGKILL
+        assert not (alone / "killed" / "training.json").exists()
+    assert "going on after 1 epochs and 0 steps" in finish(start_training(alone, "killed"))
+    one, two = alone / "model", alone / "killed"
+    for name in ("history.csv", "calibration.json", "split.csv", "training.json"):
+        assert (one / name).read_bytes() == (two / name).read_bytes(), name
+    assert same_weights(one, two) == 0
+    assert {path.name for path in one.iterdir()} == {path.name for path in two.iterdir()}
+
+
+def workers(count: int = 2) -> list[dict[str, str]]:
     """What `TF_CONFIG` says to each of several workers on this machine."""
     with_ports = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     addresses = [f"127.0.0.1:{server.getsockname()[1]}" for server in with_ports]
@@ -58,38 +77,41 @@ def workers(folder: Path, count: int = 2) -> list[dict[str, str]]:
     return [{"TF_CONFIG": json.dumps(task)} for task in tasks]
 
 
+@pytest.mark.slow
+@pytest.mark.multiworker
 def test_two_workers_give_the_same_model_as_one_process(alone: Path) -> None:
-    outputs = [finish(process) for process in [start_training(alone, "two", env=env) for env in workers(alone)]]
+    outputs = [finish(process) for process in [start_training(alone, "two", env=env) for env in workers()]]
     assert same_weights(alone / "model", alone / "two") < 1e-5
     assert "epoch" in outputs[0] and "epoch" not in outputs[1]  # only the first one speaks, and writes
     assert not list((alone / "two").glob(".*"))
-    before = (alone / "two" / "model.keras").stat().st_mtime_ns
-    outputs = [finish(process) for process in [start_training(alone, "two", env=env) for env in workers(alone)]]
-    assert not any(outputs)  # nothing to do
-    assert (alone / "two" / "model.keras").stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("victim", [0, 1])
-def test_a_worker_killed_and_restarted_goes_on_from_the_last_epoch(alone: Path, victim: int) -> None:
-    """The other one waits for it: only the dead one is started again, by the command that started it first."""
-    model = f"killed_{victim}"
-    settings = workers(alone)
-    running = [start_command(alone, model, env) for env in settings]
-    first = []
-    assert running[0].stdout is not None
-    for line in running[0].stdout:
-        first.append(line)
-        if "epoch  2/" in line:
-            running[victim].kill()
-            break
-    running[victim].communicate()
-    running[victim] = start_command(alone, model, settings[victim])
+@pytest.mark.slow
+@pytest.mark.multiworker
+def test_workers_killed_and_restarted_go_on_from_the_last_epoch(alone: Path) -> None:
+    """One waits for the other: only the dead one is started again, by the command that started it first.
+
+    The second worker dies in the second epoch, and the first, which writes, in a later one.
+    """
+    settings = workers()
+    running = [start_command(alone, "restarted", env) for env in settings]
+    said: list[str] = []
+    for victim, last_line in ((1, "epoch  2/"), (0, "epoch  4/")):
+        assert running[0].stdout is not None
+        for line in running[0].stdout:
+            said.append(line)
+            if last_line in line:
+                break
+        running[victim].kill()
+        running[victim].communicate()
+        running[victim] = start_command(alone, "restarted", settings[victim])
     outputs = [finish(process) for process in running]
-    seen = "".join(first) + outputs[0]
-    assert re.search(r"going on after [23] epochs", seen)
-    assert "another worker of this training is gone" in outputs[1 - victim]
+    seen = "".join(said) + outputs[0]
+    assert re.search(r"going on after [23] epochs.*going on after [45] epochs", seen, re.DOTALL)
+    for output in ("".join(said), outputs[1]):  # what the one that was left says each time
+        assert "another worker of this training is gone" in output
     assert f"epoch  {EPOCHS}/{EPOCHS}" in seen
-    assert same_weights(alone / "model", alone / model) < 1e-5
+    assert same_weights(alone / "model", alone / "restarted") < 1e-5
 
 
 def start_command(folder: Path, model: str, env: dict[str, str]) -> subprocess.Popen[str]:

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from dfdc_utils.errors import BrokenCatalog
 from dfdc_utils.videos import LABELS, balance_classes, read_catalog

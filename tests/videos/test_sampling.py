@@ -10,8 +10,7 @@ import clips
 import cv2
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from dfdc_utils.errors import UnreadableVideo
 from dfdc_utils.videos import Clip, decoding, probe_video, sample_frames, sample_windows, sampling

@@ -1,0 +1,97 @@
+"""What a trained CNN-LSTM uses: its score when one of its inputs is held constant or replaced.
+
+The head of `build_cnn_lstm` sees two things of each frame: its features, and how much they changed since the frame
+before. Each intervention here removes one of them with values that do occur in real videos, and leaves the rest.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dfdc_utils.evaluation.metrics import METRICS
+from dfdc_utils.models import ModelFolder
+from dfdc_utils.quiet import quiet_import
+from dfdc_utils.sequences import make_dataset
+
+with quiet_import():
+    import keras
+
+DONORS = 20  # real videos whose features or change stand in for a video's own; the logits are averaged
+
+ABLATIONS = {
+    "unchanged": "the model as it is",
+    "one frame repeated": "no change over time is left: only faults in single frames can be seen",
+    "change of REAL videos": "own features, change of real training videos: what the features alone carry",
+    "features of REAL videos": "own change, features of real training videos: what the change alone carries",
+    "frames reversed": "the same frames and changes in reverse order: whether the direction of time matters",
+}
+
+
+def ablate(table: pd.DataFrame, save_path: str | Path, folder: ModelFolder, *, seed: int = 0) -> pd.DataFrame:
+    """Score the videos of `table` under each of `ABLATIONS`; one column of calibrated scores (N,) for each.
+
+    `table` must hold videos of the test split; the replacing values come from the REAL videos of the training split,
+    whose faces must be in `save_path`, too. Raises `ValueError` for a model that has no layer `features_and_change`, or
+    that has no split, `ConfigMismatch` if the faces do not fit the model. Taught in notebook 05.
+    """
+    folder.require_faces(save_path)
+    layers = {layer.name for layer in folder.model.layers}
+    if "features_and_change" not in layers or folder.split is None:
+        raise ValueError(f"{folder.model.name} has no features and change over time to replace: use build_cnn_lstm")
+    front = keras.Model(folder.model.input, folder.model.get_layer("features_and_change").output)
+    back = keras.Model(front.output, folder.model.output)
+    split = folder.split
+    real = split[(split["split"] == "train") & (split["label"] == "REAL")].assign(status="ok")
+    sequences, donors = (_sequences(part, save_path) for part in (table, real))
+    own, others = (front.predict(part, batch_size=8, verbose=0) for part in (sequences, donors))
+    count = own.shape[-1] // 2  # features first, then their change
+    generator = np.random.default_rng(seed)
+    replaced: dict[str, list[NDArray[np.float32]]] = {"change of REAL videos": [], "features of REAL videos": []}
+    for _ in range(DONORS):
+        drawn = others[generator.integers(len(others), size=len(own))]
+        for name, features, change in (
+            ("change of REAL videos", own, drawn),
+            ("features of REAL videos", drawn, own),
+        ):
+            mixed = np.concatenate([features[..., :count], change[..., count:]], axis=-1)
+            replaced[name].append(back.predict(mixed, batch_size=64, verbose=0)[:, 0])
+    middle = sequences.shape[1] // 2
+    raw = {
+        "unchanged": back.predict(own, batch_size=64, verbose=0)[:, 0],
+        "one frame repeated": _score(folder.model, np.repeat(sequences[:, middle : middle + 1], sequences.shape[1], 1)),
+        **{name: np.mean(scores, axis=0) for name, scores in replaced.items()},
+        "frames reversed": _score(folder.model, sequences[:, ::-1]),
+    }
+    scores = {name: folder.calibration.apply(raw[name]) for name in ABLATIONS}
+    return pd.DataFrame({"video": table["video"].to_numpy(), "label": table["label"].to_numpy(), **scores})
+
+
+def summarise_ablations(scores: pd.DataFrame, kinds: pd.Series | None = None) -> pd.DataFrame:
+    """The AUC under each ablation: one row each, with what it shows.
+
+    `kinds` names the kind of each FAKE of `scores`: with it there is one column of AUCs per kind, each against all REAL
+    videos. Taught in notebook 05.
+    """
+    labels = (scores["label"] == "FAKE").to_numpy()
+    named = {"all fakes": labels}
+    if kinds is not None:
+        named |= {str(kind): labels & (kinds == kind).to_numpy() for kind in sorted(set(kinds[labels]))}
+    rows = []
+    for name, shows in ABLATIONS.items():
+        values = scores[name].to_numpy()
+        aucs = {kind: METRICS["AUC"](fakes[fakes | ~labels], values[fakes | ~labels]) for kind, fakes in named.items()}
+        rows.append({"ablation": name, **aucs, "shows": shows})
+    return pd.DataFrame(rows)
+
+
+def _sequences(table: pd.DataFrame, save_path: str | Path) -> NDArray[np.uint8]:
+    batches = make_dataset(table, save_path, batch_size=16, cache=False)
+    return np.concatenate([sequences.numpy() for sequences, _ in batches])
+
+
+def _score(model: keras.Model, sequences: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.asarray(model.predict(sequences, batch_size=8, verbose=0))[:, 0]
