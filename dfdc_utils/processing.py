@@ -41,6 +41,7 @@ from dfdc_utils.workers import WorkerDied, each_whatever_dies
 
 log = logging.getLogger(__name__)
 
+Row = dict[str, Any]  # of the catalog or the manifest
 # A pool in which nothing is done for this many time limits is taken for dead: joblib does not notice when a worker of
 # Dask dies for good.
 PATIENCE = 3
@@ -81,9 +82,9 @@ def processing(
     crops), and `seconds` spent (empty if the faces were there already). A video that takes more than `time_limit`
     seconds, or that ends its process, is `unreadable`, and the next run tries it again.
 
-    `manifest.csv` holds these rows and those of the other videos in `save_path`: a later call with other videos, or
-    with fewer, adds or replaces rows and removes none. `read_manifest` reads them all; train on the returned table if
-    you mean this call's videos only.
+    `manifest.csv` holds these rows and those of all other videos in `save_path`: a later call with other or fewer
+    videos keeps the rows of the earlier ones as long as their faces are there. `read_manifest` reads them all. To train
+    on the videos of this call only, use the returned table.
 
     Raises `BrokenCatalog` for a folder without videos, `ConfigMismatch` if `save_path` holds faces made with other
     settings (with `overwrite`, if it holds such faces of other videos), `OSError` if it cannot be written, `WorkerDied`
@@ -105,8 +106,8 @@ def processing(
         remedy = "Use the same settings or another save_path."
         config.require(others, what=f"other videos in {target} were made", remedy=remedy)
 
-    rows: dict[str, dict[str, Any]] = {}
-    todo: dict[str, dict[str, Any]] = {}
+    rows: dict[str, Row] = {}
+    todo: dict[str, Row] = {}
     for row in catalog.to_dict("records"):
         if record := _find_record(row, target, config, overwrite=overwrite):
             rows[row["video"]] = _manifest_row(row, record)
@@ -145,25 +146,18 @@ def read_manifest(save_path: str | Path) -> pd.DataFrame:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there: run processing(location, {str(save_path)!r}) first.")
     text = dict.fromkeys(("video", "path", "label", "original", "person", "part", "problem", "status", "error"), str)
-    return pd.read_csv(
-        path,
-        dtype=text,
-        keep_default_na=False,
-        na_values={"seconds": [""], "sharpness": [""]},
-        encoding_errors="surrogatepass",
-    )
+    missing = {"seconds": [""], "sharpness": [""]}
+    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing, encoding_errors="surrogatepass")
 
 
-def _add_to_manifest(target: Path, rows: dict[str, dict[str, Any]]) -> None:
+def _add_to_manifest(target: Path, rows: dict[str, Row]) -> None:
     """Write `rows` to the manifest; keep those of other videos whose faces, or whose problem, are still there."""
     with locked(target / "sequence.json"):  # runs with other videos may end at the same time
-        earlier: dict[str, dict[str, Any]] = {}
+        others: list[Row] = []
         with contextlib.suppress(OSError, ValueError, KeyError):  # not there, or not written by this package
-            earlier = {row["video"]: row for row in read_manifest(target).to_dict("records")}
-        kept = {
-            video: row for video, row in earlier.items() if row["problem"] or (target / video / "faces.json").is_file()
-        }
-        table = pd.DataFrame([row for _, row in sorted((kept | rows).items())])
+            others = [row for row in read_manifest(target).to_dict("records") if row["video"] not in rows]
+        kept = [row for row in others if row["problem"] or (target / row["video"] / "faces.json").is_file()]
+        table = pd.DataFrame(sorted([*kept, *rows.values()], key=lambda row: row["video"]))
         write_atomically(target / "manifest.csv", table.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC))
 
 
@@ -176,9 +170,7 @@ def _settings_in(target: Path, but: Collection[str] = ()) -> SequenceConfig | No
     return None
 
 
-def _find_record(
-    row: dict[str, Any], target: Path, config: SequenceConfig, *, overwrite: bool = False
-) -> dict[str, Any] | None:
+def _find_record(row: Row, target: Path, config: SequenceConfig, *, overwrite: bool = False) -> dict[str, Any] | None:
     """Return the record of a video that is finished or has no file; None if there is work to do."""
     if row["problem"] and not Path(row["path"]).is_file():
         return {"status": "unreadable", "error": row["problem"], "tracks": []}
@@ -198,9 +190,8 @@ def _work_through(
     # Two processes even for one video, unless one is asked for: a decoder that crashes takes its process along.
     workers = 1 if workers == 1 else max(2, min(workers or joblib.cpu_count(), len(jobs)))
     settings: dict[str, Any] = {"workers": workers, "cluster": cluster, "patience": patience}
-    with contextlib.closing(
-        each_whatever_dies(work_on, turned, begun=lambda: died_working(target), **settings)
-    ) as results:
+    results = each_whatever_dies(work_on, turned, begun=lambda: died_working(target), **settings)
+    with contextlib.closing(results):
         for video, seconds in results:
             if isinstance(seconds, WorkerDied):
                 log.warning("%s: a worker died (%s)", video, seconds)
@@ -217,7 +208,7 @@ def _record_death(job: Job) -> None:
     write_faces(job.target, record, [], np.empty(0), overwrite=job.overwrite)
 
 
-def _manifest_row(row: dict[str, Any], record: dict[str, Any], seconds: float = np.nan) -> dict[str, Any]:
+def _manifest_row(row: Row, record: dict[str, Any], seconds: float = np.nan) -> Row:
     main: dict[str, Any] = record["tracks"][0] if record["tracks"] else {"frames": [], "sharpness": np.nan}
     detected = [frame for frame in main["frames"] if frame["origin"] == "detected"]
     frames = record.get("frames", 0)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import builtins
 import os
+import signal
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -48,6 +49,13 @@ def test_a_worker_that_hangs_is_said_after_the_patience() -> None:
     with pytest.raises(WorkerDied, match=r"nothing was done for 1\.5 s"):
         got.extend(each(workers.sleep_on_seven, range(10), workers=2, patience=1.5))
     assert sorted(each(workers.double, range(4), workers=2)) == [0, 2, 4, 6]
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="this system has no masks of signals")
+def test_ctrl_c_reaches_this_process_only() -> None:
+    """Else each worker that starts or waits would print a traceback."""
+    assert list(each(workers.holds_interrupts_back, [0, 1], workers=2)) == [True, True]
+    assert not workers.holds_interrupts_back(0)
 
 
 @pytest.mark.parametrize("count", [1, 2])

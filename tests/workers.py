@@ -81,6 +81,10 @@ def kill_this(_: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def holds_interrupts_back(_: int) -> bool:
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
 def double(number: int) -> int:
     return 2 * number
 
@@ -137,7 +141,8 @@ def run_until_interrupted(location: str, target: str) -> None:
     """As the command line does, in a process group that a test interrupts while two workers are busy."""
     module.work_on = wait_after_the_first
     try:
-        module.processing(location, target, **SETTINGS | {"workers": 2})
+        with mock.patch("random.randrange", lambda count: 0):  # where a run begins
+            module.processing(location, target, **SETTINGS | {"workers": 2})
     except KeyboardInterrupt as interrupt:
         print(interrupt)
 

@@ -77,9 +77,8 @@ class YuNetDetector:
             return []
         self._net.setInputSize((width, height))
         _, found = self._net.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))  # OpenCV's networks take BGR
-        if found is None:
-            return []
-        faces = [Face(row[:4].astype(float), float(row[14]), row[4:14].reshape(5, 2).astype(float)) for row in found]
+        rows = np.empty((0, 15)) if found is None else found.astype(float)
+        faces = [Face(row[:4], float(row[14]), row[4:14].reshape(5, 2)) for row in rows]
         return sorted(faces, key=lambda face: -face.score)
 
 
