@@ -21,7 +21,7 @@ import tensorflow as tf
 from dfdc_utils.faces import SequenceConfig, sequence_paths
 from dfdc_utils.models import build_cnn_lstm
 from dfdc_utils.processing import processing
-from dfdc_utils.sequences import SequenceStore, make_batches, plan_batches, split_by_original
+from dfdc_utils.sequences import SequenceStore, make_batches, plan_batches, split_by_group
 from dfdc_utils.training import Progress, TrainingConfig
 from dfdc_utils.training.loop import TrainingLoop
 from dfdc_utils.videos import balance_classes
@@ -34,7 +34,7 @@ CORES = joblib.cpu_count()
 def faces(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
     folder = tmp_path_factory.mktemp("faces")
     manifest = processing(sample, folder, detector="haar", show_progress=False)
-    return folder, split_by_original(balance_classes(manifest[manifest["status"] == "ok"]))
+    return folder, split_by_group(balance_classes(manifest[manifest["status"] == "ok"]))
 
 
 def seconds(work: Callable[[], object]) -> float:

@@ -3,12 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, strategies as st
 from sklearn.metrics import roc_auc_score
 
-from dfdc_utils.evaluation import calibration_error, count_calls, weigh_precision
+from dfdc_utils.evaluation import calibration_error
 from dfdc_utils.models import Calibration, calibrate
 
 
@@ -66,42 +65,3 @@ def test_it_is_stored_and_read(tmp_path: Path) -> None:
 def test_one_class_cannot_calibrate() -> None:
     with pytest.raises(ValueError, match="3 REAL and 0 FAKE"):
         calibrate([0, 0, 0], [0.1, 0.2, 0.3])
-
-
-def test_calibration_error_of_known_cases() -> None:
-    labels = np.array([0, 0, 0, 1] * 10)
-    assert calibration_error(labels, np.full(40, 0.25)) == pytest.approx(0)
-    assert calibration_error(labels, np.full(40, 0.75)) == pytest.approx(0.5)
-    assert calibration_error(labels, labels.astype(float)) == 0
-    # Two bins: 0.05 with none fake of 10, 0.95 with all fake of 10.
-    assert calibration_error([0] * 10 + [1] * 10, [0.05] * 10 + [0.95] * 10) == pytest.approx(0.05)
-
-
-def test_calls_are_counted_above_the_threshold() -> None:
-    table = pd.DataFrame({"label": ["REAL", "REAL", "REAL", "FAKE"], "score": [0.1, 0.5, 0.7, 0.9]})
-    assert count_calls(table).to_numpy().tolist() == [[2, 1], [0, 1]]  # 0.5 is not above 0.5
-    assert count_calls(table, 0.9).to_numpy().tolist() == [[3, 0], [1, 0]]
-    assert count_calls(table, 0.05).loc["REAL", "called fake"] == 3
-
-
-@pytest.mark.parametrize(
-    ("table", "message"),
-    [
-        ({"label": ["REAL", "FAKE"]}, "without score"),
-        ({"video": ["a"]}, "without label and score"),
-        ({"label": ["REAL", ""], "score": [0.1, 0.2]}, "1 of 2 videos lack a label or a score"),
-        ({"label": ["REAL", "FAKE"], "score": [0.1, float("nan")]}, "1 of 2 videos lack a label or a score"),
-        ({"label": ["FAKE", "FAKE"], "score": [0.1, 0.2]}, "0 REAL and 2 FAKE"),
-        ({"label": [], "score": []}, "0 REAL and 0 FAKE"),
-    ],
-)
-def test_calls_need_both_classes_and_all_scores(table: dict[str, list[object]], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        count_calls(pd.DataFrame(table))
-
-
-def test_precision_is_weighed_by_a_hundred_real_to_a_fake() -> None:
-    assert weigh_precision(0.5, 0.0) == 1
-    assert weigh_precision(1.0, 1.0) == pytest.approx(1 / 101)
-    assert weigh_precision(0.5, 0.01) == pytest.approx(1 / 3)
-    assert np.isnan(weigh_precision(0.0, 0.0))
