@@ -15,7 +15,7 @@ import sys
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from json import dumps
 from pathlib import Path
@@ -35,11 +35,10 @@ if TYPE_CHECKING:
 
 DATA = Path("data")
 # Exit statuses. A failure never gives that of a fake.
-NONE_FAKE, SOME_FAKE, FAILED, SOME_NOT_SCORED, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
+NONE_FAKE, SOME_FAKE, FAILED, SOME_NOT_JUDGED, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 130, 141
 PRETRAINED = "pretrained"  # as in `dfdc_utils.models`, which takes longer to import than a mistake may
-RESUMABLE = ("sample", "process", "train", "pretrain")
+RESUMABLE = ("process", "train", "pretrain")
 RESTARTS = 3  # how often a training waits for a worker that died
-MOST_EXPLAINED = 50  # verdicts with heat maps on a page: each takes a third of a second
 
 
 class Number(click.FloatRange):
@@ -83,12 +82,12 @@ class Commands(click.Group):
             if context.meta.get("debug"):
                 traceback.print_exc()
             command = self.commands[str(context.invoked_subcommand)]
-            click.echo(f"dfdc {command.name}: {_explain(error, command)}", err=True)
+            click.echo(f"dfdc {command.name}: {explain(error, command)}", err=True)
             context.exit(FAILED)
 
 
-def _explain(error: Exception, command: click.Command) -> str:
-    """What went wrong and what to do, in one line and in the words of the command line."""
+def explain(error: Exception, command: click.Command) -> str:
+    """Say what went wrong and what to do, in one line and in the words of the command line."""
     if not isinstance(error, (ValueError, OSError, ImportError, RuntimeError)):
         what = f"{type(error).__name__}: {error}".splitlines()[0]
         return f"{what}. This is a bug: please report it, with what --debug shows."
@@ -136,10 +135,7 @@ _DEBUG = click.Option(
 COUNT, COUNT_OR_ZERO, SECONDS = click.IntRange(1), click.IntRange(0), Number(0, min_open=True)
 FOLDER, FILE = click.Path(file_okay=False, path_type=Path), click.Path(dir_okay=False, path_type=Path)
 FILE_OR_STDOUT = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
-EXISTING, EXISTING_FOLDER = (
-    click.Path(exists=True, path_type=Path),
-    click.Path(exists=True, file_okay=False, path_type=Path),
-)
+EXISTING = click.Path(exists=True, path_type=Path)
 
 faces_option = click.option("--save-path", type=FOLDER, default=DATA / "sample/faces", help="Folder of the faces.")
 workers_option = click.option("--workers", type=COUNT, help="Number of processes. By default one per core.")
@@ -353,7 +349,7 @@ def predict(videos: tuple[Path, ...], model: str, verbose: bool, html: Path | No
     Exit status:  0    no video looks fake
                   1    at least one video looks fake
                   2    the command failed
-                  3    no video looks fake, but some have no score
+                  3    no video looks fake, but some were not judged
                   130  interrupted
     """
     targets = {kind: options.pop(kind) for kind in ("csv", "json")}
@@ -366,43 +362,37 @@ def predict(videos: tuple[Path, ...], model: str, verbose: bool, html: Path | No
     from dfdc_utils.prediction import Detector, Prediction
 
     detector = Detector(folder)
-    done: dict[Path, Prediction] = {}
-    for path, problem in listed.items():
-        if problem:
-            done[path] = Prediction(path, "unreadable", problem, 0.0, (), folder.calibration, folder.data)
-    todo = [path for path in listed if path not in done]
+    found = detector.predict_many(
+        [path for path, problem in listed.items() if not problem], show_progress=_is_watched(), **options
+    )
     twice = {name for name, count in Counter(path.name for path in listed).items() if count > 1}
+    results: list[Prediction] = []
     try:
-        found = detector.predict_many(todo, show_progress=_is_watched() and len(todo) > 1, **options)
-        for one in _in_order(listed, found, done):
-            name = str(one.path) if one.path.name in twice else one.path.name
+        for path, problem in listed.items():
+            broken = Prediction(path, "unreadable", problem, 0.0, (), folder.calibration, folder.data)
+            results.append(broken if problem else next(found))
             if not prints:
-                tqdm.write(f"{name}: {one.in_words()}" if verbose else _in_a_line(one, name))
+                tqdm.write(_in_words(results[-1], str(path) if path.name in twice else path.name, verbose=verbose))
                 sys.stdout.flush()
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"{len(done)} of {len(listed)} videos are done") from None
+        raise KeyboardInterrupt(f"{len(results)} of {len(listed)} videos are done") from None
     finally:
-        results = [done[path] for path in listed if path in done]
+        found.close()
         _write_tables(results, **targets)
     if html:
         from dfdc_utils.plots import write_page
 
-        worst = sorted((one for one in results if one.decisive), key=lambda one: -(one.score or 0))
-        evidence: dict[Path, Any] = {}
-        for one in tqdm(worst[:MOST_EXPLAINED], desc="explaining verdicts", unit="video", disable=None):
-            evidence |= detector.gather_evidence([one])
+        evidence = detector.gather_evidence(results, show_progress=_is_watched())
         click.echo(f"writing {html}", err=True)
         write_page(html, results, evidence)
-    counts = Counter(one.verdict or "not scored" for one in results)
-    click.echo(
-        f"\n{len(results)} videos: {', '.join(f'{count} {verdict}' for verdict, count in counts.items())}", err=True
-    )
-    click.echo(f"{folder.calibration.in_words()} The model was trained on {folder.data}.", err=True)
-    return SOME_FAKE if counts["fake"] else SOME_NOT_SCORED if counts["not scored"] else NONE_FAKE
+    counts = Counter(one.verdict for one in results)
+    summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+    click.echo(f"\n{len(results)} videos: {summary}. {results[0].caveats}", err=True)
+    return SOME_FAKE if counts["fake"] else SOME_NOT_JUDGED if counts["not judged"] else NONE_FAKE
 
 
 def _list_videos(named: Iterable[Path]) -> dict[Path, str]:
-    """Map each video's path, once and in order, to what is wrong with its entry in metadata.json: for most nothing."""
+    """Map each video's path, once and in order, to what is wrong with its entry in `metadata.json`, if anything is."""
     from dfdc_utils.videos import read_catalog
 
     listed: dict[Path, str] = {}
@@ -414,20 +404,12 @@ def _list_videos(named: Iterable[Path]) -> dict[Path, str]:
     return listed
 
 
-def _in_order(paths: Iterable[Path], found: Iterator[Prediction], done: dict[Path, Prediction]) -> Iterator[Prediction]:
-    """Give the prediction for each of `paths` in turn; keep in `done` those that are ready before."""
-    for path in paths:
-        while path not in done:
-            prediction = next(found)
-            done[prediction.path] = prediction
-        yield done[path]
-
-
-def _in_a_line(prediction: Prediction, name: str) -> str:
-    """Verdict, score and file name, and what is wrong with the file."""
+def _in_words(prediction: Prediction, name: str, *, verbose: bool) -> str:
+    if verbose:
+        return f"{name}: {prediction.in_words()}"
     error = prediction.error.removeprefix(f"{name}: ")
     score = "   -" if prediction.score is None else f"{prediction.score:.2f}"
-    return f"{prediction.verdict or 'none':6} {score}  {name}{': ' if error else ''}{error}"
+    return f"{prediction.verdict:17}  {score}  {name}{': ' if error else ''}{error}"
 
 
 def _write_tables(predictions: Sequence[Prediction], *, csv: Path | None, json: Path | None) -> None:
@@ -448,7 +430,7 @@ def _write_tables(predictions: Sequence[Prediction], *, csv: Path | None, json: 
 
 
 @cli.command()
-@click.argument("location", type=EXISTING_FOLDER)
+@click.argument("location", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--save-path", type=FOLDER, default=DATA / "pretrained", help="Folder for the model.")
 @click.option("--weights", default="imagenet", help="Initial weights of MobileNetV2: 'imagenet', a file, or 'none'.")
 @click.option("--data", help="What the photographs are, in a few words; shown beside each score.")

@@ -1,23 +1,23 @@
-"""What can be wrong with a video, a folder or a configuration. Each is a `ValueError` and says what to do.
+"""What can be wrong with a video, a folder or a configuration. Each error is a `ValueError` and says what to do.
 
-Batch jobs record these in their manifest; a call on a single video raises them.
+A call on a single video raises these; batch jobs record them in the manifest.
 """
 
 
 class UnreadableVideo(ValueError):
-    """No frame can be decoded from the file: it is missing, empty, cut off, or not a video."""
+    """No frame can be decoded: the file is missing, empty, cut off, or not a video."""
 
 
 class TookTooLong(UnreadableVideo):
-    """The video went over its time limit; on a machine that is less busy it may not."""
+    """The video exceeded its time limit. On a machine that is less busy it may not."""
 
 
 class NoFaceFound(ValueError):
-    """The video decodes, but no detector hit in it lasts long enough to be a person."""
+    """The video can be decoded, but no detected face lasts long enough to be a person."""
 
 
 class BrokenCatalog(ValueError):
-    """A DFDC folder, or its `metadata.json`, cannot be read as one."""
+    """A folder has no videos, or its `metadata.json` is not DFDC's."""
 
 
 class ConfigMismatch(ValueError):

@@ -1,6 +1,6 @@
-"""Files and folders that are written whole or not at all, by any number of processes and machines at once.
+"""Files and folders that are written completely or not at all, by any number of processes and machines at once.
 
-What is being written is named `.<name>.<machine>.<process>.<attempt>.partial` and lies beside its place.
+Until then a file or folder is named `.<name>.<machine>.<process>.<attempt>.partial` and lies beside its place.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import os
 import platform
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,12 +20,15 @@ from uuid import uuid4
 
 import psutil
 
-# A video takes seconds. What another machine left unfinished for a day belongs to a process that died there.
+if sys.platform != "win32":
+    import fcntl
+
+# A video takes seconds. A partial file or folder of another machine that is a day old belongs to a process that died.
 STALE_SEC = 86_400
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old content or the new, never half of it. Raises `OSError`."""
+    """Write a text file so that readers see the old content or the new, never a part of it. Raises `OSError`."""
     with replacing(path) as partial:
         # Paths that are not UTF-8 hold lone surrogates, which pass through unchanged.
         partial.write_text(text, encoding="utf-8", errors="surrogatepass")
@@ -32,40 +36,49 @@ def write_atomically(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a path of the same name to write to, which replaces `path` at the end of the block.
+    """Give a temporary path with the same file name. At the end of the block that file replaces `path`.
 
-    After an exception the old file is still there. Raises `OSError` with a remedy if it cannot be written.
+    If the block raises, the old file is kept. Raises `OSError`, saying what to do, if the file cannot be written.
     """
     with working_on(path.parent, path.name) as folder:
-        try:
-            yield folder / path.name
-            (folder / path.name).replace(path)
-        except OSError as error:
-            raise cannot_write(path.parent, error, what=path.name) from error
+        yield folder / path.name
+        (folder / path.name).replace(path)
 
 
 @contextlib.contextmanager
 def working_on(target: Path, name: str) -> Iterator[Path]:
-    """Make a temporary folder beside `target / name` that says which process works on it; remove it at the end."""
+    """Make a temporary folder beside `target / name`, named for the process that works on it; remove it at the end.
+
+    An `OSError` within the block is raised again with a message that says what to do.
+    """
     partial = partial_path(target / name)
     try:
         partial.mkdir()
-    except OSError as error:
-        raise cannot_write(target, error, what=name) from error
-    try:
         yield partial
+    except OSError as error:
+        raise _cannot_write(target, error, what=name) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let one process at a time into the block; others wait. `path` must exist. Without effect on Windows."""
+    with path.open("r+b") as file:
+        if sys.platform != "win32":
+            with contextlib.suppress(OSError):  # a network file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def died_working(target: Path) -> set[str]:
-    """Name what processes began in `target` that are gone now. What other machines began counts, too."""
+    """Return the names of what processes that have ended left unfinished in `target`, and all from other machines."""
     left = (path.name.rsplit(".", 4)[0] for path in target.glob(".*.partial") if _owner_of(path) is not True)
     return {name.removeprefix(".") for name in left}
 
 
 def clear_leftovers(target: Path) -> None:
-    """Remove what processes that are gone left unfinished in `target`."""
+    """Remove what processes that have ended left unfinished in `target`."""
     for leftover in target.glob(".*.partial"):
         owner = _owner_of(leftover)
         with contextlib.suppress(OSError):  # another run has just done so
@@ -74,47 +87,41 @@ def clear_leftovers(target: Path) -> None:
 
 
 def prepare_target(target: Path, *, what: str = "faces") -> Path:
-    """Make a folder, clear what killed runs left in it, and check that it can be written. Raises `OSError` if not."""
+    """Make a folder, remove what killed runs left in it, and check that it can be written. Raises `OSError` if not."""
     try:
         target.mkdir(parents=True, exist_ok=True)
         clear_leftovers(target)
-        write_atomically(target / ".writable", " " * 4096)  # a disk without a block left takes an empty file
-        (target / ".writable").unlink(missing_ok=True)
+        with working_on(target, what) as trial:
+            (trial / "file").write_bytes(bytes(4096))  # a full disk may still accept an empty one
     except OSError as error:
-        raise cannot_write(target, error, what=what) from error
+        raise _cannot_write(target, error, what=what) from error
     return target
 
 
 def remove(path: Path) -> None:
-    """Remove a folder, a file, or a link without its target; leave what cannot be removed."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
-            path.unlink()
+    """Remove a folder, a file, or a link (not what it points to). What cannot be removed is left."""
+    shutil.rmtree(path, ignore_errors=True)  # does nothing for files and links
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def partial_path(path: Path) -> Path:
-    """Name what this process writes before it takes the place of `path`."""
+    """Return the path at which this process writes what is to become `path`."""
     return path.with_name(f".{path.name}.{_machine()}.{os.getpid()}.{uuid4().hex[:8]}.partial")
 
 
-def cannot_write(target: Path, error: OSError, *, what: str) -> OSError:
-    """The same error with a remedy in it."""
-    remedy = "Free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Choose a folder you may write to"
+def _cannot_write(target: Path, error: OSError, *, what: str) -> OSError:
+    remedies = {errno.ENOSPC: "Free some space", errno.EDQUOT: "Free some space", errno.ENOENT: f"Create {target}"}
     reason = error.strerror or str(error)
-    if "cannot be written" in reason:  # it has a remedy already
+    if "cannot be written" in reason:  # it says so already
         return error
-    return OSError(
-        error.errno,
-        f"{what} cannot be written ({reason}). {remedy} and run it again: what is finished is kept",
-        str(target),
-    )
+    remedy = remedies.get(error.errno or 0, "Choose a folder you may write to")
+    return OSError(error.errno, f"{what} cannot be written ({reason}). {remedy} and run it again", str(target))
 
 
 @functools.cache
 def _machine() -> str:
-    """A mark of this machine and, in a container, of its own process numbers; two hosts may have one name."""
+    """Return a mark of this machine and of its numbering of processes: each container has its own."""
     marks = [platform.node()]
     with contextlib.suppress(OSError):  # Linux only
         marks += [Path("/proc/sys/kernel/random/boot_id").read_text(), str(Path("/proc/self/ns/pid").readlink())]
@@ -122,12 +129,12 @@ def _machine() -> str:
 
 
 def _owner_of(partial: Path) -> bool | None:
-    """Whether the process that writes `partial` runs; None if it runs on another machine."""
+    """Return True if the process that writes `partial` runs, False if it has ended, None if on another machine."""
     *_, machine, process, _, _ = ("", "", *partial.name.rsplit(".", 4))
     if machine != _machine() or not process.isdigit():
         return None
     try:
-        # A process that was killed counts as gone also if its parent never asks how it ended.
+        # A zombie has ended: its parent has not yet asked how.
         return bool(psutil.Process(int(process)).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False

@@ -1,11 +1,11 @@
-"""A folder of videos → the faces in them, on disk, and a manifest that accounts for every video.
+"""From a folder of videos to the faces in them, on disk, and a manifest that accounts for every video.
 
 Layout below `save_path`:
 
 - `<video>/<track>/000.jpg …`: the face crops of one person, in order of time;
-- `<video>/faces.json`: per frame its time, box, score, and whether the box was detected or filled. It is written last
-  and the folder renamed into place whole: a video is there completely or not at all, and is not done twice;
-- `manifest.csv`: a row a video; `sequence.json`: the `SequenceConfig` that all rows were made with.
+- `<video>/faces.json`: time, box, score and origin (`detected` or `filled`) of each frame. It is written last, and the
+  folder is renamed into place as a whole: a video is there completely or not at all, and is not done twice;
+- `manifest.csv`: one row per video; `sequence.json`: the `SequenceConfig` that all of them were made with.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import contextlib
 import csv
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,27 +26,23 @@ from tqdm.auto import tqdm
 
 from dfdc_utils.faces import (
     Job,
-    Outcome,
     SequenceConfig,
     blank_record,
+    find_finished,
     find_yunet,
     load_face_detector,
     read_faces,
     work_on,
     write_faces,
 )
-from dfdc_utils.files import clear_leftovers, died_working, prepare_target, write_atomically
+from dfdc_utils.files import clear_leftovers, died_working, locked, prepare_target, write_atomically
 from dfdc_utils.videos import balance_classes, read_catalog
 from dfdc_utils.workers import WorkerDied, each_whatever_dies
 
-__all__ = ["STATUSES", "SequenceConfig", "processing", "read_manifest"]
-
 log = logging.getLogger(__name__)
 
-STATUSES = ("ok", "no_face", "unreadable")
-TIME_LIMIT = 60.0  # seconds a video: a hundred times what one of DFDC's takes
-# Time limits in which nothing at all is done, after which a pool is taken for dead: joblib does not hear of it when a
-# worker of Dask dies for good.
+# A pool in which nothing is done for this many time limits is taken for dead: joblib does not notice when a worker of
+# Dask dies for good.
 PATIENCE = 3
 
 
@@ -64,79 +60,87 @@ def processing(
     max_tracks: int = 2,
     workers: int | None = None,
     cluster: str | Any | None = None,
-    time_limit: float = TIME_LIMIT,
+    time_limit: float = 60.0,  # a hundred times what a video of DFDC takes
     overwrite: bool = False,
     seed: int = 0,
     show_progress: bool = True,
 ) -> pd.DataFrame:
-    """Extract the faces of up to `num_vids` videos below `location` into `save_path`; return the manifest.
+    """Extract the faces of up to `num_vids` videos below `location` into `save_path`; return one row for each of them.
 
-    A folder with more videos gives `num_vids` of them, half REAL and half FAKE (`balance_classes` with `seed`); `None`
-    takes all. Videos are worked on side by side in `workers` processes, one a core by default (1 works in this process,
-    for debugging), or by the workers of a Dask `cluster`, given as its scheduler's address or a client; these must see
-    both folders under the same paths. What an earlier run has finished is kept, so a broken run is continued by calling
-    it again, with `detector="auto"` by the same detector, and several runs may share one folder. `max_tracks` people a
-    video are saved.
+    If the folder has more than `num_vids` videos, half of those chosen are REAL and half FAKE (`balance_classes` with
+    `seed`). `None` takes all. Up to `max_tracks` people per video are saved. `workers` processes work side by side, one
+    per core by default (1 works in this process, which helps debugging), or the workers of a Dask `cluster`, given as
+    its scheduler's address or a client; these must see both folders under the same paths.
 
-    The manifest holds a row for each video: the catalog's columns, `status` (`ok`, `no_face`, `unreadable`), `error`,
-    `frames` sampled, `faces_detected` and `faces_filled` of the main person, `fraction_detected` of the frames, `tracks`,
-    `width`, `height` (pixels), `fps`, `face_height` (median, pixels), `sharpness` (median variance of the Laplacian
-    over the crops), and `seconds` spent (empty where the faces were there already). A video that takes more than
-    `time_limit` seconds, or brings its process down, is `unreadable`; the next run tries it again.
+    What earlier runs have finished is kept, so call it again to continue a run that was interrupted. `detector="auto"`
+    then takes the detector that the folder was begun with. Several runs may share a folder, at the same time too.
 
-    Raises `BrokenCatalog` for a folder without videos, `ConfigMismatch` if `save_path` holds faces of these videos made
-    with other settings (unless `overwrite`), `OSError` if it cannot be written, `WorkerDied` if processes end that have
-    not even begun a video. Taught in notebook 02.
+    The table holds the catalog's columns, `status` (`ok`, `no_face`, `unreadable`), `error`, `frames` sampled,
+    `faces_detected` and `faces_filled` of the main person, `fraction_detected` of the frames, `tracks`, `width`,
+    `height` (pixels), `fps`, `face_height` (median, pixels), `sharpness` (median variance of the Laplacian over the
+    crops), and `seconds` spent (empty if the faces were there already). A video that takes more than `time_limit`
+    seconds, or that ends its process, is `unreadable`, and the next run tries it again.
+
+    `manifest.csv` holds these rows and those of the other videos in `save_path`: a later call with other videos, or
+    with fewer, adds or replaces rows and removes none. `read_manifest` reads them all; train on the returned table if
+    you mean this call's videos only.
+
+    Raises `BrokenCatalog` for a folder without videos, `ConfigMismatch` if `save_path` holds faces made with other
+    settings (with `overwrite`, if it holds such faces of other videos), `OSError` if it cannot be written, `WorkerDied`
+    if processes end before they begin a video, `KeyboardInterrupt` with the number of videos that are done. Taught in
+    notebook 02.
     """
     config = SequenceConfig(capture_sec, frame_count, face_size, margin, detector, fill_policy, max_tracks)
-    if not time_limit > 0:  # put so that NaN fails too
+    if not time_limit > 0:  # this way round it refuses NaN too
         raise ValueError(f"time_limit={time_limit} must be positive")
     catalog = read_catalog(location)
     if num_vids is not None and num_vids < len(catalog):
         catalog = balance_classes(catalog, num_vids, seed=seed)
     target = prepare_target(Path(save_path))
     if config.detector == "auto":
-        # A run goes on with the detector it was begun with, whether or not the other can be had by now.
-        so_far = None if overwrite else _detector_so_far(catalog, target)
-        config = replace(config, detector=so_far or load_face_detector().name)
-    rows, todo = _find_work(catalog, target, config, overwrite=overwrite)
+        # Continue with the same detector, even if the other one is available by now.
+        begun = None if overwrite else _settings_in(target)
+        config = replace(config, detector=begun.detector if begun else load_face_detector().name)
+    if others := _settings_in(target, but=set(catalog["video"])):
+        remedy = "Use the same settings or another save_path."
+        config.require(others, what=f"other videos in {target} were made", remedy=remedy)
+
+    rows: dict[str, dict[str, Any]] = {}
+    todo: dict[str, dict[str, Any]] = {}
+    for row in catalog.to_dict("records"):
+        if record := _find_record(row, target, config, overwrite=overwrite):
+            rows[row["video"]] = _manifest_row(row, record)
+        else:
+            todo[row["video"]] = row
     weights = find_yunet() if todo and config.detector == "yunet" else None
     # Whole paths, since the workers of a cluster may have been started elsewhere.
     settings = (target.absolute(), config, weights, time_limit, overwrite)
-    jobs = {video: Job(video, path.absolute(), *settings) for video, path in todo.items()}
-    config.save(target / "sequence.json")
+    jobs = {video: Job(video, Path(row["path"]).absolute(), *settings) for video, row in todo.items()}
 
-    there = len(catalog) - len(jobs)
-    with tqdm(
-        total=len(catalog),
-        initial=there,
-        desc="extracting faces" if jobs else f"{there} of {len(catalog)} videos were there already",
-        unit="video",
-        bar_format=None if jobs else "{desc}",  # without a bar there is no rate to show
-        disable=not show_progress,
-    ) as progress:
-        seconds: dict[str, float] = {}
-        for outcome in _work_through(jobs, workers, cluster):
-            seconds[outcome.video] = outcome.seconds
-            progress.update()
-
-    for row in catalog.to_dict("records"):
-        if row["video"] not in rows:
-            record = read_faces(target, row["video"])
-            # Another run may have made it since.
-            _require(config, SequenceConfig(**record["config"]), row["video"], target)
-            rows[row["video"]] = _manifest_row(row, record, seconds[row["video"]])
-    manifest = pd.DataFrame([rows[video] for video in catalog["video"]])
-    clear_leftovers(target)
     config.save(target / "sequence.json")
-    write_atomically(target / "manifest.csv", manifest.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC))
-    counts = manifest["status"].value_counts()
-    log.info("%d videos: %s", len(manifest), ", ".join(f"{counts.get(status, 0)} {status}" for status in STATUSES))
-    return manifest
+    there = f"{len(rows)} of {len(catalog)} videos were there already"
+    bar: dict[str, Any] = {"desc": "extracting faces", "unit": "video", "disable": not show_progress}
+    bar |= {} if jobs else {"desc": there, "bar_format": "{desc}"}  # without work there is no rate to show
+    try:
+        with (
+            tqdm(total=len(catalog), initial=len(rows), **bar) as progress,
+            contextlib.closing(_work_through(jobs, workers, cluster)) as finished,
+        ):
+            for video, seconds in finished:
+                record = _find_record(todo[video], target, config) or read_faces(target, video)
+                rows[video] = _manifest_row(todo[video], record, seconds)
+                progress.update()
+        config.save(target / "sequence.json")
+        _add_to_manifest(target, rows)
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(f"{len(rows)} of {len(catalog)} videos are done") from interrupt
+    finally:
+        clear_leftovers(target)
+    return pd.DataFrame([rows[video] for video in catalog["video"]])
 
 
 def read_manifest(save_path: str | Path) -> pd.DataFrame:
-    """The manifest that `processing` left in `save_path`. Raises `FileNotFoundError` saying how to make one."""
+    """Read the manifest of all videos in `save_path`. Raises `FileNotFoundError`, saying how to make it."""
     path = Path(save_path) / "manifest.csv"
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there: run processing(location, {str(save_path)!r}) first.")
@@ -150,86 +154,76 @@ def read_manifest(save_path: str | Path) -> pd.DataFrame:
     )
 
 
-def _detector_so_far(catalog: pd.DataFrame, target: Path) -> str | None:
-    """The detector that has found faces of these videos in `target` already, if any has."""
-    for video in catalog["video"]:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            return SequenceConfig(**read_faces(target, video)["config"]).detector
+def _add_to_manifest(target: Path, rows: dict[str, dict[str, Any]]) -> None:
+    """Write `rows` to the manifest; keep those of other videos whose faces, or whose problem, are still there."""
+    with locked(target / "sequence.json"):  # runs with other videos may end at the same time
+        earlier: dict[str, dict[str, Any]] = {}
+        with contextlib.suppress(OSError, ValueError, KeyError):  # not there, or not written by this package
+            earlier = {row["video"]: row for row in read_manifest(target).to_dict("records")}
+        kept = {
+            video: row for video, row in earlier.items() if row["problem"] or (target / video / "faces.json").is_file()
+        }
+        table = pd.DataFrame([row for _, row in sorted((kept | rows).items())])
+        write_atomically(target / "manifest.csv", table.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC))
+
+
+def _settings_in(target: Path, but: Collection[str] = ()) -> SequenceConfig | None:
+    """Return what the videos in `target` were made with, those in `but` left out; None if there is none."""
+    for folder in target.glob("[!.]*"):
+        if folder.name not in but:
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                return SequenceConfig(**read_faces(target, folder.name)["config"])
     return None
 
 
-def _find_work(
-    catalog: pd.DataFrame, target: Path, config: SequenceConfig, *, overwrite: bool
-) -> tuple[dict[str, dict[str, Any]], dict[str, Path]]:
-    """The manifest's rows of what is finished already or has no file, and the paths of what is to be done."""
-    rows: dict[str, dict[str, Any]] = {}
-    todo: dict[str, Path] = {}
-    for row in catalog.to_dict("records"):
-        video = row["video"]
-        if not row["path"]:
-            rows[video] = _manifest_row(row, {"status": "unreadable", "error": row["problem"], "tracks": []})
-            continue
-        path = Path(row["path"])
-        now = blank_record(video, path, config)
-        try:
-            record = read_faces(target, video)
-            made_with, there = SequenceConfig(**record["config"]), _manifest_row(row, record)
-            changed = record["source_bytes"] != now["source_bytes"]
-        except (OSError, ValueError, KeyError, TypeError):
-            todo[video] = path  # not there, or not what we wrote
-            continue
-        if not changed and not overwrite:
-            _require(config, made_with, video, target)
-        if made_with == config and not changed and not record.get("retry"):
-            rows[video] = there
-        else:
-            todo[video] = path
-    return rows, todo
+def _find_record(
+    row: dict[str, Any], target: Path, config: SequenceConfig, *, overwrite: bool = False
+) -> dict[str, Any] | None:
+    """Return the record of a video that is finished or has no file; None if there is work to do."""
+    if row["problem"] and not Path(row["path"]).is_file():
+        return {"status": "unreadable", "error": row["problem"], "tracks": []}
+    return find_finished(target, blank_record(row["video"], Path(row["path"]), config), overwrite=overwrite)
 
 
-def _require(config: SequenceConfig, made_with: SequenceConfig, video: str, target: Path) -> None:
-    remedy = "Use the same settings, another save_path, or overwrite=True to make the faces again."
-    config.require(made_with, what=f"{video} in {target} was made", remedy=remedy)
-
-
-def _work_through(jobs: dict[str, Job], workers: int | None, cluster: str | Any | None) -> Iterator[Outcome]:
-    """Do all jobs, whichever processes die on the way; raise what keeps any video from being worked on."""
+def _work_through(
+    jobs: dict[str, Job], workers: int | None, cluster: str | Any | None
+) -> Generator[tuple[str, float], None, None]:
+    """Do all jobs, even if processes die on the way. Give each video with the seconds that it took."""
     if not jobs:
         return
     order = list(jobs)
-    start = random.randrange(len(order))  # so that runs that share a folder meet late
-    shuffled = {video: jobs[video] for video in order[start:] + order[:start]}
-    target, time_limit = shuffled[order[start]].target, shuffled[order[start]].time_limit
+    start = random.randrange(len(order))  # so that runs that share a folder seldom work on the same video
+    turned = {video: jobs[video] for video in order[start:] + order[:start]}
+    target, patience = jobs[order[0]].target, PATIENCE * jobs[order[0]].time_limit
     # Two processes even for one video, unless one is asked for: a decoder that crashes takes its process along.
     workers = 1 if workers == 1 else max(2, min(workers or joblib.cpu_count(), len(jobs)))
-    settings: dict[str, Any] = {"workers": workers, "cluster": cluster, "patience": PATIENCE * time_limit}
-    for video, outcome in each_whatever_dies(work_on, shuffled, begun=lambda: died_working(target), **settings):
-        if isinstance(outcome, WorkerDied):
-            log.warning("%s: a worker died (%s)", video, outcome)
-            _record_death(jobs[video])
-            outcome = Outcome(video, float("nan"))
-        elif outcome.error is not None:
-            raise outcome.error
-        yield outcome
-    clear_leftovers(target)
+    settings: dict[str, Any] = {"workers": workers, "cluster": cluster, "patience": patience}
+    with contextlib.closing(
+        each_whatever_dies(work_on, turned, begun=lambda: died_working(target), **settings)
+    ) as results:
+        for video, seconds in results:
+            if isinstance(seconds, WorkerDied):
+                log.warning("%s: a worker died (%s)", video, seconds)
+                _record_death(jobs[video])
+                seconds = float("nan")
+            yield video, seconds
 
 
 def _record_death(job: Job) -> None:
     what = f"the process that worked on it ended, or hung for more than {2 * job.time_limit:g} s"
-    remedy = "The next run tries again, perhaps with fewer workers and more memory for each; or leave it out."
+    remedy = "The next run tries it again. If it fails again, use fewer workers, or leave it out."
     record = blank_record(job.video, job.path, job.config) | {"status": "unreadable", "retry": True}
     record["error"] = f"{job.path.name}: {what}. {remedy}"
     write_faces(job.target, record, [], np.empty(0), overwrite=job.overwrite)
 
 
 def _manifest_row(row: dict[str, Any], record: dict[str, Any], seconds: float = np.nan) -> dict[str, Any]:
-    missing = bool(row["problem"]) and record["status"] == "unreadable"
     main: dict[str, Any] = record["tracks"][0] if record["tracks"] else {"frames": [], "sharpness": np.nan}
     detected = [frame for frame in main["frames"] if frame["origin"] == "detected"]
     frames = record.get("frames", 0)
     return row | {
         "status": record["status"],
-        "error": row["problem"] if missing else record["error"],
+        "error": record["error"],
         "frames": frames,
         "faces_detected": len(detected),
         "faces_filled": len(main["frames"]) - len(detected),

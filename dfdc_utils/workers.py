@@ -1,15 +1,18 @@
-"""Work on many videos: a pool of processes or a Dask cluster, and limits on what one video may take of a machine."""
+"""Work on many videos: a pool of processes or a Dask cluster, and limits on the time and cores that one video takes."""
 
 from __future__ import annotations
 
 import contextlib
 import faulthandler
 import functools
+import math
 import multiprocessing
 import os
+import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -24,7 +27,7 @@ Result = TypeVar("Result")
 
 
 class WorkerDied(RuntimeError):
-    """A process of the pool ended, or hung, while it worked. What it had not given back yet is not done."""
+    """A process of the pool ended or hung while it worked. The items that it had not given back are not done."""
 
 
 def each(
@@ -34,20 +37,27 @@ def each(
     workers: int | None = None,
     cluster: str | Any | None = None,
     patience: float | None = None,
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Give `work(item)` for each item, in the order in which they are done.
 
-    `workers` processes, one per core by default; 1 works in this process, where it can be debugged. `cluster` is the
-    address of a Dask scheduler (`tcp://host:8786`) or a `dask.distributed.Client`, whose workers then do all work.
-    Raises `WorkerDied` if a worker dies, or if nothing is done for `patience` seconds; `ImportError` or `OSError` if
-    there is no Dask, or no cluster at that address.
+    `workers` is the number of processes, one per core by default; 1 works in this process, which helps debugging.
+    `cluster` is the address of a Dask scheduler (`tcp://host:8786`) or a `dask.distributed.Client`; its workers then do
+    all work. The first error that `work` raises is raised here. It stops all workers, as closing this iterator does.
+
+    Raises `WorkerDied` if a worker dies, or if nothing is done for `patience` seconds; `ImportError` if Dask is not
+    installed; `OSError` if there is no cluster at that address.
     """
-    with _backend(cluster):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_backend(cluster))
         count = -1 if cluster else workers or joblib.cpu_count()
         limit = None if count == 1 else patience  # nothing can end work in this process
         pool = joblib.Parallel(n_jobs=count, return_as="generator_unordered", batch_size=1, timeout=limit)
         try:
-            yield from pool(joblib.delayed(work)(item) for item in items)
+            with _interrupts_held_back():
+                results = pool(joblib.delayed(work)(item) for item in items)
+                stack.callback(_close, results)
+            for result in results:  # noqa: UP028 (`yield from` would let joblib warn when this iterator is closed)
+                yield result
         except (BrokenProcessPool, multiprocessing.TimeoutError) as error:
             raise WorkerDied(str(error).split("\n", 1)[0] or f"nothing was done for {patience} s") from error
 
@@ -60,30 +70,27 @@ def each_whatever_dies(
     cluster: str | Any | None = None,
     patience: float | None = None,
     begun: Callable[[], set[str]] | None = None,
-) -> Iterator[tuple[str, Result | WorkerDied]]:
-    """Give the name of each item with what `work` gave, or with `WorkerDied` if it takes its worker down twice.
+) -> Generator[tuple[str, Result | WorkerDied], None, None]:
+    """Give the name of each item with the result of `work`, or with `WorkerDied` if it ends its worker twice.
 
-    After a death the items that may have caused it are tried again, each alone; the others go on. These are the items
-    that `begun()` names, by default all that were handed out and did not come back. Arguments are those of `each`.
-    Raises `WorkerDied` if workers die that had not begun any item, and what `each` raises.
+    When a worker dies, the items that may be the cause are tried again, each alone, and the others continue. `begun`
+    returns the names of these items; by default they are all that were handed out and did not come back. The other
+    arguments are those of `each`. Raises what `each` raises; `WorkerDied` only if workers die before they begin any.
     """
+    settings: dict[str, Any] = {"cluster": cluster, "patience": patience}
     waiting = dict(items)
     while waiting:
-        handed_out: set[str] = set()
-
-        def hand_out(handed_out: set[str] = handed_out) -> Iterator[tuple[Callable[[Item], Result], str, Item]]:
-            for name, item in list(waiting.items()):
-                handed_out.add(name)
-                yield work, name, item
-
-        settings: dict[str, Any] = {"cluster": cluster, "patience": patience}
+        before = len(waiting)
+        left = iter(list(waiting.items()))
+        tasks = ((work, name, item) for name, item in left)
         try:
-            for name, result in each(_named, hand_out(), workers=workers, **settings):
-                del waiting[name]
-                yield name, result
+            with contextlib.closing(each(_named, tasks, workers=workers, **settings)) as results:
+                for name, result in results:
+                    del waiting[name]
+                    yield name, result
         except WorkerDied:
-            suspects = (begun() if begun else handed_out) & waiting.keys()
-            if not suspects:
+            suspects = waiting.keys() & (begun() if begun else waiting.keys() - dict(left).keys())
+            if not suspects and len(waiting) == before:  # one more attempt would end in the same way
                 raise
             for name in sorted(suspects):
                 task = (work, name, waiting.pop(name))
@@ -109,26 +116,38 @@ def _backend(cluster: str | Any | None) -> Iterator[None]:
         from distributed import Client
     except ImportError as error:
         raise ImportError('working on a cluster needs Dask: pip install "dfdc_utils[cluster]"') from error
-    with contextlib.ExitStack() as stack:
-        client = stack.enter_context(Client(cluster)) if isinstance(cluster, str) else cluster
-        stack.enter_context(joblib.parallel_config(backend="dask", client=client, wait_for_workers_timeout=30))
+    with (
+        Client(cluster) if isinstance(cluster, str) else contextlib.nullcontext(cluster) as client,
+        joblib.parallel_config(backend="dask", client=client, wait_for_workers_timeout=30),
+    ):
         yield
 
 
-def time_check(path: Path, time_limit: float) -> Callable[[], None]:
-    """Make a function that raises `TookTooLong` once `time_limit` seconds are over; call it now and then."""
-    started = time.monotonic()
+@contextlib.contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Start processes that ignore Ctrl-C: the terminal sends it to all, and each would print a traceback.
 
-    def check_time() -> None:
-        if time.monotonic() - started > time_limit:
-            raise TookTooLong(f"{Path(path).name}: it is not done after {time_limit:g} s. Raise the time limit.")
+    A new process inherits which signals are blocked. A Ctrl-C within this block is raised at its end.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-    return check_time
+
+def _close(results: Iterator[Any]) -> None:
+    """Stop the workers of an iterator that joblib made, without its advice on results that nobody takes."""
+    with warnings.catch_warnings(action="ignore"):
+        results.close()  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Videos run side by side, one core each."""
+    """Keep OpenCV to one thread: videos are worked on side by side, one core each."""
     before = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -137,33 +156,44 @@ def one_thread() -> Iterator[None]:
         cv2.setNumThreads(before)
 
 
-_deadlines: dict[int, float] = {}  # of each thread that works, in seconds of time.monotonic
-_deadlines_lock = threading.Lock()
+# Of each thread that works on a video: when it began (time.monotonic), its time limit in seconds, its file's name.
+_limits: dict[int, tuple[float, float, str]] = {}
+_limits_lock = threading.Lock()
 
 
 @contextlib.contextmanager
-def ended_if_hung(time_limit: float) -> Iterator[None]:
-    """End a worker process that is stuck in a library for twice the time; never the process that the user works in."""
-    if multiprocessing.parent_process() is None:
-        yield
-        return
-    _set_deadline(time.monotonic() + 2 * time_limit)
+def time_limited(path: Path, seconds: float) -> Iterator[None]:
+    """Limit the time for a video: within this block `check_time` raises `TookTooLong` after `seconds`.
+
+    A worker process that does not come back from a library ends itself after twice that time. The process that the user
+    works in does not.
+    """
+    _set_limit((time.monotonic(), seconds, path.name))
     try:
         yield
     finally:
-        _set_deadline(None)
+        _set_limit(None)
 
 
-def _set_deadline(deadline: float | None) -> None:
-    """Set this thread's. There is one alarm a process, which is set to the earliest of all threads'."""
-    with _deadlines_lock:
-        _deadlines.pop(threading.get_ident(), None)
-        if deadline is not None:
-            _deadlines[threading.get_ident()] = deadline
+def check_time() -> None:
+    """Raise `TookTooLong` if this thread is over the time for the video that it works on, if that is limited."""
+    started, seconds, name = _limits.get(threading.get_ident(), (0.0, math.inf, ""))
+    if time.monotonic() - started > seconds:
+        raise TookTooLong(f"{name}: timed out after {seconds:g} s. Raise the time limit.")
+
+
+def _set_limit(limit: tuple[float, float, str] | None) -> None:
+    """Set this thread's limit. A process has one alarm, which is set to the earliest deadline of all threads."""
+    with _limits_lock:
+        _limits.pop(threading.get_ident(), None)
+        if limit is not None:
+            _limits[threading.get_ident()] = limit
+        if multiprocessing.parent_process() is None:
+            return
         faulthandler.cancel_dump_traceback_later()
-        if _deadlines:
-            left = max(0.001, min(_deadlines.values()) - time.monotonic())
-            faulthandler.dump_traceback_later(left, exit=True, file=_nowhere())
+        if _limits:
+            deadline = min(started + 2 * seconds for started, seconds, _ in _limits.values())
+            faulthandler.dump_traceback_later(max(0.001, deadline - time.monotonic()), exit=True, file=_nowhere())
 
 
 @functools.cache

@@ -15,8 +15,10 @@ from dfdc_utils.files import write_atomically
 SMALL = SequenceConfig(capture_sec=1.0, frame_count=4, face_size=32, detector="haar")
 
 
-def write_video_faces(target: Path, video: str, crops: list[np.ndarray], config: SequenceConfig = SMALL) -> None:
-    """Commit crops (S, S, 3) as the one track of a video."""
+def write_video_faces(
+    target: Path, video: str, crops: list[np.ndarray], config: SequenceConfig = SMALL, *, people: int = 1
+) -> None:
+    """Commit crops (S, S, 3) as the track of each person in a video."""
     count = len(crops)
     track = Track(
         boxes=np.tile([10.0, 10.0, 40.0, 40.0], (count, 1)),
@@ -25,7 +27,7 @@ def write_video_faces(target: Path, video: str, crops: list[np.ndarray], config:
         filled=np.zeros(count, bool),
     )
     record = {"video": video, "config": asdict(config), "source_bytes": 1, "status": "ok", "error": "", "frames": count}
-    write_faces(target, record, [CroppedTrack(track, list(range(count)), crops)], np.arange(count) / 10)
+    write_faces(target, record, [CroppedTrack(track, list(range(count)), crops)] * people, np.arange(count) / 10)
 
 
 def flickering_faces(target: Path, families: int = 12, config: SequenceConfig = SMALL) -> pd.DataFrame:

@@ -8,9 +8,11 @@ from .intervals import (
     resample_groups as resample_groups,
 )
 from .metrics import (
+    METRICS as METRICS,
     REAL_PER_FAKE as REAL_PER_FAKE,
     calibration_error as calibration_error,
     count_calls as count_calls,
+    roc_points as roc_points,
     weigh_precision as weigh_precision,
 )
 from .results import (

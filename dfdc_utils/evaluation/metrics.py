@@ -1,4 +1,4 @@
-"""Metrics of scored videos: what each number is, and how scores become counts."""
+"""Metrics of scored videos, and the counts behind them."""
 
 from __future__ import annotations
 
@@ -7,92 +7,97 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn import metrics
+from numpy.typing import NDArray
 
 THRESHOLD = 0.5  # a calibrated score above it is more likely fake than not
 BINS = 10  # of the calibration error, equally wide
-REAL_PER_FAKE = 100  # in the world that precision is weighed for, as in the DFDC preview paper
+REAL_PER_FAKE = 100  # the class ratio that weighted precision assumes, as in the DFDC preview paper
 
-Metric = Callable[[Any, Any], float]
-
-
-def _accuracy(labels: Any, scores: Any) -> float:
-    return float(metrics.accuracy_score(labels, scores > THRESHOLD))
+Metric = Callable[[Any, Any], float]  # from labels (N,), 1 for FAKE, and scores (N,)
 
 
-def _balanced_accuracy(labels: Any, scores: Any) -> float:
-    return float(metrics.balanced_accuracy_score(labels, scores > THRESHOLD))
+def roc_points(labels: Any, scores: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The ROC curve: false positive rates and recalls at every threshold, both rising from 0 to 1.
 
-
-def _log_loss(labels: Any, scores: Any) -> float:
-    return float(metrics.log_loss(labels, scores, labels=[0, 1]))
-
-
-def _auc(labels: Any, scores: Any) -> float:
-    return float(metrics.roc_auc_score(labels, scores))
-
-
-def weighted_precision(labels: Any, scores: Any, recall: float) -> float:
-    """Precision at a recall in a world of 100 REAL videos for each FAKE one: recall / (recall + 100 · false alarms).
-
-    Of the thresholds that find at least `recall` of the fakes the highest counts. Few REAL videos say little: none of
-    18 called fake gives 1. Source: Dolhansky et al. 2019, https://arxiv.org/abs/1910.08854. Taught in notebook 05.
+    The same points as scikit-learn's `roc_curve`, 20 times as fast: bootstrapping needs thousands of curves.
     """
-    false_alarms, found, _ = metrics.roc_curve(labels, scores, drop_intermediate=False)
-    first = int(np.argmax(found >= recall))
-    return weigh_precision(float(found[first]), float(false_alarms[first]))
+    labels, scores = np.asarray(labels, bool), np.asarray(scores)
+    order = np.argsort(-scores)
+    last = np.r_[np.flatnonzero(np.diff(scores[order])), len(scores) - 1]  # of each run of equal scores
+    recall, false_positive_rate = (np.r_[0, np.cumsum(kind[order])[last]] / kind.sum() for kind in (labels, ~labels))
+    return false_positive_rate, recall
 
 
-def _weighted_precision_at(recall: float) -> Metric:
-    return lambda labels, scores: weighted_precision(labels, scores, recall)
+def weigh_precision(recall: float, false_positive_rate: float) -> float:
+    """Precision where there are 100 REAL videos for each FAKE one, 0 to 1; NaN where nothing is called fake.
+
+    Source: Dolhansky et al. 2019, https://arxiv.org/abs/1910.08854. Taught in notebook 05.
+    """
+    called = recall + REAL_PER_FAKE * false_positive_rate
+    return recall / called if called else float("nan")
+
+
+def weighted_precision_at(recall: float) -> Metric:
+    """Make the metric `weigh_precision` at the highest threshold that finds at least `recall` of the fakes.
+
+    With few REAL videos it says little: none of 18 called fake gives 1.
+    """
+
+    def weighted_precision(labels: Any, scores: Any) -> float:
+        false_positive_rates, recalls = roc_points(labels, scores)
+        first = int(np.argmax(recalls >= recall))
+        return weigh_precision(float(recalls[first]), float(false_positive_rates[first]))
+
+    return weighted_precision
 
 
 def calibration_error(labels: Any, scores: Any) -> float:
-    """Expected calibration error: how far the share of FAKE lies from the mean score, over ten equally wide bins.
+    """Expected calibration error: mean distance of the fraction of FAKE from the mean score, over ten equal bins.
 
-    Bins count by the videos in them. Source: Naeini, Cooper and Hauskrecht 2015. Taught in notebook 05.
+    Bins are weighted by the number of videos in them. It is above 0 also for perfectly calibrated scores, the more so
+    the fewer the videos. Source: Naeini, Cooper and Hauskrecht 2015. Taught in notebook 05.
     """
     labels, scores = np.asarray(labels, float), np.asarray(scores, float)
     bins = np.minimum((scores * BINS).astype(int), BINS - 1)
-    gaps = np.bincount(bins, scores - labels, BINS)  # in each bin, videos times the gap
+    gaps = np.bincount(bins, scores - labels, BINS)  # in each bin, the number of videos times the gap
     return float(np.abs(gaps).sum() / len(scores))
 
 
-def count_calls(scores: pd.DataFrame, threshold: float = 0.5) -> pd.DataFrame:
-    """How many videos are called what if those scored above `threshold` are called fake: the confusion matrix.
+def count_calls(scores: pd.DataFrame, threshold: float = THRESHOLD) -> pd.DataFrame:
+    """Count the confusion matrix: videos scored above `threshold` are called fake.
 
-    A row for REAL and one for FAKE, columns `called real` and `called fake`. Raises `ValueError` unless each row of
-    `scores` has a label and a score, and both labels occur. Taught in notebook 05.
+    Rows REAL and FAKE, columns `called real` and `called fake`. Raises `ValueError` unless every row of `scores` has a
+    label and a score, and both labels occur. Taught in notebook 05.
     """
     if missing := {"label", "score"} - set(scores):
         raise ValueError(f"a table without {' and '.join(sorted(missing))} counts nothing: use that of score_videos")
     fake = (scores["label"] == "FAKE").to_numpy()
-    unusable = scores[~scores["label"].isin(("REAL", "FAKE")) | scores["score"].isna()]
-    if len(unusable):
-        raise ValueError(f"{len(unusable)} of {len(scores)} videos lack a label or a score: leave them out first")
+    unusable = ~scores["label"].isin(("REAL", "FAKE")) | scores["score"].isna()
+    if unusable.any():
+        raise ValueError(f"{unusable.sum()} of {len(scores)} videos lack a label or a score: leave them out first")
     if fake.all() or not fake.any():
-        raise ValueError(f"{(~fake).sum()} REAL and {fake.sum()} FAKE videos: a threshold parts two classes")
+        raise ValueError(f"{(~fake).sum()} REAL and {fake.sum()} FAKE videos: both classes are needed")
     called = (scores["score"] > threshold).to_numpy()
     counts = [[int((is_fake & (called == call)).sum()) for call in (False, True)] for is_fake in (~fake, fake)]
     return pd.DataFrame(counts, index=["REAL", "FAKE"], columns=["called real", "called fake"])
 
 
-def weigh_precision(found: float, false_alarms: float) -> float:
-    """How many of the videos called fake are fake, in a world of 100 REAL ones for each FAKE: a share, 0 to 1.
-
-    `found` is the share of FAKE called fake, `false_alarms` that of REAL; NaN where nothing is called fake.
-    Source: Dolhansky et al. 2019, https://arxiv.org/abs/1910.08854. Taught in notebook 05.
-    """
-    called = found + REAL_PER_FAKE * false_alarms
-    return found / called if called else float("nan")
+def _accuracy(labels: Any, scores: Any) -> float:
+    return float(np.mean((scores > THRESHOLD) == labels))
 
 
-# Each takes labels and scores (N,). Log loss is what the DFDC challenge was ranked by.
+def _log_loss(labels: Any, scores: Any) -> float:
+    given = np.where(labels, scores, 1 - scores)  # the probability given to the right class
+    return float(-np.log(np.clip(given, np.finfo(float).eps, None)).mean())
+
+
+# scikit-learn has all but the last, 10 to 50 times slower for the few videos of a resample.
 METRICS: dict[str, Metric] = {
     "accuracy": _accuracy,
-    "balanced accuracy": _balanced_accuracy,
-    "log loss": _log_loss,
-    "AUC": _auc,
-    "calibration error": calibration_error,
-    **{f"weighted precision at recall {recall}": _weighted_precision_at(recall) for recall in (0.1, 0.5, 0.9)},
+    "balanced accuracy": lambda labels, scores: (
+        sum(_accuracy(labels[labels == label], scores[labels == label]) for label in (0, 1)) / 2
+    ),
+    "log loss": _log_loss,  # the DFDC challenge was ranked by it
+    "AUC": lambda labels, scores: float(np.trapezoid(*roc_points(labels, scores)[::-1])),
+    **{f"weighted precision at recall {recall}": weighted_precision_at(recall) for recall in (0.1, 0.5, 0.9)},
 }

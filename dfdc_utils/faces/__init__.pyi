@@ -2,15 +2,12 @@ from .config import SequenceConfig as SequenceConfig
 from .detectors import (
     Face as Face,
     FaceDetector as FaceDetector,
-    HaarDetector as HaarDetector,
-    YuNetDetector as YuNetDetector,
     find_yunet as find_yunet,
     largest as largest,
     load_face_detector as load_face_detector,
 )
 from .extraction import (
     Job as Job,
-    Outcome as Outcome,
     Status as Status,
     blank_record as blank_record,
     crop_track as crop_track,
@@ -21,14 +18,15 @@ from .extraction import (
 )
 from .storage import (
     encode_face as encode_face,
+    find_finished as find_finished,
     read_faces as read_faces,
     sequence_paths as sequence_paths,
     spread_evenly as spread_evenly,
     write_faces as write_faces,
 )
 from .tracks import (
-    Boxes as Boxes,
     FILL_POLICIES as FILL_POLICIES,
+    Boxes as Boxes,
     Track as Track,
     box_overlap as box_overlap,
     fill_missing_boxes as fill_missing_boxes,

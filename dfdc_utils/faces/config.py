@@ -1,7 +1,8 @@
-"""How a video becomes a sequence: the settings that travel with the faces and with the model."""
+"""`SequenceConfig`: how a video becomes a sequence. It is stored with the faces and with the model."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,10 +15,10 @@ from dfdc_utils.files import write_atomically
 
 @dataclass(frozen=True)
 class SequenceConfig:
-    """How a video becomes a sequence. It travels with the faces and with the model, and the two must agree.
+    """How a video becomes a sequence. It is stored with the faces and with the model, and the two must agree.
 
-    `capture_sec` in seconds, `face_size` in pixels (crops are square), `margin` in multiples of the box's longer side,
-    `max_tracks` people a video.
+    `capture_sec` is in seconds, `face_size` in pixels (crops are square), `margin` in multiples of the box's longer
+    side, `max_tracks` in people per video.
     """
 
     capture_sec: float = 5.0
@@ -29,7 +30,7 @@ class SequenceConfig:
     max_tracks: int = 2
 
     def __post_init__(self) -> None:
-        # 5 and 5.0 are one setting, and must be one in JSON too.
+        # 5 and 5.0 are the same setting and must be the same in JSON.
         object.__setattr__(self, "capture_sec", float(self.capture_sec))
         object.__setattr__(self, "margin", float(self.margin))
         counts = self.frame_count >= 1 and self.max_tracks >= 1
@@ -41,7 +42,10 @@ class SequenceConfig:
             raise ValueError(f"{self}: detector is one of {DETECTOR_NAMES}, fill_policy one of {FILL_POLICIES}")
 
     def save(self, path: str | Path) -> None:
-        """Write it as JSON."""
+        """Write it as JSON, unless the file holds the same already."""
+        with contextlib.suppress(ConfigMismatch):
+            if self.load(path) == self:
+                return
         write_atomically(Path(path), json.dumps(asdict(self), indent=1))
 
     @classmethod
@@ -55,7 +59,7 @@ class SequenceConfig:
     def require(self, other: SequenceConfig, *, what: str, remedy: str) -> None:
         """Raise `ConfigMismatch`, naming each field that differs, unless `other` equals this one.
 
-        Where this one says `auto`, faces of any detector will do.
+        If the detector of this one is `auto`, any other will do.
         """
         mine, others = asdict(self), asdict(other)
         if self.detector == "auto":

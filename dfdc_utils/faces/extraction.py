@@ -1,11 +1,10 @@
-"""One video → the faces in it: search, tracks, crops, and the record of how it went."""
+"""From one video to the faces in it: search, tracks, crops, and the record of how it went."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,10 +15,10 @@ from numpy.typing import NDArray
 from dfdc_utils.errors import NoFaceFound, TookTooLong, UnreadableVideo
 from dfdc_utils.faces.config import SequenceConfig
 from dfdc_utils.faces.detectors import Face, FaceDetector, YuNetDetector, load_face_detector
-from dfdc_utils.faces.storage import CroppedTrack, is_same_work, read_faces, write_faces
+from dfdc_utils.faces.storage import CroppedTrack, find_finished, write_faces
 from dfdc_utils.faces.tracks import (
-    Boxes,
     MAX_GROWTH,
+    Boxes,
     Track,
     box_overlap,
     crop_face,
@@ -29,7 +28,7 @@ from dfdc_utils.faces.tracks import (
 )
 from dfdc_utils.files import working_on
 from dfdc_utils.videos import Clip, Image, sample_frames
-from dfdc_utils.workers import ended_if_hung, one_thread, time_check
+from dfdc_utils.workers import check_time, one_thread, time_limited
 
 log = logging.getLogger(__name__)
 
@@ -37,21 +36,21 @@ Status = Literal["ok", "no_face", "unreadable"]
 
 # Pixels, longer side: faces of a tenth of the frame are still 36 px high, enough for either detector.
 DETECTION_SIDE = 640
-# Seconds. In between a face is looked for where it was; whoever else comes in is seen at the next whole look.
+# Seconds between searches of the whole frame. A person who comes in is found at the next of them.
 LOOK_AROUND_EVERY = 2.5
-# A face is looked for in a region this many times its size. Measured with YuNet on 14 real clips against whole looks
-# at every frame, in 0.4 of the time: no face lost, IoU of boxes at least 0.9 in 222 of 224 frames (0.87 at worst), of
-# the smoothed boxes that crops follow at least 0.91 in all.
+# The region that is searched for a face, in multiples of its size. Compared with a search of every whole frame (YuNet,
+# 14 real clips) it takes 0.4 of the time and loses no face. The IoU of the boxes is at least 0.9 in 222 of 224 frames
+# (0.87 in the worst), that of the smoothed boxes, which crops follow, at least 0.91 in all.
 REACH = 1.6
-# Pixels, the coarsest grid of YuNet: a region cut along it gives the boxes that the whole image gives.
+# Pixels, the coarsest grid of YuNet: a region that is cut along it gives the same boxes as the whole image.
 GRID = 32
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker needs to work on one video. `time_limit` in seconds; `weights` are YuNet's, None for Haar.
+    """One video to work on, and how. `weights` are YuNet's, None for Haar. `time_limit` is in seconds.
 
-    `overwrite` replaces what other settings have made meanwhile.
+    `overwrite` replaces faces that were made with other settings.
     """
 
     video: str
@@ -63,26 +62,14 @@ class Job:
     overwrite: bool = False
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a worker says of a job: the `seconds` it took, and what stopped it that is no fault of the video."""
+def detect_faces(clip: Clip, detector: FaceDetector) -> list[list[Face]]:
+    """Find the faces in each frame of a clip, with boxes and landmarks in pixels of the full frame.
 
-    video: str
-    seconds: float
-    error: Exception | None = None
-
-
-def detect_faces(
-    clip: Clip, detector: FaceDetector, *, check_time: Callable[[], None] = lambda: None
-) -> list[list[Face]]:
-    """Faces in each frame of a clip, boxes and landmarks in pixels of the full frame.
-
-    The whole frame is searched every `LOOK_AROUND_EVERY` seconds and, for so long, wherever a face is missing; between,
-    each face is searched for around the place where it was last. `check_time` is called at every frame, and may raise.
-    Taught in notebook 02.
+    The whole frame is searched every `LOOK_AROUND_EVERY` seconds, and in every frame while a face is missing, for at
+    most as long. In between, each face is searched for around its last place. Taught in notebook 02.
     """
     found: list[list[Face]] = []
-    expected: list[tuple[Face, float]] = []  # in pixels of the small frame, and when it was last seen
+    expected: list[tuple[Face, float]] = []  # in pixels of the small frame, with the time when it was last seen
     last_look, last_shape = -np.inf, (0, 0)
     for index, moment in enumerate(clip.times):
         check_time()
@@ -103,26 +90,25 @@ def detect_faces(
     return found
 
 
-def extract_tracks(
-    clip: Clip, detector: FaceDetector, config: SequenceConfig, *, check_time: Callable[[], None] = lambda: None
-) -> list[Track]:
-    """The people in a clip, the main one first, their missing boxes filled by the policy of `config`.
+def extract_tracks(clip: Clip, detector: FaceDetector, config: SequenceConfig) -> list[Track]:
+    """Find the people in a clip, the main person first, and fill their missing boxes by the policy of `config`.
 
     Raises `NoFaceFound` if no face lasts. Taught in notebook 02.
     """
-    detections = detect_faces(clip, detector, check_time=check_time)
+    detections = detect_faces(clip, detector)
     tracks = follow_faces(detections)
     if not tracks:
         hits = sum(map(bool, detections))
+        better = "the detector yunet (go online once, or set DFDC_YUNET)" if detector.name == "haar" else ""
         raise NoFaceFound(
-            f"{clip.info.path.name}: no lasting face ({detector.name} found one in {hits} of {len(clip)} frames). If "
-            "you see one, try the other detector or a longer capture_sec."
+            f"{clip.info.path.name}: no face that lasts ({detector.name} found one in {hits} of {len(clip)} frames). "
+            f"If you see one, try {better or 'a longer capture_sec'}."
         )
     return [fill_missing_boxes(track, config.fill_policy) for track in tracks[: config.max_tracks]]
 
 
 def crop_track(clip: Clip, track: Track, config: SequenceConfig) -> CroppedTrack:
-    """Cut one person's face out of the clip, along smoothed boxes."""
+    """Crop one person's face from each frame of a clip, along smoothed boxes."""
     kept = np.flatnonzero(track.detected | track.filled).tolist()
     boxes = smooth_boxes(track.boxes[kept])
     crops = [
@@ -133,65 +119,49 @@ def crop_track(clip: Clip, track: Track, config: SequenceConfig) -> CroppedTrack
 
 
 def blank_record(video: str, path: Path, config: SequenceConfig) -> dict[str, Any]:
-    """The record of a video on which no work has been done yet."""
+    """Return the record of a video on which no work has been done yet."""
     size = path.stat().st_size if path.is_file() else -1
     return {"video": video, "config": asdict(config), "source_bytes": size, "status": "ok", "error": ""}
 
 
-def work_on(job: Job) -> Outcome:
-    """Extract one video's faces and commit them. Whatever is wrong with the video is recorded, not raised.
+def work_on(job: Job) -> float:
+    """Extract one video's faces, write them, and return the seconds that it took.
 
-    What is recorded with `retry` lies in circumstances (time, memory, a network drive), and the next run tries again.
-    What keeps any video from being worked on (no detector, a full disk) is returned as the outcome's `error`.
+    What is wrong with the video is written, not raised; with `retry` if the next run should try again. What keeps every
+    video from being worked on (no detector, a full disk, other settings) is raised.
     """
     started = time.perf_counter()
-    try:
-        with one_thread(), ended_if_hung(job.time_limit):
-            _commit_faces(job)
-    except Exception as error:
-        return Outcome(job.video, time.perf_counter() - started, error)
-    return Outcome(job.video, time.perf_counter() - started)
-
-
-def _commit_faces(job: Job) -> None:
     record = blank_record(job.video, job.path, job.config)
-    try:
-        if is_same_work(read_faces(job.target, job.video), record):
-            return  # another run has done it since
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # not there, or not what we wrote
-    detector = own_face_detector(job.config.detector, job.weights)
-    with working_on(job.target, job.video):
-        record, people, times = _extract(job, detector, record)
-        write_faces(job.target, record, people, times, overwrite=job.overwrite)
+    if not find_finished(job.target, record, overwrite=job.overwrite):  # another run may have been quicker
+        detector = own_face_detector(job.config.detector, job.weights)
+        with working_on(job.target, job.video), one_thread(), time_limited(job.path, job.time_limit):
+            people, times = _extract(job, detector, record)
+            write_faces(job.target, record, people, times, overwrite=job.overwrite)
+    return time.perf_counter() - started
 
 
 def _extract(
     job: Job, detector: FaceDetector, record: dict[str, Any]
-) -> tuple[dict[str, Any], list[CroppedTrack], NDArray[np.float64]]:
-    """The record of a video, the people in it and the times of its frames; what is wrong is in the record."""
-    people: list[CroppedTrack] = []
+) -> tuple[list[CroppedTrack], NDArray[np.float64]]:
+    """Return the people in a video and the times of its frames. Write into `record` what else is known or is wrong."""
     times = np.empty(0)
-    check_time = time_check(job.path, job.time_limit)
     try:
-        clip = sample_frames(
-            job.path, job.config.frame_count, capture_sec=job.config.capture_sec, check_time=check_time
-        )
+        clip = sample_frames(job.path, job.config.frame_count, capture_sec=job.config.capture_sec)
         times, info = clip.times, clip.info
         record |= {"frames": len(clip), "width": info.width, "height": info.height, "fps": round(info.fps, 3)}
-        tracks = extract_tracks(clip, detector, job.config, check_time=check_time)
-        people = [crop_track(clip, track, job.config) for track in tracks]
+        people = [crop_track(clip, track, job.config) for track in extract_tracks(clip, detector, job.config)]
         check_time()
     except Exception as error:  # a batch of thousands must not end because of one video
         status, text, retry = describe_failure(job.path, error)
-        return record | {"status": status, "error": text} | ({"retry": True} if retry else {}), [], times
-    return record, people, times
+        record |= {"status": status, "error": text} | ({"retry": True} if retry else {})
+        return [], times
+    return people, times
 
 
 def describe_failure(path: Path, error: Exception) -> tuple[Status, str, bool]:
-    """What to record of a video whose faces were not found: its status, the error, and whether to try again.
+    """Return what to record of a video without faces: its status, what is wrong, and whether to try again.
 
-    Time limits, failing disks and unexpected errors are worth another try.
+    Another try is worth it after a time limit, a failing disk or an unexpected error.
     """
     if isinstance(error, NoFaceFound):
         return "no_face", str(error), False
@@ -202,7 +172,7 @@ def describe_failure(path: Path, error: Exception) -> tuple[Status, str, bool]:
 
 
 def _find_all_again(detector: FaceDetector, image: Image, faces: list[Face]) -> list[Face] | None:
-    """All of `faces` in the next frame, or None if one is not surely found: then the whole frame must be looked at."""
+    """Find all of `faces` in the next frame; None if one of them is uncertain, and the whole frame must be searched."""
     again: list[Face] = []
     for face in faces:
         found = _find_again(detector, image, face.box)
@@ -223,7 +193,7 @@ def _find_again(detector: FaceDetector, image: Image, box: Boxes) -> Face | None
     best = max(faces, key=lambda face: box_overlap(face.box, box), default=None)
     if best is None or box_overlap(best.box, box) == 0:
         return None
-    # What reaches the region's edge may go on beyond it, unless that is the frame's own edge.
+    # A face at the region's edge may continue beyond it, unless that is the frame's own edge.
     x, y, x_end, y_end = *best.box[:2], *(best.box[:2] + best.box[2:])
     cut = (x <= left + 1 and left > 0) or (y <= top + 1 and top > 0)
     cut |= (x_end >= right - 1 and right < width) or (y_end >= bottom - 1 and bottom < height)
@@ -239,10 +209,10 @@ _own = threading.local()
 
 
 def own_face_detector(name: str, weights: Path | None) -> FaceDetector:
-    """This thread's own: detectors hold state, and a cluster's workers have several threads."""
+    """Return this thread's own detector: detectors hold state, and a cluster's workers have several threads."""
     detectors: dict[str, FaceDetector] = _own.__dict__.setdefault("detectors", {})
     if name not in detectors:
-        # A worker's environment is not that of who sent the job; another machine may keep the weights elsewhere.
+        # A worker may have another environment than the process that sent the job, and the weights elsewhere.
         there = name == "yunet" and weights is not None and weights.is_file()
         detectors[name] = YuNetDetector(weights) if there else load_face_detector(name)
     return detectors[name]

@@ -1,7 +1,8 @@
-"""The faces of one video on disk: written whole or not at all, by any number of processes and machines at once."""
+"""The faces of one video on disk: written completely or not at all, by any number of processes and machines at once."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 from pathlib import Path
@@ -11,21 +12,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfdc_utils.errors import ConfigMismatch
+from dfdc_utils.faces.config import SequenceConfig
 from dfdc_utils.faces.tracks import Track
-from dfdc_utils.files import cannot_write, partial_path, remove, working_on
+from dfdc_utils.files import partial_path, remove, working_on
 from dfdc_utils.videos import Image
 
 # Compression destroys the traces that a fake leaves, and halving the colour planes blurs its edges.
 JPEG_OPTIONS = (cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
-
-
-# What a rename says when there is something already: a folder that is not empty, or a file.
+# The errors of a rename onto something that exists: a folder that is not empty, or a file.
 OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 
 
 class CroppedTrack(NamedTuple):
-    """One track of a clip with its crops (face_size, face_size, 3); `kept` numbers the frames that they are of."""
+    """One track of a clip with its crops (face_size, face_size, 3); `kept` are the indices of their frames."""
 
     track: Track
     kept: list[int]
@@ -33,32 +32,49 @@ class CroppedTrack(NamedTuple):
 
 
 def read_faces(save_path: str | Path, video: str) -> dict[str, Any]:
-    """What `faces.json` says of one video. Raises `FileNotFoundError` if the video was not processed."""
+    """Read the `faces.json` of one video. Raises `FileNotFoundError` if the video was not processed."""
     path = Path(save_path) / video / "faces.json"
     if not path.is_file():
         raise FileNotFoundError(f"{video}: no faces in {save_path}. Run processing on its folder first.")
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return found
+    return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+def find_finished(save_path: str | Path, wanted: dict[str, Any], *, overwrite: bool = False) -> dict[str, Any] | None:
+    """Return the record of a video's faces if they are there as `wanted`, a `blank_record`, asks for; else None.
+
+    Faces of a file that has changed since, and failures that are worth another try, do not count. Raises
+    `ConfigMismatch` if the faces were made with other settings; with `overwrite` these do not count either.
+    """
+    try:
+        record = read_faces(save_path, wanted["video"])
+        made_with = SequenceConfig(**record["config"])
+        unchanged = record["source_bytes"] == wanted["source_bytes"] and {"status", "error", "tracks"} <= record.keys()
+    except (OSError, ValueError, KeyError, TypeError):  # not there, or not written by this package
+        return None
+    config = SequenceConfig(**wanted["config"])
+    if unchanged and not overwrite:
+        remedy = "Use the same settings, another save_path, or overwrite=True to make the faces again."
+        config.require(made_with, what=f"{wanted['video']} in {save_path} was made", remedy=remedy)
+    return record if unchanged and made_with == config and not record.get("retry") else None
 
 
 def sequence_paths(save_path: str | Path, video: str, frame_count: int, *, track: int = 0) -> list[str]:
-    """The `frame_count` files that make one video's sequence, in order of time.
+    """Return the paths of the `frame_count` crops that make one video's sequence, in order of time.
 
-    They are spread evenly over the frames that exist. Where there are fewer than `frame_count`, some stand twice: the
+    They are spread evenly over the frames that exist. If there are fewer than `frame_count`, some are repeated: the
     length is fixed, so that no mask is needed. Raises `FileNotFoundError` if the video was not processed, `ValueError`
     if it has no such track. Taught in notebook 03.
     """
     tracks = read_faces(save_path, video)["tracks"]
     if track >= len(tracks):
-        raise ValueError(f"{video} has {len(tracks)} tracks, so none numbered {track}: choose rows whose status is ok.")
+        raise ValueError(f"{video} has {len(tracks)} tracks and none numbered {track}. Choose rows whose status is ok.")
     files = [frame["file"] for frame in tracks[track]["frames"]]
     return [str(Path(save_path) / video / files[index]) for index in spread_evenly(len(files), frame_count)]
 
 
 def spread_evenly(count: int, frame_count: int) -> list[int]:
-    """Which of `count` frames make a sequence of `frame_count`: evenly spread, some twice where there are fewer."""
-    spread: list[int] = np.linspace(0, count - 1, frame_count).round().astype(int).tolist()
-    return spread
+    """Return `frame_count` evenly spaced indices into `count` frames, some of them repeated if there are fewer."""
+    return [round(index) for index in np.linspace(0, count - 1, frame_count)]
 
 
 def write_faces(
@@ -71,17 +87,14 @@ def write_faces(
 ) -> None:
     """Write one video's folder beside its place, `faces.json` last, and rename it into place.
 
-    Of two runs that finish a video at once with the same settings, the first counts. Raises `ConfigMismatch` if it was
-    made with other settings meanwhile (unless `overwrite`), `OSError` if it cannot be written; what was there before is
-    then still there.
+    If two runs finish a video at the same time with the same settings, the first one counts. Raises `ConfigMismatch` if
+    another run has made it with other settings (unless `overwrite`), `OSError` if it cannot be written. In both cases
+    the earlier faces are kept.
     """
     with working_on(target, record["video"]) as partial:
-        try:
-            record["tracks"] = [_write_track(partial, number, person, times) for number, person in enumerate(people)]
-            (partial / "faces.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
-            _put_in_place(partial, target / record["video"], record, overwrite=overwrite)
-        except OSError as error:
-            raise cannot_write(target, error, what="faces") from error
+        record["tracks"] = [_write_track(partial, number, person, times) for number, person in enumerate(people)]
+        (partial / "faces.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+        _put_in_place(partial, target / record["video"], record, overwrite=overwrite)
 
 
 def _write_track(folder: Path, number: int, person: CroppedTrack, times: NDArray[np.float64]) -> dict[str, Any]:
@@ -104,65 +117,28 @@ def _write_track(folder: Path, number: int, person: CroppedTrack, times: NDArray
     return {"sharpness": round(float(np.median(sharpness)), 1), "frames": frames}
 
 
-def is_same_work(record: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two records are of the same file, prepared alike, and the first need not be tried again."""
-    same = record["source_bytes"] == other["source_bytes"] and _same_settings(record, other)
-    return same and not record.get("retry", False)
-
-
-def _same_settings(record: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Settings that an older version of this package did not have are no other settings."""
-    return all(record["config"].get(key, value) == value for key, value in other["config"].items())
-
-
 def _put_in_place(partial: Path, final: Path, record: dict[str, Any], *, overwrite: bool) -> None:
-    while True:
-        try:
-            partial.rename(final)
-        except OSError as error:
-            if error.errno not in OCCUPIED:
-                raise
-        else:
-            return
-        there = _committed(final)
-        if there is not None and is_same_work(there, record):
-            return  # another run was quicker
-        same_file = there is not None and there["source_bytes"] == record["source_bytes"]
-        if there is not None and same_file and not overwrite and not _same_settings(there, record):
-            raise ConfigMismatch(
-                f"{final.name} in {final.parent} has just been made with other settings by another run. Use another "
-                "save_path, or the same settings."
-            )
-        old = partial_path(final.with_name(f"{final.name}.old"))
-        try:
-            final.rename(old)
-        except FileNotFoundError:  # another run has just done so
-            continue
-        try:
-            partial.rename(final)
-        except OSError as error:
-            if error.errno not in OCCUPIED:
-                old.rename(final)
-                raise
-        else:
+    """Rename `partial` to `final`. What is there gives way, unless another run has done the same work."""
+    old = partial_path(final)
+    try:
+        while True:
+            try:
+                partial.rename(final)
+                return
+            except OSError as error:
+                if error.errno not in OCCUPIED:
+                    with contextlib.suppress(OSError):  # there was nothing, or another run has put something there
+                        old.rename(final)
+                    raise
+            if find_finished(final.parent, record, overwrite=overwrite):
+                return
             remove(old)
-            return
+            with contextlib.suppress(FileNotFoundError):  # another run has just moved it
+                final.rename(old)
+    finally:
         remove(old)
 
 
-def _committed(folder: Path) -> dict[str, Any] | None:
-    """The record in a video's folder, if it is one of ours."""
-    try:
-        record: dict[str, Any] = json.loads((folder / "faces.json").read_text(encoding="utf-8"))
-        ours = isinstance(record["config"], dict) and isinstance(record["source_bytes"], int)
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return record if ours else None
-
-
 def encode_face(crop: Image) -> bytes:
-    """A face crop, uint8 RGB (H, W, 3), as the JPEG file that is stored. Raises `ValueError` for another shape."""
-    done, data = cv2.imencode(".jpg", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), JPEG_OPTIONS)
-    if not done:
-        raise ValueError(f"OpenCV cannot encode a JPEG of shape {crop.shape}")
-    return bytes(data)
+    """Encode a face crop, uint8 RGB (H, W, 3), as the JPEG that is stored."""
+    return bytes(cv2.imencode(".jpg", cv2.cvtColor(crop, cv2.COLOR_RGB2BGR), JPEG_OPTIONS)[1])

@@ -1,4 +1,4 @@
-"""One face through a clip: linking detections, filling the frames where it was missed, cropping."""
+"""One face through a clip: linking its detections, filling the frames where it was missed, cropping."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Boxes = NDArray[np.float64]
 
 FILL_POLICIES = ("past_mean", "interpolate", "hold", "drop")
 
-# A person is there for at least this share of the sampled frames; what lasts shorter is nearly always a false hit.
-# Measured with Haar on 14 real clips: false tracks last 1 or 2 of 16 frames, true ones 14 to 16.
-MIN_SHARE = 0.25
-# Between samples a third of a second apart a quick turn can carry a face this many of its own widths, not further.
+# A track in less than this fraction of the sampled frames is nearly always a false hit. With Haar on 14 real clips
+# false tracks last 1 or 2 of 16 frames, true ones 14 to 16.
+MIN_FRACTION = 0.25
+# How far a face moves at most between samples that are a third of a second apart, in multiples of its width.
 MAX_STEP = 1.5
-# One person's box does not change its side by more than this factor from one sampled frame to the next.
+# The factor by which the sides of one person's box grow or shrink at most from one sampled frame to the next.
 MAX_GROWTH = 1.6
 
 
@@ -29,8 +29,8 @@ class Track:
     """One face over the T sampled frames of a clip.
 
     `boxes` is (T, 4) float (x, y, width, height) in pixels of the full frame, NaN where the face was missed and not
-    filled; `scores` (T,) the detector's, 0 where it found nothing; `detected` (T,) bool; `filled` (T,) bool: the box
-    was made up from others, not seen.
+    filled. `scores` is (T,), the detector's, 0 where it found nothing. `detected` is (T,) bool. `filled` is (T,) bool,
+    True where the box was computed from boxes of other frames.
     """
 
     boxes: Boxes
@@ -40,17 +40,17 @@ class Track:
 
     @property
     def area(self) -> float:
-        """Square pixels, summed over the frames in which the face was detected."""
+        """Area of the boxes in square pixels, summed over the frames in which the face was detected."""
         seen = self.boxes[self.detected]
         return float((seen[:, 2] * seen[:, 3]).sum())
 
 
-def follow_faces(detections: list[list[Face]], *, min_share: float = MIN_SHARE) -> list[Track]:
-    """Link the faces of T frames into tracks, one a person, the main person first (most area over time).
+def follow_faces(detections: list[list[Face]]) -> list[Track]:
+    """Link the faces of T frames into tracks, one per person, the main person (most area over time) first.
 
-    Frame by frame, each face goes to the track whose last box overlaps it most or, failing overlap, lies nearest and is
-    of like size; what is left starts a track. Tracks seen in fewer than `min_share` of the frames are dropped; a clip
-    without a lasting face gives an empty list. Taught in notebook 02.
+    Frame by frame, each face is added to the track whose last box overlaps it most. If none overlaps, it is added to
+    the nearest one of similar size, else it starts a new track. Tracks in fewer than `MIN_FRACTION` of the frames are
+    dropped, so the list may be empty. Taught in notebook 02.
     """
     frame_count = len(detections)
     open_tracks: list[dict[int, Face]] = []
@@ -63,58 +63,53 @@ def follow_faces(detections: list[list[Face]], *, min_share: float = MIN_SHARE) 
             ),
             reverse=True,
         )
-        taken_tracks: set[int] = set()
-        taken_faces: set[int] = set()
+        matched: dict[int, int] = {}  # the track of each face
         for affinity, t, f in pairs:
-            if affinity > 0 and t not in taken_tracks and f not in taken_faces:
+            if affinity > 0 and f not in matched and t not in matched.values():
+                matched[f] = t
                 open_tracks[t][index] = faces[f]
-                taken_tracks.add(t)
-                taken_faces.add(f)
-        open_tracks += [{index: face} for f, face in enumerate(faces) if f not in taken_faces]
-    lasting = [track for track in open_tracks if len(track) >= max(1, min_share * frame_count)]
+        open_tracks += [{index: face} for f, face in enumerate(faces) if f not in matched]
+    lasting = [track for track in open_tracks if len(track) >= max(1, MIN_FRACTION * frame_count)]
     return sorted((_as_track(track, frame_count) for track in lasting), key=lambda track: -track.area)
 
 
 def fill_missing_boxes(track: Track, policy: str = "past_mean") -> Track:
-    """Give the frames in which the face was missed a box, made from the boxes of frames in which it was seen.
+    """Fill the frames in which the face was missed with a box, computed from the boxes that were detected.
 
-    - `past_mean`: the average of all boxes seen before, as in the project that this one continues;
-    - `interpolate`: on the line between the boxes seen before and after;
-    - `hold`: the last box seen;
-    - `drop`: none; such frames stay out of the sequence.
+    - `past_mean`: the average of all boxes before, as in the project that this one continues;
+    - `interpolate`: on the line between the boxes before and after;
+    - `hold`: the last box before;
+    - `drop`: none. These frames are left out of the sequence.
 
-    Frames before the first sighting have no past: they take its box. `filled` marks what was made up. Raises
-    `ValueError` for another policy, or for a track without a single detection. Taught in notebook 02.
+    Frames before the first detection take its box. `filled` marks the computed boxes. Raises `ValueError` for another
+    policy, or for a track without any detection. Taught in notebook 02.
     """
     if policy not in FILL_POLICIES:
         raise ValueError(f"fill policy {policy!r} is not one of {', '.join(FILL_POLICIES)}")
-    seen = np.flatnonzero(track.detected)
+    seen, missed = np.flatnonzero(track.detected), np.flatnonzero(~track.detected)
     if not len(seen):
-        raise ValueError("a track without any detection has nothing to fill from")
+        raise ValueError("a track without any detection cannot be filled")
     if policy == "drop":
         return track
     boxes = track.boxes.copy()
-    for index in np.flatnonzero(~track.detected):
-        before = seen[seen < index]
-        if not len(before):
-            boxes[index] = track.boxes[seen[0]]
-        elif policy == "past_mean":
-            boxes[index] = track.boxes[before].mean(axis=0)
-        elif policy == "hold" or before[-1] == seen[-1]:
-            boxes[index] = track.boxes[before[-1]]
-        else:
-            boxes[index] = [np.interp(index, seen, track.boxes[seen, side]) for side in range(4)]
+    last = np.maximum(np.searchsorted(seen, missed) - 1, 0)  # the last detection before each missed frame, or the first
+    if policy == "past_mean":
+        boxes[missed] = (np.cumsum(boxes[seen], axis=0) / np.arange(1, len(seen) + 1)[:, None])[last]
+    elif policy == "hold":
+        boxes[missed] = boxes[seen][last]
+    else:
+        boxes[missed] = np.transpose([np.interp(missed, seen, side) for side in boxes[seen].T])
     return replace(track, boxes=boxes, filled=~track.detected)
 
 
-def hide_and_fill(track: Track, share: float, policy: str = "past_mean", *, seed: int = 0) -> NDArray[np.float64]:
-    """How well a policy fills: the IoU of each box that it makes up with the one that was seen there.
+def hide_and_fill(track: Track, fraction: float, policy: str = "past_mean", *, seed: int = 0) -> NDArray[np.float64]:
+    """Measure how well a policy fills: hide detections, fill them, and return the IoU of each with the hidden box.
 
-    Hides `share` (0 to 1) of the detections at random, but never all, and gives the overlaps of the hidden ones, 0 for
-    those that the policy leaves out. Taught in notebook 02.
+    A `fraction` (0 to 1) of the detections is hidden at random, but never all. The IoU of frames that the policy drops
+    is 0. Taught in notebook 02.
     """
     seen = np.flatnonzero(track.detected)
-    count = min(round(share * len(seen)), len(seen) - 1)
+    count = min(round(fraction * len(seen)), len(seen) - 1)
     hidden = np.random.default_rng(seed).permutation(seen)[:count]
     detected = track.detected.copy()
     detected[hidden] = False
@@ -123,30 +118,28 @@ def hide_and_fill(track: Track, share: float, policy: str = "past_mean", *, seed
     return np.array([box_overlap(filled.boxes[i], track.boxes[i]) if filled.filled[i] else 0.0 for i in hidden])
 
 
-def smooth_boxes(boxes: Boxes, *, strength: float = 1.0) -> Boxes:
-    """Steady the boxes (T, 4) of one face: Gaussian over time, `strength` samples wide for the centre, twice for size.
+def smooth_boxes(boxes: Boxes) -> Boxes:
+    """Smooth the boxes (T, 4) of one face over time: Gaussian, sigma 1 sample for the centre and 2 for the size.
 
-    A detector's boxes tremble by some pixels; a crop that trembles with them looks like the flicker of a fake.
+    A detector's boxes jitter by some pixels, and crops that jitter with them look like the flicker of a fake.
     """
-    if len(boxes) < 2 or strength <= 0:
-        return boxes
     corner, size = boxes[:, :2], boxes[:, 2:]
-    size_smooth = _gaussian(size, 2 * strength)
-    return np.hstack([_gaussian(corner + size / 2, strength) - size_smooth / 2, size_smooth])
+    size_smooth = _gaussian(size, 2.0)
+    return np.hstack([_gaussian(corner + size / 2, 1.0) - size_smooth / 2, size_smooth])
 
 
 def crop_face(image: Image | FrameView, box: Boxes, face_size: int = 96, *, margin: float = 1.3) -> Image:
-    """Cut a square around `box` out of uint8 RGB `image` and scale it to (face_size, face_size, 3).
+    """Crop a square around `box` from the uint8 RGB `image` and scale it to (face_size, face_size, 3).
 
-    The square's side is `margin` times the longer side of the box. Where it reaches beyond the frame, the frame is
-    reflected at its border. Shrinking averages areas (`INTER_AREA`), so that fine texture does not alias.
-    Raises `ValueError` for a box that is empty or lies wholly outside the image. Taught in notebook 02.
+    The square's side is `margin` times the longer side of the box. Beyond its border the frame is reflected. Shrinking
+    averages areas (`INTER_AREA`), so that fine texture does not alias. Raises `ValueError` for a box that is empty or
+    lies outside the image. Taught in notebook 02.
     """
     x, y, width, height = (float(value) for value in box)
     image_height, image_width = image.shape[:2]
     inside = x < image_width and y < image_height and x + width > 0 and y + height > 0
     if not (width > 0 and height > 0 and inside):
-        raise ValueError(f"box {box!r} holds nothing of a frame of {image_width} x {image_height} pixels")
+        raise ValueError(f"box {box!r} is empty or outside the frame of {image_width} x {image_height} pixels")
     side = max(2, round(margin * max(width, height)))
     left, top = round(x + width / 2 - side / 2), round(y + height / 2 - side / 2)
     rows, columns = reflect_indices(top, side, image_height), reflect_indices(left, side, image_width)
@@ -154,12 +147,11 @@ def crop_face(image: Image | FrameView, box: Boxes, face_size: int = 96, *, marg
     if min(left, top) < 0 or left + side > image_width or top + side > image_height:
         square = square[(rows - rows.min())[:, None], columns - columns.min()]
     method = cv2.INTER_AREA if side > face_size else cv2.INTER_CUBIC
-    crop: Image = cv2.resize(square, (face_size, face_size), interpolation=method)
-    return crop
+    return np.asarray(cv2.resize(square, (face_size, face_size), interpolation=method))
 
 
 def box_overlap(a: Boxes, b: Boxes) -> float:
-    """Intersection over union of two boxes (x, y, width, height), 0 to 1."""
+    """Return the intersection over union of two boxes (x, y, width, height), 0 to 1."""
     corner, far = np.maximum(a[:2], b[:2]), np.minimum(a[:2] + a[2:], b[:2] + b[2:])
     shared = float(np.prod(np.clip(far - corner, 0, None)))
     union = float(a[2] * a[3] + b[2] * b[3] - shared)
@@ -167,13 +159,13 @@ def box_overlap(a: Boxes, b: Boxes) -> float:
 
 
 def reflect_indices(start: int, count: int, length: int) -> NDArray[np.intp]:
-    """`count` indices from `start` on into an axis of `length`, turning back at its ends: 2 1 0 1 2 3 …"""
+    """Return `count` indices from `start` on, reflected at the ends of an axis of `length`: 2 1 0 1 2 3 …"""
     last = length - 1
     return np.abs((np.arange(start, start + count) + last) % max(1, 2 * last) - last)
 
 
 def _affinity(last: Boxes, box: Boxes) -> float:
-    """How well `box` continues a track that ended in `last`: over 1 by overlap, under 1 by nearness, 0 not at all."""
+    """Rate `box` as the next of a track after `last`: above 1 if they overlap, up to 1 if they are near, else 0."""
     overlap = box_overlap(last, box)
     growth = max(last[2], box[2]) / max(min(last[2], box[2]), 1e-9)
     if growth > MAX_GROWTH:
@@ -185,18 +177,15 @@ def _affinity(last: Boxes, box: Boxes) -> float:
 
 
 def _as_track(seen: dict[int, Face], frame_count: int) -> Track:
-    boxes = np.full((frame_count, 4), np.nan)
-    scores = np.zeros(frame_count)
-    for index, face in seen.items():
-        boxes[index] = face.box
-        scores[index] = face.score
+    boxes, scores = np.full((frame_count, 4), np.nan), np.zeros(frame_count)
+    boxes[list(seen)] = [face.box for face in seen.values()]
+    scores[list(seen)] = [face.score for face in seen.values()]
     detected = np.isin(np.arange(frame_count), list(seen))
-    return Track(boxes=boxes, scores=scores, detected=detected, filled=np.zeros(frame_count, bool))
+    return Track(boxes, scores, detected, filled=np.zeros(frame_count, bool))
 
 
 def _gaussian(values: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
-    """Smooth (T, C) over T with weights that sum to one, also at the ends."""
+    """Smooth (T, C) over T. The weights are normalised at the ends too."""
     steps = np.arange(len(values))
     weights = np.exp(-0.5 * ((steps[:, None] - steps[None, :]) / sigma) ** 2)
-    smooth: NDArray[np.float64] = (weights / weights.sum(axis=1, keepdims=True)) @ values
-    return smooth
+    return np.asarray((weights / weights.sum(axis=1, keepdims=True)) @ values)

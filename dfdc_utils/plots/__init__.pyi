@@ -7,16 +7,15 @@ from .faces import (
     draw_boxes as draw_boxes,
     face_cells as face_cells,
     face_strip as face_strip,
-    plot_fill_policies as plot_fill_policies,
     plot_timeline as plot_timeline,
     show_frames as show_frames,
     show_track as show_track,
-    track_of as track_of,
 )
 from .page import (
     FAINT as FAINT,
     LINE as LINE,
     describe as describe,
+    figure_tag as figure_tag,
     image_tag as image_tag,
     note as note,
     pictures as pictures,
@@ -25,22 +24,9 @@ from .page import (
 from .results import (
     plot_calibration as plot_calibration,
     plot_confusion as plot_confusion,
-    plot_gains as plot_gains,
     plot_history as plot_history,
     plot_roc as plot_roc,
-    plot_scores as plot_scores,
     plot_threshold as plot_threshold,
 )
-from .theme import (
-    COLOURS as COLOURS,
-    DPI as DPI,
-    FAKE as FAKE,
-    FILLED as FILLED,
-    REAL as REAL,
-    use_theme as use_theme,
-)
-from .verdicts import (
-    lay_heat as lay_heat,
-    plot_score_over_time as plot_score_over_time,
-    show_evidence as show_evidence,
-)
+from .theme import COLOURS as COLOURS, use_theme as use_theme
+from .verdicts import lay_heat as lay_heat, plot_score_over_time as plot_score_over_time

@@ -1,4 +1,4 @@
-"""Faces: frames in a grid, crops side by side, boxes on frames, what the face detector found and what was filled."""
+"""Frames in a grid, face crops side by side, boxes on frames, and the scores of the face detector."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from dfdc_utils.faces import SequenceConfig, Track, read_faces
@@ -20,6 +19,8 @@ from dfdc_utils.plots.theme import COLOURS, FILLED, REAL, figure_of, rgb
 from dfdc_utils.videos import Image, sample_frames
 
 STATUS_WORDS = {"ok": "no faces", "no_face": "no face found", "unreadable": "cannot be read"}
+CROPS_PER_ROW = 16  # the default length of a sequence
+SUPTITLE: dict[str, Any] = {"fontsize": 11, "fontweight": "bold", "x": 0.01, "ha": "left"}
 
 
 def show_frames(images: list[Image], titles: list[str] | None = None, *, columns: int = 4, width: float = 10) -> Figure:
@@ -40,15 +41,15 @@ def show_frames(images: list[Image], titles: list[str] | None = None, *, columns
 
 
 def face_cells(save_path: str | Path, video: str, frames: list[dict[str, Any]], *, size: int = 72) -> list[Image]:
-    """The crops of `frames` (of a track in `faces.json`), uint8 RGB (size, size, 3); filled ones have a dashed edge.
+    """The crops of `frames` (of a track in `faces.json`), uint8 RGB (size, size, 3); filled ones have a dashed border.
 
-    Raises `FileNotFoundError` if a crop is not there any more, or damaged.
+    Raises `FileNotFoundError` if a crop is missing or damaged.
     """
     cells = []
     for frame in frames:
         crop = cv2.imread(str(Path(save_path) / video / frame["file"]))
         if crop is None:
-            raise FileNotFoundError(f"{video}: {frame['file']} is gone or damaged. Process it again with overwrite.")
+            raise FileNotFoundError(f"{video}: {frame['file']} is missing or damaged. Process it again with overwrite.")
         cell = cv2.resize(cv2.cvtColor(crop, cv2.COLOR_BGR2RGB), (size, size), interpolation=cv2.INTER_AREA)
         if frame["origin"] == "filled":
             for start in range(0, size, 12):  # a dash of 6 pixels in every 12
@@ -59,9 +60,9 @@ def face_cells(save_path: str | Path, video: str, frames: list[dict[str, Any]], 
 
 
 def face_strip(save_path: str | Path, video: str, *, track: int = 0, faces: int = 8, size: int = 72) -> Image:
-    """`faces` crops of one video side by side, evenly spread over time; filled ones have a dashed orange edge.
+    """`faces` crops of one video side by side, evenly spread over time; filled ones have a dashed orange border.
 
-    uint8 RGB (size, faces · size, 3); a video without faces gives a grey strip that says so.
+    uint8 RGB (size, faces · size, 3); for a video without faces, a grey strip that says so.
     """
     record = read_faces(save_path, video)
     if track >= len(record["tracks"]):
@@ -74,8 +75,7 @@ def face_strip(save_path: str | Path, video: str, *, track: int = 0, faces: int 
 def contact_sheet(save_path: str | Path, table: pd.DataFrame, *, faces: int = 8, title: str = "") -> Figure:
     """A strip of faces for each row of `table` (`video`, `label`, and `score` if it is there), in two columns.
 
-    REAL strips are framed blue with a solid line, FAKE ones orange with a dashed line. Rows whose `status` is not `ok`
-    say what it is instead.
+    REAL strips have a solid blue frame, FAKE ones a dashed orange one. Rows whose `status` is not `ok` say why.
     """
     rows = -(-len(table) // 2)
     figure, axes = plt.subplots(rows, 2, figsize=(11, rows * 0.95 + 0.3), squeeze=False, layout="constrained")
@@ -83,8 +83,8 @@ def contact_sheet(save_path: str | Path, table: pd.DataFrame, *, faces: int = 8,
         axis.set_axis_off()
     for axis, row in zip(axes.flat, table.to_dict("records"), strict=False):
         status = row.get("status", "ok")
-        without = status != "ok"  # a file that was not there has no folder of faces either
-        strip = _strip_without_faces(status, faces) if without else face_strip(save_path, row["video"], faces=faces)
+        ok = status == "ok"  # a file that was not there has no folder of faces either
+        strip = face_strip(save_path, row["video"], faces=faces) if ok else _strip_without_faces(status, faces)
         axis.imshow(strip)
         score = f"   score {row['score']:.2f}" if pd.notna(row.get("score")) else ""
         axis.set_title(f"{row['label']}  {row['video']}{score}", fontsize=8, fontweight="normal")
@@ -93,13 +93,12 @@ def contact_sheet(save_path: str | Path, table: pd.DataFrame, *, faces: int = 8,
         axis.add_patch(
             plt.Rectangle((-1, -1), width + 1, height + 1, fill=False, ec=colour, ls=line, lw=2, clip_on=False)
         )
-    if title:
-        figure.suptitle(title, fontsize=11, fontweight="bold", x=0.01, ha="left")
+    figure.suptitle(title, **SUPTITLE)
     return figure
 
 
 def choose_pairs(table: pd.DataFrame, count: int = 4) -> pd.DataFrame:
-    """The first `count` originals of `table` that have a fake in it, each row followed by that of one of its fakes."""
+    """The first `count` originals of `table` with a fake in it, each followed by one of its fakes."""
     ordered = table.sort_values(["original", "label", "video"], ascending=[True, False, True])
     one_each = ordered.drop_duplicates(["original", "label"])
     return one_each[one_each.groupby("original")["label"].transform("nunique") == 2].head(2 * count)
@@ -110,9 +109,6 @@ def _strip_without_faces(status: str, faces: int, size: int = 72) -> Image:
     text = STATUS_WORDS.get(status, status)
     cv2.putText(strip, text, (8, size // 2 + 5), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (90, 90, 90), 1, cv2.LINE_AA)
     return strip
-
-
-COLUMNS = 16  # crops in a row: the default length of a sequence
 
 
 def draw_boxes(image: Image, track: Track, index: int, *, thickness: int | None = None) -> Image:
@@ -127,7 +123,7 @@ def draw_boxes(image: Image, track: Track, index: int, *, thickness: int | None 
         cv2.polylines(drawn, [np.array(corners)], True, rgb(REAL), thickness)
         return drawn
     for start, end in zip(corners, corners[1:] + corners[:1], strict=True):
-        # Dashes and gaps of at least four line widths, so that rounded ends leave a gap; at most eight a side.
+        # Dashes and gaps of at least four line widths, since their ends are rounded; at most eight per side.
         dashes = int(np.clip(np.hypot(*np.subtract(end, start)) / (8 * thickness), 2, 8))
         points = np.linspace(start, end, 2 * dashes + 1).astype(int)
         for dash in range(0, 2 * dashes, 2):
@@ -136,7 +132,7 @@ def draw_boxes(image: Image, track: Track, index: int, *, thickness: int | None 
 
 
 def track_of(record: dict[str, Any], number: int = 0) -> tuple[Track, NDArray[np.float64]]:
-    """Track `number` of what `read_faces` gives, over the frames that have a crop, and their times in seconds."""
+    """Track `number` of a `read_faces` record, over the frames that have a crop, and their times in seconds."""
     frames = record["tracks"][number]["frames"]
     detected = np.array([frame["origin"] == "detected" for frame in frames], bool)
     boxes = np.array([frame["box"] for frame in frames], float).reshape(-1, 4)
@@ -145,7 +141,7 @@ def track_of(record: dict[str, Any], number: int = 0) -> tuple[Track, NDArray[np
 
 
 def describe_track(record: dict[str, Any], number: int = 0) -> str:
-    """In how many frames the face was detected, filled and left out: "14 of 16 faces detected, 2 filled"."""
+    """Count the frames in which the face was detected, filled or left out: "14 of 16 faces detected, 2 filled"."""
     track, _ = track_of(record, number)
     counts = {"filled": int(track.filled.sum()), "left out": record["frames"] - len(track.filled)}
     rest = "".join(f", {count} {what}" for what, count in counts.items() if count)
@@ -155,16 +151,16 @@ def describe_track(record: dict[str, Any], number: int = 0) -> str:
 def boxed_frames(
     record: dict[str, Any], path: str | Path, *, count: int = 4, longest_side: int = 320
 ) -> list[tuple[str, Image]]:
-    """`count` frames of a processed video with the boxes of all its people, each with a caption: its time, and how.
+    """`count` frames of a processed video with the boxes of all its people, each with its time as caption.
 
-    `record` is what `read_faces` gives and `path` the file that it was made from. Half the frames are such in which the
-    main person's box was filled, where there are that many. No side is over `longest_side` pixels.
+    `record` is what `read_faces` gives and `path` the video's file. If there are enough, half of the frames are ones in
+    which the main person's box was filled. No side is longer than `longest_side` pixels.
 
-    Raises `UnreadableVideo` if the file is gone or cannot be read, `ValueError` if it is not the same any more.
+    Raises `UnreadableVideo` if the file is missing or cannot be read, `ValueError` if it has changed since.
     """
     file, config = Path(path), SequenceConfig(**record["config"])
     if file.is_file() and file.stat().st_size != record["source_bytes"]:
-        raise ValueError(f"{file.name}: the file is another than that the faces are from. Process it again.")
+        raise ValueError(f"{file.name}: the file has changed since its faces were found. Process it again.")
     clip = sample_frames(file, config.frame_count, capture_sec=config.capture_sec)
     people = [track_of(record, number) for number in range(len(record["tracks"]))]
     filled = _nearest(clip.times, people[0][1][people[0][0].filled]) if people else []
@@ -188,7 +184,7 @@ def boxed_frames(
 
 
 def show_track(save_path: str | Path, video: str, *, track: int = 0) -> Figure:
-    """All crops of one face in order of time, filled ones with a dashed orange edge, and the detector's scores below.
+    """All crops of one face in order of time, filled ones with a dashed orange border, and the detector's scores below.
 
     The scores of the other people are shown too. Haar has no score worth a plot: it is always 1. Raises
     `FileNotFoundError` if the video was not processed, `ValueError` if it has no such track. Taught in notebook 02.
@@ -199,59 +195,43 @@ def show_track(save_path: str | Path, video: str, *, track: int = 0) -> Figure:
             f"{video} has {len(record['tracks'])} tracks, so none numbered {track}: choose rows that are ok."
         )
     frames = record["tracks"][track]["frames"]
-    rows, people = -(-len(frames) // COLUMNS), len(record["tracks"])
+    rows, people = -(-len(frames) // CROPS_PER_ROW), len(record["tracks"])
     timelines = 0 if record["config"]["detector"] == "haar" else people
     heights = [0.9] * rows + [1.4] * timelines  # inches
     figure = plt.figure(figsize=(11, sum(heights) + 0.5), layout="constrained")
-    grid = figure.add_gridspec(rows + timelines, COLUMNS, height_ratios=heights)
+    grid = figure.add_gridspec(rows + timelines, CROPS_PER_ROW, height_ratios=heights)
     cells = face_cells(save_path, video, frames, size=48)  # as large as they are shown, or the dashes blur
     for index, (frame, cell) in enumerate(zip(frames, cells, strict=True)):
-        axis = figure.add_subplot(grid[divmod(index, COLUMNS)])
+        axis = figure.add_subplot(grid[divmod(index, CROPS_PER_ROW)])
         axis.imshow(cell)
         axis.set(xticks=[], yticks=[], frame_on=False)
         axis.set_xlabel(f"{frame['time']:.2f} s", fontsize=8)
     for number in range(timelines):
         plot_timeline(record, number, axis=figure.add_subplot(grid[rows + number, :]))
     who = f", person {track + 1}" if people > 1 else ""
-    figure.suptitle(f"{video}{who}: {describe_track(record, track)}", fontsize=11, fontweight="bold", x=0.01, ha="left")
+    figure.suptitle(f"{video}{who}: {describe_track(record, track)}", **SUPTITLE)
     return figure
 
 
 def plot_timeline(record: dict[str, Any], number: int = 0, *, axis: Axes | None = None) -> Figure:
-    """The detector's score of one face over time; where it found nothing and the box was filled, a square at 0.
+    """The detector's score of one face over time; a filled box, where it found nothing, is a square at 0.
 
     `record` is what `read_faces` gives.
     """
-    axis = axis or plt.subplots(figsize=(11, 1.8))[1]
+    axis = axis or plt.subplots(figsize=(11, 1.8), layout="constrained")[1]
     track, times = track_of(record, number)
-    seen = np.where(track.detected, track.scores, np.nan)  # so that no line crosses a frame without a hit
+    seen = np.where(track.detected, track.scores, np.nan)  # no line crosses a frame without a detection
     axis.plot(times, seen, "o-", color=REAL, lw=1, ms=6, label="detected")
     if track.filled.any():
-        made_up = times[track.filled]
-        axis.plot(made_up, np.zeros(len(made_up)), "s", mfc="white", mec=FILLED, ms=6, label="filled")
+        filled = times[track.filled]
+        axis.plot(filled, np.zeros(len(filled)), "s", mfc="white", mec=FILLED, ms=6, label="filled")
     axis.set(xlabel="seconds from the start", ylabel="score", ylim=(-0.12, 1.12))
     axis.set_xlim(0, max(times[0] + times[-1], 0.1))  # as far after the last frame as the first is from the start
-    axis.set_title(_timeline_title(record, number), fontsize=9, fontweight="normal")
+    who = f", person {number + 1}" if len(record["tracks"]) > 1 else ""
+    title = f"Score of the detector ({record['config']['detector']}){who}: {describe_track(record, number)}"
+    axis.set_title(title, fontsize=9, fontweight="normal")
     axis.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
     return figure_of(axis)
-
-
-def plot_fill_policies(overlap: pd.DataFrame) -> Figure:
-    """Mean IoU of filled boxes with the hidden ones: a row for each fraction hidden, a column for each policy."""
-    figure, axis = plt.subplots(figsize=(6.4, 3.4))
-    for policy, style in zip(overlap, ("o-", "s--", "^:"), strict=False):
-        axis.plot(overlap.index, overlap[policy], style, label=policy)
-    best = overlap[overlap.mean().idxmax()]
-    axis.set(xlabel="fraction of detections hidden", ylabel="IoU with the hidden boxes", ylim=(None, 1))
-    axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axis.set_title(f"{best.name} comes closest: IoU {best.iloc[0]:.2f} to {best.iloc[-1]:.2f}")
-    axis.legend(fontsize=8, title="policy", ncols=2)
-    return figure
-
-
-def _timeline_title(record: dict[str, Any], number: int) -> str:
-    who = f", person {number + 1}: {describe_track(record, number)}" if len(record["tracks"]) > 1 else ""
-    return f"Score of the detector ({record['config']['detector']}){who}"
 
 
 def _nearest(times: NDArray[np.float64], targets: NDArray[np.float64]) -> list[int]:

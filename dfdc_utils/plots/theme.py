@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 # Blue, orange and vermilion of seaborn's colour-blind palette. REAL is always blue, FAKE always orange.
 REAL, FAKE, FILLED = "#0173b2", "#de8f05", "#d55e00"
 COLOURS = {"REAL": REAL, "FAKE": FAKE, "": "#949494"}
-TRAINING, VALIDATION = "#029e73", "#cc78bc"  # green and purple, so that neither is taken for a class
-MODEL, CHANCE = "#333333", "#888888"  # nor are these: what is said of a model, and what knowing nothing would give
-DPI = 80  # figures are stored in the notebooks; at 80 dots an inch the five of them take 1 MB
+TRAINING, VALIDATION = "#029e73", "#cc78bc"  # green and purple, since blue and orange mean classes
+MODEL, CHANCE = "#333333", "#888888"  # greys for a model, and for references such as chance
+DPI = 80  # dots per inch; a notebook's figures are stored in it and take up to 1 MB
 
 
 def use_theme() -> None:
-    """Set seaborn's theme for all figures of a notebook. White ground, so that they read in dark notebooks too."""
+    """Set seaborn's theme for all figures of a notebook, on white, so they can be read in dark notebooks too."""
     sns.set_theme(
         style="whitegrid",
         palette="colorblind",
@@ -37,16 +37,16 @@ def use_theme() -> None:
         from matplotlib_inline.backend_inline import set_matplotlib_formats
 
         if get_ipython() is not None:
-            # Most figures are photographs: a quarter of the bytes of PNG in every stored notebook.
+            # Most figures hold photographs, for which JPEG takes a quarter of PNG's bytes.
             set_matplotlib_formats("jpeg", pil_kwargs={"quality": 90})
 
 
 def rgb(colour: str) -> tuple[int, int, int]:
-    """`#rrggbb` as three numbers, for drawing into uint8 RGB images."""
+    """`#rrggbb` as three numbers, to draw with into uint8 RGB images."""
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
 
 def figure_of(axis: Axes) -> Figure:
-    """The figure that an axis stands in."""
+    """The figure that an axis belongs to."""
     figure: Any = axis.get_figure()
     return figure

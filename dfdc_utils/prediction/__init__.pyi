@@ -1,4 +1,5 @@
 from .detector import (
+    MOST_EXPLAINED as MOST_EXPLAINED,
     Detector as Detector,
     decode_faces as decode_faces,
 )

@@ -1,9 +1,11 @@
-"""One video in, a verdict out: a model with all that it takes to use it on a video that it has never seen."""
+"""From a video to a verdict: a trained model, with everything needed to use it on a new video."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from tqdm.auto import tqdm
 
 from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.faces import SequenceConfig, find_yunet, load_face_detector
-from dfdc_utils.models import ModelFolder, PRETRAINED, with_style
+from dfdc_utils.models import PRETRAINED, ModelFolder, with_style
 from dfdc_utils.prediction.explain import frame_importance, heat_maps
 from dfdc_utils.prediction.verdicts import Explanation, Prediction, TrackScore, WindowScore
 from dfdc_utils.prediction.windows import FaceWindow, Look, VideoFaces, find_faces
@@ -27,13 +29,13 @@ with quiet_import():
 
 # Sequences scored at once, with four views of each: 0.1 GB for the small CNN, 2 GB for a large backbone.
 SEQUENCES_AT_ONCE = 8
-MOVED = 3  # pixels; training moves faces by up to 5, and a detector's boxes err by as much
-MOST_EXPLAINED = 50  # as many as a report has sections
-TIME_LIMIT = 60.0  # seconds a video, and twice its length on top where the whole of it is looked at
+SHIFT_PIXELS = 3  # training shifts faces by up to 5, and the boxes of a face detector vary by as much
+MOST_EXPLAINED = 50  # videos with faces on a page: each takes 0.2 MB
+SECONDS_PER_VIDEO = 60.0  # time limit, plus twice the video's length where all of it is looked at
 
 
 class Detector:
-    """A trained model that scores videos: it finds faces as in training, scores them, and reads the scores.
+    """A trained model that scores videos: it finds the faces as in training, scores them, and gives a verdict.
 
         detector = Detector.load("pretrained")
         print(detector.predict("video.mp4").in_words())
@@ -42,8 +44,8 @@ class Detector:
     """
 
     def __init__(self, folder: ModelFolder) -> None:
-        """Raises `ConfigMismatch` if the model does not take sequences prepared as `folder.sequence` says, or if
-        `folder.ood` belongs to another model."""
+        """Raises `ConfigMismatch` if the model's input is not what `folder.sequence` prepares, or if `folder.ood`
+        belongs to another model."""
         model, sequence = folder.model, folder.sequence
         shape = (sequence.frame_count, sequence.face_size, sequence.face_size, 3)
         if tuple(model.input_shape[1:]) != shape or tuple(model.output_shape[1:]) != (1,):
@@ -60,7 +62,7 @@ class Detector:
             if both.output_shape[1][1:] != folder.ood.mean.shape:
                 raise ConfigMismatch("ood.npz belongs to another model than the one beside it. Run pretrain again.")
         self.folder, self.model = folder, model
-        # A frame encoder sees each frame mirrored, too, so that a mirrored video has the same score.
+        # A frame encoder sees each frame mirrored, too, so a mirrored video has the same score.
         self._symmetric = any(layer.name == "frame_encoder" for layer in model.layers)
 
         def score(sequences: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
@@ -68,22 +70,22 @@ class Detector:
             return scores[:, 0], style
 
         self._score_batch = tf.function(score, input_signature=[tf.TensorSpec((None, *shape), tf.uint8)])
-        self._score_batch.get_concrete_function()  # seconds that no video should be charged with
+        self._score_batch.get_concrete_function()  # takes seconds, which no video should be charged with
 
     @classmethod
     def load(cls, name_or_path: str | Path = PRETRAINED) -> Detector:
-        """The model in a folder that training has left, or for `"pretrained"` the one in the package.
+        """Load the model in a folder that training has left; `"pretrained"` is the one in the package.
 
-        Raises `FileNotFoundError` if there is none, `ConfigMismatch` if what lies beside it does not belong to it,
-        `ValueError` if the file is not a Keras model or carries code.
+        Raises like `ModelFolder.open` and `load_model`, and `ConfigMismatch` if files of the folder do not belong
+        together.
         """
         return cls(ModelFolder.open(name_or_path))
 
-    def predict(self, path: str | Path, *, whole: bool = False, time_limit: float = TIME_LIMIT) -> Prediction:
+    def predict(self, path: str | Path, *, whole: bool = False, time_limit: float = SECONDS_PER_VIDEO) -> Prediction:
         """Score one video: its first seconds, as in training, or with `whole` all of it in overlapping windows.
 
-        A video that cannot be scored gives a `Prediction` that says so. Raises `FileNotFoundError` if the model's face
-        detector cannot be had, `ConfigMismatch` as below.
+        A video that cannot be scored gives a `Prediction` that says why. Raises `FileNotFoundError` if the model's face
+        detector is not available, `ConfigMismatch` if the model's weights are damaged.
         """
         return self._judge(find_faces(self._look(path, whole, time_limit)))
 
@@ -93,54 +95,66 @@ class Detector:
         *,
         whole: bool = False,
         workers: int | None = None,
-        time_limit: float = TIME_LIMIT,
+        time_limit: float = SECONDS_PER_VIDEO,
         show_progress: bool = True,
-    ) -> Iterator[Prediction]:
-        """`predict` for many videos, each given as soon as it is done, in any order.
+    ) -> Generator[Prediction, None, None]:
+        """`predict` for many videos: one prediction for each of `paths`, in their order, as soon as it is known.
 
-        Faces are found by the pool that preprocessing uses, `workers` processes, one a core by default; the model
-        scores in this one. A video that takes its worker down is `unreadable`, and the others go on.
+        Faces are found by `workers` processes, one per core by default; this process scores them. A video that ends its
+        worker is `unreadable`, and the others continue. Interrupted or closed, it stops the workers.
         """
-        looks = {str(path): self._look(path, whole, time_limit) for path in paths}
-        workers = 1 if workers == 1 or len(looks) == 1 else workers
+        looks = [self._look(path, whole, time_limit) for path in paths]
+        names = [str(look.path) for look in looks]
+        jobs = dict(zip(names, looks, strict=True))  # a video that is named twice is looked at once
+        workers = 1 if workers == 1 or len(jobs) == 1 else workers
         patience = None if whole else 3 * time_limit  # a whole video may take hours; a worker that hangs ends itself
-        with tqdm(total=len(looks), desc="looking at videos", unit="video", disable=not show_progress) as progress:
-            for name, found in each_whatever_dies(find_faces, looks, workers=workers, patience=patience):
-                progress.update()
+        unanswered, early, place = Counter(names), dict[str, Prediction](), 0
+        with (
+            tqdm(total=len(jobs), desc="scoring videos", unit="video", disable=not show_progress) as progress,
+            contextlib.closing(each_whatever_dies(find_faces, jobs, workers=workers, patience=patience)) as results,
+        ):
+            for name, found in results:
                 if isinstance(found, WorkerDied):
-                    path = looks[name].path
+                    path = jobs[name].path
                     what = f"{path.name}: the process that worked on it ended ({found}). Leave it out."
                     found = VideoFaces(path, "unreadable", what, 0.0, ())
-                yield self._judge(found)
+                early[name] = self._judge(found)
+                progress.update()
+                while place < len(names) and names[place] in early:
+                    name, place = names[place], place + 1
+                    unanswered[name] -= 1
+                    yield early[name] if unanswered[name] else early.pop(name)
 
     def explain(self, window: WindowScore) -> Explanation:
-        """Where in the faces of a window, and when, the model sees a fake.
+        """Explain a score: where in the faces of a window, and in which frames, the model sees a fake.
 
-        Raises `ValueError` for a model that it does not know.
+        Raises `ValueError` for a model that was not built by this package.
         """
         sequence = decode_faces(window.faces)
         return Explanation(heat_maps(self.model, sequence), frame_importance(self.model, sequence))
 
     def gather_evidence(
-        self, predictions: Sequence[Prediction], *, most: int = MOST_EXPLAINED
+        self, predictions: Sequence[Prediction], *, most: int = MOST_EXPLAINED, show_progress: bool = False
     ) -> dict[Path, tuple[Image, Explanation]]:
-        """What `write_page` shows: for the `most` suspicious videos the sequence of their worst window, explained."""
-        scored = [(one.path, one.decisive) for one in predictions if one.decisive]
+        """Collect what `write_page` shows: the faces of the worst window, explained, of the `most` highest scores."""
+        scored = sorted((one for one in predictions if one.decisive), key=lambda one: -(one.score or 0))
         evidence = {}
-        for path, person in sorted(scored, key=lambda pair: -pair[1].score)[:most]:
-            evidence[path] = decode_faces(person.worst.faces), self.explain(person.worst)
+        for one in tqdm(scored[:most], desc="explaining scores", unit="video", disable=not show_progress):
+            assert one.decisive
+            worst = one.decisive.worst
+            evidence[one.path] = decode_faces(worst.faces), self.explain(worst)
         return evidence
 
     @functools.cached_property
-    def _settled(self) -> tuple[SequenceConfig, Path | None]:
-        """How faces are found here, and YuNet's weights: looked for once, not for every video or by every worker."""
+    def _face_finding(self) -> tuple[SequenceConfig, Path | None]:
+        """The settings with the face detector chosen, and YuNet's weights: looked up once for all videos."""
         config = self.folder.sequence
         if config.detector == "auto":
             config = replace(config, detector=load_face_detector().name)
         return config, find_yunet() if config.detector == "yunet" else None
 
     def _look(self, path: str | Path, whole: bool, time_limit: float) -> Look:
-        return Look(Path(path).absolute(), *self._settled, whole, time_limit)
+        return Look(Path(path).absolute(), *self._face_finding, whole, time_limit)
 
     def _judge(self, found: VideoFaces) -> Prediction:
         scored = self._score(found.windows)
@@ -149,14 +163,9 @@ class Detector:
             for number in dict.fromkeys(window.faces.track for window in scored)
         ]
         tracks.sort(key=lambda track: -track.score)
+        model = (self.folder.calibration, self.folder.data)
         return Prediction(
-            found.path,
-            found.status,
-            found.error,
-            found.seconds,
-            tuple(tracks),
-            self.folder.calibration,
-            self.folder.data,
+            found.path, found.status, found.error, found.seconds, tuple(tracks), *model, duration=found.duration
         )
 
     def _score(self, windows: tuple[FaceWindow, ...]) -> list[WindowScore]:
@@ -167,7 +176,7 @@ class Detector:
             seen = [self._score_batch(tf.constant(view)) for view in _views(sequences, symmetric=self._symmetric)]
             raw = np.stack([scored.numpy() for scored, _ in seen])  # (views, W)
             if not np.isfinite(raw).all():
-                raise ConfigMismatch("the model gives scores that are no numbers: its weights are broken. Train again.")
+                raise ConfigMismatch("the model's scores are not numbers: its weights are damaged. Train again.")
             calibrated = self.folder.calibration.apply(raw)
             away = self.folder.ood.percentile(seen[0][1]) if self.folder.ood else [None] * len(some)
             scores += [
@@ -184,14 +193,15 @@ def decode_faces(window: FaceWindow) -> Image:
 
 
 def _views(sequences: Image, *, symmetric: bool) -> Iterator[NDArray[np.uint8]]:
-    """The sequences (W, T, H, W, 3) as they are, then mirrored, and both moved by a few pixels.
+    """The sequences (N, T, H, W, 3) as they are, then mirrored, then both shifted by a few pixels.
 
-    A `symmetric` model is not asked for the mirrored ones, which it scores as it does the others.
+    A `symmetric` model scores mirrored sequences as it does the others, so they are left out.
     """
     mirrored = np.ascontiguousarray(sequences[:, :, :, ::-1])
     yield sequences
     if not symmetric:
         yield mirrored
-    padded = [(0, 0), (0, 0), (MOVED, MOVED), (MOVED, MOVED), (0, 0)]
-    yield np.pad(sequences, padded, mode="reflect")[:, :, 2 * MOVED :, 2 * MOVED :]
-    yield np.pad(mirrored, padded, mode="reflect")[:, :, : -2 * MOVED, : -2 * MOVED]
+    shift = SHIFT_PIXELS
+    border = [(0, 0), (0, 0), (shift, shift), (shift, shift), (0, 0)]
+    yield np.pad(sequences, border, mode="reflect")[:, :, 2 * shift :, 2 * shift :]
+    yield np.pad(mirrored, border, mode="reflect")[:, :, : -2 * shift, : -2 * shift]

@@ -1,16 +1,17 @@
-"""Why a model says FAKE: the places in each frame that speak for it, and the frames without which it would say less.
+"""Why a model says FAKE: the places and the frames that raise its score.
 
 `heat_maps` is Grad-CAM (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391) with three changes, without which it
 does not point at the fault:
 
-- it takes all maps that the features are averages of, not the last ones alone, which know place to a sixth of the face;
-- what the change from one frame to the next has to say lies where the maps changed, not wherever they show something;
-- its gradients are integrated from nothing seen to all seen (Sattarzadeh et al. 2021, Integrated Grad-CAM,
-  https://arxiv.org/abs/2102.07805), since those of a model that is sure are next to nothing.
+- It uses all maps that the features are averages of. The last ones alone locate to a sixth of the face.
+- The evidence in a change between frames is placed where the maps changed, not wherever they are active.
+- Gradients are integrated from no activation to the full one (Integrated Grad-CAM, Sattarzadeh et al. 2021,
+  https://arxiv.org/abs/2102.07805), since the gradients of a confident model are close to zero.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,17 +27,17 @@ with quiet_import():
     import tensorflow as tf
     from keras import layers, ops
 
-# Of the integral: the evidence then adds up to the logit within 0.02 on the sample; with 16 some videos are off by 0.6.
+# Of the integral. On the sample, the evidence then adds up to the logit within 0.02; with 16 steps within 0.6.
 STEPS = 64
 
 
 def heat_maps(model: keras.Model, sequence: Image) -> NDArray[np.float32]:
     """Where a model sees a fake: float32 (T, H, W), 0 to 1, of one sequence, uint8 RGB (T, H, W, 3).
 
-    Only what speaks for FAKE is shown, on one scale for the whole sequence: the hottest place has the value of the
-    model's own score, so that a quiet frame looks quiet, and a video that the model takes for real stays dark. What a
-    change from one frame to the next has to say lies on the later one, in the places that changed. Places are as exact
-    as the maps of the network: 4 pixels for the small one, 16 for the pretrained, 32 for most of `keras.applications`.
+    Only evidence for FAKE is shown, on one scale for the whole sequence: the maximum equals the model's own score, so a
+    video with a low score stays dark. A change between two frames is shown on the later one, in the places that
+    changed. The resolution is that of the network's maps: 4 pixels for the small one, 16 for the pretrained one, 32 for
+    most of `keras.applications`.
 
     `model` is one of `build_cnn_lstm` or `build_on_encoder`. Raises `ValueError` for another kind of model, or a
     sequence that does not fit. Taught in notebook 06.
@@ -48,24 +49,22 @@ def heat_maps(model: keras.Model, sequence: Image) -> NDArray[np.float32]:
 
 
 def frame_importance(model: keras.Model, sequence: Image) -> NDArray[np.float64]:
-    """How much each frame makes a sequence look fake: float64 (T,), in logits; below 0 it makes it look real.
+    """How much the logit falls when each frame is hidden: float64 (T,). Above 0, the frame pushes towards FAKE.
 
-    It is by how much the logit falls when the frame is hidden: when the frame before it is shown twice (for the first
-    frame, the one after it). A grey frame would not do: the model looks at changes, and would take it for a fault. What
-    all frames share goes with none of them; only what sets a frame apart from its neighbour counts. `sequence` is uint8
-    RGB (T, H, W, 3). Logits and not scores, since a score near 1 hardly moves.
+    A frame is hidden by repeating the one before it (for the first frame, the one after it); a grey frame would itself
+    look like a fault. So only what distinguishes a frame from its neighbour counts: the values do not add up to the
+    logit, and are small where all frames look alike. Logits are used since scores near 1 hardly change.
 
-    `model` is one of `build_cnn_lstm` or `build_on_encoder`. Raises `ValueError` for another kind of model, or a
-    sequence that does not fit. Taught in notebook 06.
+    Arguments and errors are those of `heat_maps`. Taught in notebook 06.
     """
     parts = _take_apart(model)
-    features = parts.cnn(_as_batch(model, sequence), training=False)[-1]  # (T, F)
+    features = parts.cnn(_as_batch(model, sequence))[-1]  # (T, F)
     count = len(sequence)
-    shown = np.tile(np.arange(count), (count + 1, 1))  # a row a sequence: first all frames, then each hidden in turn
+    shown = np.tile(np.arange(count), (count + 1, 1))  # one sequence per row: all frames, then each hidden in turn
     hidden = np.arange(count)
     shown[hidden + 1, hidden] = np.where(hidden > 0, hidden - 1, min(1, count - 1))
-    seen = parts.compare(tf.gather(features, shown.ravel()), training=False)
-    logits = parts.judge(seen, training=False).numpy().ravel().astype(np.float64)
+    seen = parts.compare(tf.gather(features, shown.ravel()))
+    logits = parts.judge(seen).numpy().ravel().astype(np.float64)
     fall: NDArray[np.float64] = logits[0] - logits[1:]
     return fall
 
@@ -73,15 +72,15 @@ def frame_importance(model: keras.Model, sequence: Image) -> NDArray[np.float64]
 def weigh_evidence(model: keras.Model, sequence: Image) -> tuple[float, NDArray[np.float32]]:
     """The logit of a sequence, and what each place adds to it, in logits: float32 (T, H, W), FAKE above 0.
 
-    All places together add up to the logit less that of a sequence in which no map shows anything. Arguments and errors
-    are those of `heat_maps`, which shows the part above 0. Taught in notebook 06.
+    Their sum is the logit minus that of a sequence whose maps are all zero. Arguments and errors are those of
+    `heat_maps`, which shows the part above 0.
     """
     parts = _take_apart(model)
-    *maps, features = parts.cnn(_as_batch(model, sequence), training=False)
+    *maps, features = parts.cnn(_as_batch(model, sequence))
     logit, of_features, of_changes = _weigh_features(parts, maps, features)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(maps)
-        pooled = parts.pool(maps, training=False)
+        pooled = parts.pool(maps)
     by_features = tape.gradient(pooled, maps, output_gradients=of_features)
     by_changes = tape.gradient(pooled, maps, output_gradients=of_changes)
     height, width = sequence.shape[1:3]
@@ -90,43 +89,43 @@ def weigh_evidence(model: keras.Model, sequence: Image) -> tuple[float, NDArray[
         shown, weights, change_weights = (tf.cast(one, tf.float32) for one in (scale, weights, change_weights))
         change = shown - tf.concat([shown[:1], shown[:-1]], axis=0)
         places = tf.reduce_sum(shown * weights + change * change_weights, axis=-1, keepdims=True)  # (T, h, w, 1)
-        share = places.shape[1] * places.shape[2] / (height * width)  # what a cell adds is spread over its pixels
-        evidence += share * tf.image.resize(places, (height, width))[..., 0].numpy()
+        spread = places.shape[1] * places.shape[2] / (height * width)  # a cell's evidence, over its pixels
+        evidence += spread * tf.image.resize(places, (height, width))[..., 0].numpy()
     return logit, evidence
 
 
 class _Parts(NamedTuple):
-    """A model cut in four: `cnn` from one sequence to maps and features, `pool` from maps to features, both (T, …);
-    `compare` from features (B·T, F) to what the head sees, `judge` from that to logits (B, 1)."""
+    """A model in four parts: `cnn` from one sequence to maps and features, `pool` from maps to features, both (T, …);
+    `compare` from features (B·T, F) to the head's input, `judge` from that to logits (B, 1)."""
 
-    cnn: keras.Model
-    pool: keras.Model
-    compare: keras.Model
-    judge: keras.Model
+    cnn: Callable[[tf.Tensor], list[tf.Tensor]]
+    pool: Callable[[list[tf.Tensor]], tf.Tensor]
+    compare: Callable[[tf.Tensor], tf.Tensor]
+    judge: Callable[[tf.Tensor], tf.Tensor]
 
 
 def _weigh_features(parts: _Parts, maps: list[tf.Tensor], features: tf.Tensor) -> tuple[float, tf.Tensor, tf.Tensor]:
-    """The logit, what it gains by each feature, and by its change from the frame before: both (T, F)."""
-    nothing = parts.pool([tf.zeros_like(scale) for scale in maps], training=False)
-    # Dim all maps alike, and what the head sees moves on the line from that of nothing: no need to go through the CNN.
-    start, end = (parts.compare(one, training=False) for one in (nothing, features))
+    """The logit, and its gradients with respect to each feature and to its change from the frame before: (T, F)."""
+    nothing = parts.pool([tf.zeros_like(scale) for scale in maps])
+    # Scaling all maps moves the head's input along a straight line, so the path need not go through the CNN.
+    start, end = (parts.compare(one) for one in (nothing, features))
     middles = (np.arange(STEPS, dtype=np.float32) + 0.5) / STEPS
-    path = tf.concat([start + share * (end - start) for share in middles], axis=0)
+    path = tf.concat([start + fraction * (end - start) for fraction in middles], axis=0)
     with tf.GradientTape() as tape:
         tape.watch(path)
-        logits = parts.judge(path, training=False)
+        logits = parts.judge(path)
     slopes = tf.reduce_mean(tf.reshape(tape.gradient(logits, path), (STEPS, *end.shape)), axis=0)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(features)
-        seen = parts.compare(features, training=False)
-    is_change = np.arange(end.shape[-1]) >= features.shape[-1]  # the head sees features first, then their change
+        seen = parts.compare(features)
+    is_change = np.arange(end.shape[-1]) >= features.shape[-1]  # the head's input: features, then their changes
     of_features, of_changes = (
         tape.gradient(seen, features, output_gradients=tf.where(chosen, slopes, 0))
         for chosen in (~is_change, is_change)
     )
-    # A change weighs on its frame and, reversed, on the one before. Summed from the end, each has its own weight back.
+    # A change counts for its frame and, negated, for the one before. A sum from the end recovers each one's own weight.
     of_changes = tf.cumsum(of_changes, axis=0, reverse=True)
-    return float(parts.judge(end, training=False)[0, 0]), of_features, of_changes
+    return float(parts.judge(end)[0, 0]), of_features, of_changes
 
 
 def _take_apart(model: keras.Model) -> _Parts:
@@ -138,27 +137,24 @@ def _take_apart(model: keras.Model) -> _Parts:
     missing = [f"layer {name!r}" for name in ("features", "score") if name not in found]
     missing += [] if maps else ["maps that it averages"]
     if missing:
-        raise ValueError(f"the model {model.name} has no {' and no '.join(missing)}: explain models of this package")
+        raise ValueError(f"the model {model.name} has no {' and no '.join(missing)}: only this package's are explained")
     features, score = found["features"].output, found["score"]
     seen = found["features_and_change"].output if "features_and_change" in found else features
     logit = score.input if isinstance(score, layers.Activation) else ops.matmul(score.input, score.kernel) + score.bias
-    compare = keras.Model(features, seen if seen is not features else ops.copy(features))
-    return _Parts(
-        keras.Model(model.input, [*maps, features]), keras.Model(maps, features), compare, keras.Model(seen, logit)
-    )
+    compare = tf.identity if seen is features else keras.Model(features, seen)
+    cnn, pool = keras.Model(model.input, [*maps, features]), keras.Model(maps, features)
+    return _Parts(cnn, pool, compare, keras.Model(seen, logit))
 
 
 def _take_pretrained_apart(model: keras.Model) -> _Parts:
-    """Of `build_on_encoder`: what its head sees are the features, and what changes in them it makes out by itself."""
+    """The parts of a model of `build_on_encoder`, whose head sees the features themselves."""
     encoder, head = take_apart(model)
-    frame_count, size = model.input_shape[1:3]
     maps, features, _ = encoder.outputs
     see = keras.Model(encoder.input, [maps, features])
-    sequence, seen = keras.Input(model.input_shape[1:]), keras.Input(features.shape[1:])
     return _Parts(
-        keras.Model(sequence, see(ops.reshape(sequence, (-1, size, size, 3)))),
+        lambda sequences: see(sequences[0]),
         keras.Model([maps], features),
-        keras.Model(seen, ops.reshape(seen, (-1, frame_count, features.shape[-1]))),
+        lambda features: tf.reshape(features, (-1, *head.input_shape[1:])),
         keras.Model(head.input, head.get_layer("score").input),
     )
 
@@ -167,7 +163,7 @@ def _as_batch(model: keras.Model, sequence: Image) -> tf.Tensor:
     wanted = tuple(model.input_shape[1:])
     if sequence.shape != wanted or sequence.dtype != np.uint8:
         raise ValueError(
-            f"the sequence is {sequence.dtype} {sequence.shape}, but the model {model.name} looks at uint8 {wanted}: "
+            f"the sequence is {sequence.dtype} {sequence.shape}, but the model {model.name} takes uint8 {wanted}: "
             "prepare it with the model's own sequence.json"
         )
     return tf.cast(sequence[None], tf.float32)

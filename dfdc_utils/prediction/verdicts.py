@@ -1,10 +1,11 @@
-"""What a model says of one video: figures, and words that claim no more than the figures do."""
+"""What a model says about one video: numbers, and words that claim no more than the numbers do."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 import numpy as np
@@ -12,22 +13,22 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dfdc_utils.faces import Status
-from dfdc_utils.models import Calibration, OOD_PERCENTILE, SAMPLE
+from dfdc_utils.models import OOD_PERCENTILE, SAMPLE, Calibration
 from dfdc_utils.prediction.windows import FaceWindow
 
-RARE = 90.0  # percentile of what a model was validated on, from which on it is said to have seen few such faces
+RARE = 90.0  # from this percentile of its validation data on, the words say that the model has seen few such faces
+NUMBERS = ("score", "low", "high", "ood_percentile")  # of a window, and of a person
 
-Float = NDArray[np.floating[Any]]
-Verdict = Literal["fake", "real", "unsure", ""]
+Verdict = Literal["fake", "no sign of a fake", "unsure", "not judged"]
 
 
 @dataclass(frozen=True)
 class WindowScore:
-    """One person over one window: `score` is calibrated, 0 real to 1 fake.
+    """The score of one person over one window, calibrated: 0 real to 1 fake.
 
-    `low` to `high` is the range of scores when the same faces are shown mirrored and moved by some pixels, which makes
-    no video more or less fake. `faces` is what the model saw. `ood_percentile` is how far that lies from all it was trained on,
-    as a percentile of what its own validation has; None if the model does not know.
+    `low` to `high` is the range of scores when the same faces are mirrored or shifted by some pixels, which makes no
+    video more or less fake. `faces` is what the model saw. `ood_percentile` says how far that lies from the training
+    data, as a percentile of the validation data; None for a model without an out-of-distribution detector.
     """
 
     score: float
@@ -38,67 +39,67 @@ class WindowScore:
 
     @property
     def start(self) -> float:
-        """Seconds."""
+        """Time of the first frame, in seconds."""
         return float(self.faces.times[0])
 
     @property
     def end(self) -> float:
-        """Seconds."""
+        """Time of the last frame, in seconds."""
         return float(self.faces.times[-1])
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a window was scored as it was: `heat` (T, H, W), 0 to 1, is where in its faces the model sees a fake, and
-    `importance` (T,) how much each frame adds to the score's logit.
+    """Why a window has its score: `heat` (T, H, W), 0 to 1, is where in the faces the model sees a fake; `importance`
+    (T,) is how much the score's logit falls when each frame is hidden.
     """
 
-    heat: Float = field(repr=False)
-    importance: Float
+    heat: NDArray[np.floating[Any]] = field(repr=False)
+    importance: NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
 class TrackScore:
-    """One person through a video. `score`, `low`, `high` and `ood_percentile` are means over the person's windows."""
+    """The scores of one person. `score`, `low`, `high` and `ood_percentile` are means over the person's windows."""
 
     number: int
     windows: tuple[WindowScore, ...]
 
     @property
     def score(self) -> float:
-        return _mean(window.score for window in self.windows)
+        return fmean(window.score for window in self.windows)
 
     @property
     def low(self) -> float:
-        return _mean(window.low for window in self.windows)
+        return fmean(window.low for window in self.windows)
 
     @property
     def high(self) -> float:
-        return _mean(window.high for window in self.windows)
+        return fmean(window.high for window in self.windows)
 
     @property
     def ood_percentile(self) -> float | None:
         known = [window.ood_percentile for window in self.windows if window.ood_percentile is not None]
-        return _mean(known) if known else None
+        return fmean(known) if known else None
 
     @property
     def out_of_distribution(self) -> bool:
-        """Whether the model knows that it was trained on nothing like this person."""
+        """Whether these faces are unlike everything that the model was trained on."""
         return self.ood_percentile is not None and self.ood_percentile >= OOD_PERCENTILE
 
     @property
     def worst(self) -> WindowScore:
-        """The window that looks most like a fake."""
+        """The window with the highest score."""
         return max(self.windows, key=lambda window: window.score)
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one video.
+    """What a model says about one video.
 
     `status` is `ok`, `no_face` or `unreadable`; without `ok` there is no score, and `error` says why and what to do.
-    `tracks` are its people, the most suspicious first. `seconds` is up to where the video was looked at.
-    `calibration` and `trained_on` are the model's.
+    The video was looked at from its start to `seconds`; `duration` is its length (0 if unknown). `tracks` are its
+    people, the highest score first. `calibration` and `trained_on` are the model's.
     """
 
     path: Path
@@ -108,61 +109,75 @@ class Prediction:
     tracks: tuple[TrackScore, ...]
     calibration: Calibration = field(repr=False)
     trained_on: str
+    duration: float = 0.0
 
     @property
     def score(self) -> float | None:
-        """That of the person whom the verdict is about; None if there is nobody to score."""
+        """The score of the person whom the verdict is about; None if nobody was scored."""
         return self.decisive.score if self.decisive else None
 
     @property
     def decisive(self) -> TrackScore | None:
-        """The person that the verdict is about: the most suspicious one, or the first that is fake beyond doubt."""
-        beyond = (one for one in self.tracks if one.low > self.calibration.threshold and not one.out_of_distribution)
-        return next(beyond, self.tracks[0] if self.tracks else None)
+        """The person whom the verdict is about: the first one called fake, else the one with the highest score."""
+        fake = (one for one in self.tracks if one.low > self.calibration.threshold and not one.out_of_distribution)
+        return next(fake, self.tracks[0] if self.tracks else None)
 
     @property
     def verdict(self) -> Verdict:
-        """`fake` or `real` where the whole range of scores lies on one side of the threshold, else `unsure`.
+        """`fake` or `no sign of a fake` where the whole range of scores lies on one side of the threshold.
 
-        `unsure` also where the model was trained on nothing like it.
+        `unsure` where it does not, where the faces are out of distribution, and where a single window of a whole video
+        is above the threshold though the mean is not; `not judged` where there is no score.
         """
-        person = self.decisive
+        person, threshold = self.decisive, self.calibration.threshold
         if person is None:
-            return ""
+            return "not judged"
         if person.out_of_distribution:
             return "unsure"
-        if person.low > self.calibration.threshold:
+        if person.low > threshold:
             return "fake"
-        return "real" if person.high <= self.calibration.threshold else "unsure"
+        surely_fake = any(window.low > threshold for window in person.windows)
+        return "unsure" if surely_fake or person.high > threshold else "no sign of a fake"
 
     @property
     def headline(self) -> str:
-        """The verdict in a few words."""
-        if self.status != "ok":
-            return {"no_face": "No verdict: no face found", "unreadable": "No verdict: not readable"}[self.status]
-        return {"fake": "Looks fake", "real": "No sign of a fake", "unsure": "Unsure"}[self.verdict]
+        """The verdict, with the reason if there is none."""
+        reasons = {"ok": "", "no_face": ": no face found", "unreadable": ": cannot be read"}
+        return f"{self.verdict.capitalize()}{reasons[self.status]}"
+
+    @property
+    def caveats(self) -> str:
+        """What holds for every video that this model scores: its error rates, and what it was trained on."""
+        fitted = self.calibration
+        sentences = [fitted.in_words(), f"The model was trained on {self.trained_on}."]
+        if fitted.real:
+            sentences.insert(1, "How this carries over to other videos is not known.")
+        if self.trained_on.startswith(SAMPLE):
+            sentences.append("A model trained on drawn fakes must not be used on real videos.")
+        return " ".join(sentences)
 
     def in_words(self) -> str:
-        """The verdict with its figures, how sure it is, and what the model knows."""
-        person, fitted = self.decisive, self.calibration
+        """The verdict in words: the score and its range, what was looked at, and the `caveats`."""
+        person, threshold = self.decisive, self.calibration.threshold
         if person is None:
             return f"{self.headline}. {self.error}"
-        side = "above" if person.low > fitted.threshold else "below"
-        side = "on both sides of" if person.low <= fitted.threshold < person.high else side
         who = f" (person {person.number + 1} of {len(self.tracks)})" if len(self.tracks) > 1 else ""
         sentences = [
-            f"{self.headline}{who}: score {person.score:.2f}, {person.low:.2f} to {person.high:.2f} when the faces "
-            f"are mirrored and moved, {side} the threshold {fitted.threshold:.2f}.",
-            fitted.in_words(),
-            f"The model was trained on {self.trained_on}.",
+            f"{self.headline}{who}: score {person.score:.2f}, {person.low:.2f} to {person.high:.2f} when the faces are "
+            f"mirrored or shifted; above {threshold:.2f} counts as fake."
         ]
-        if self.trained_on == SAMPLE:
-            sentences[-1] += " It has only seen drawn faces: on a real video its score means nothing."
-        if person.ood_percentile is not None:
-            sentences.append(_describe_ood(person.ood_percentile))
+        if len(person.windows) > 1 and (above := sum(window.score > threshold for window in person.windows)):
+            sentences.append(
+                f"{above} of {len(person.windows)} windows score above {threshold:.2f}, the highest "
+                f"{person.worst.start:.1f} to {person.worst.end:.1f} s."
+            )
         if self.error:
             sentences.append(f"Only the first {self.seconds:.1f} s were looked at. {self.error}")
-        return " ".join(sentences)
+        elif self.seconds < 0.9 * self.duration:
+            sentences.append(f"Looked at the first {self.seconds:.1f} s of {self.duration:.1f} s.")
+        if person.ood_percentile is not None:
+            sentences.append(_describe_ood(person.ood_percentile))
+        return " ".join([*sentences, self.caveats])
 
     def to_row(self) -> dict[str, Any]:
         """One row of a table."""
@@ -172,29 +187,31 @@ class Prediction:
             "path": str(self.path),
             "status": self.status,
             "verdict": self.verdict,
-            "score": person.score if person else None,
-            "low": person.low if person else None,
-            "high": person.high if person else None,
+            **{name: getattr(person, name, None) for name in NUMBERS},
             "threshold": self.calibration.threshold,
-            "ood_percentile": person.ood_percentile if person else None,
             "tracks": len(self.tracks),
             "worst_start": person.worst.start if person else None,
             "worst_end": person.worst.end if person else None,
             "seconds": self.seconds,
+            "duration": self.duration,
             "trained_on": self.trained_on,
             "error": self.error,
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """All figures, for JSON: those of `to_row`, and a list of people, each with a list of windows."""
+        """Everything, for JSON: `to_row`, `in_words`, and a list of `people`, each with a list of `windows`."""
         people = [
             {
                 "track": person.number,
-                "score": person.score,
-                "low": person.low,
-                "high": person.high,
-                "ood_percentile": person.ood_percentile,
-                "windows": [_describe(window) for window in person.windows],
+                **{name: getattr(person, name) for name in NUMBERS},
+                "windows": [
+                    {name: getattr(window, name) for name in ("start", "end", *NUMBERS)}
+                    | {
+                        "frames_detected": int(window.faces.detected.sum()),
+                        "frames_filled": int((~window.faces.detected).sum()),
+                    }
+                    for window in person.windows
+                ],
             }
             for person in self.tracks
         ]
@@ -202,35 +219,14 @@ class Prediction:
 
 
 def predictions_table(predictions: Iterable[Prediction]) -> pd.DataFrame:
-    """A row a video, those that look most like fakes first, those without a score last. Taught in notebook 06."""
+    """One row per video, highest score first, those without a score last. Taught in notebook 06."""
     rows = pd.DataFrame([prediction.to_row() for prediction in predictions])
     return rows.sort_values(["score", "video"], ascending=[False, True], na_position="last", ignore_index=True)
 
 
-def _describe(window: WindowScore) -> dict[str, Any]:
-    faces = window.faces
-    return {
-        "start": window.start,
-        "end": window.end,
-        "score": window.score,
-        "low": window.low,
-        "high": window.high,
-        "ood_percentile": window.ood_percentile,
-        "frames_detected": int(faces.detected.sum()),
-        "frames_filled": int((~faces.detected).sum()),
-    }
-
-
 def _describe_ood(percentile: float) -> str:
     if percentile >= OOD_PERCENTILE:
-        return (
-            "These faces are ood_percentile anything that it was trained on, further from it than "
-            f"{percentile:.0f}% of what it was validated on: take the score for a guess."
-        )
-    seen = "Faces like these it has seen" if percentile < RARE else "Few faces like these has it seen"
-    return f"{seen}: {100 - percentile:.0f}% of what it was validated on lies further away."
-
-
-def _mean(values: Iterable[float]) -> float:
-    listed = list(values)
-    return sum(listed) / len(listed)
+        return "It was trained on nothing like these faces. Treat the score as a guess."
+    if percentile >= RARE:
+        return "It has seen few faces like these, so trust the score less."
+    return "These faces resemble its training data."

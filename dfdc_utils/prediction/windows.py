@@ -1,11 +1,11 @@
-"""A video file → the faces of each person in it, window by window, just as `processing` would have saved them.
+"""From a video file to the faces of each person in it, window by window, as `processing` would have saved them.
 
-Nothing here needs TensorFlow: it is what the workers of a pool do, and what they send back is small.
+Nothing here needs TensorFlow: it runs in the workers of a pool, and what they send back is small.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -27,9 +27,9 @@ from dfdc_utils.faces import (
     spread_evenly,
 )
 from dfdc_utils.videos import Clip, probe_video, sample_frames, sample_windows
-from dfdc_utils.workers import ended_if_hung, one_thread, time_check
+from dfdc_utils.workers import one_thread, time_limited
 
-# Two windows share half their frames. Where boxes of two people overlap by chance, it is in a few frames and by less.
+# IoU over the time that two windows share. Boxes of two people overlap in a few frames only, and by less.
 SAME_PERSON = 0.5
 
 
@@ -37,9 +37,9 @@ SAME_PERSON = 0.5
 class FaceWindow:
     """One person's faces over one window of a video: a sequence for the model.
 
-    `track` numbers the person, 0 the one with the largest face. `times` (T,) are seconds from the video's start,
-    `boxes` (T, 4) float (x, y, width, height) in pixels of the full frame, `detected` (T,) bool, False where the box
-    was made up from others. `faces` are the T crops as JPEG files. Where fewer than T frames exist, some come twice.
+    `track` numbers the person, 0 for the largest face. `times` (T,) are seconds from the video's start, `boxes` (T, 4)
+    float (x, y, width, height) in pixels of the full frame, `detected` (T,) bool, False where the box was filled.
+    `faces` are the T crops as JPEG files. If there are fewer than T frames, some are repeated.
     """
 
     track: int
@@ -49,7 +49,7 @@ class FaceWindow:
     faces: tuple[bytes, ...] = field(repr=False)
 
     def overlap(self, other: FaceWindow) -> float:
-        """IoU of the boxes, 0 to 1, on average over the time that both windows hold; 0 if they hold none together."""
+        """Mean IoU of the boxes, 0 to 1, over the time that both windows cover; 0 if they do not overlap in time."""
         shared = (self.times >= other.times[0]) & (self.times <= other.times[-1])
         there = [np.interp(self.times[shared], other.times, other.boxes[:, side]) for side in range(4)]
         overlaps = [box_overlap(*pair) for pair in zip(self.boxes[shared], np.transpose(there), strict=True)]
@@ -58,9 +58,9 @@ class FaceWindow:
 
 @dataclass(frozen=True)
 class Look:
-    """One video to look at: the whole of it if `whole`, else its first seconds.
+    """A video to find faces in: all of it if `whole`, else its first seconds.
 
-    `weights` are YuNet's, None for Haar. `time_limit` in seconds; a whole video has twice its own length on top.
+    `weights` are YuNet's, None for Haar. `time_limit` is in seconds; a whole video has twice its own length on top.
     """
 
     path: Path
@@ -72,9 +72,10 @@ class Look:
 
 @dataclass(frozen=True)
 class VideoFaces:
-    """What a video shows: `status` is `ok`, `no_face` or `unreadable`; `error` says what is wrong and what to do.
+    """The faces in a video: `status` is `ok`, `no_face` or `unreadable`; `error` says what is wrong and what to do.
 
-    `seconds` is up to where it was looked at, from its start. With status `ok` an `error` means that it breaks off.
+    The video was looked at from its start to `seconds`; `duration` is its length (0 if unknown). With status `ok`, an
+    `error` means that the file breaks off there.
     """
 
     path: Path
@@ -82,6 +83,7 @@ class VideoFaces:
     error: str
     seconds: float
     windows: tuple[FaceWindow, ...]
+    duration: float = 0.0
 
 
 def find_faces(look: Look) -> VideoFaces:
@@ -92,13 +94,13 @@ def find_faces(look: Look) -> VideoFaces:
     detector = own_face_detector(look.config.detector, look.weights)
     windows: list[FaceWindow] = []
     status: Status = "no_face"
-    error, seconds = "", 0.0
+    error, seconds, duration = "", 0.0, 0.0
     last: list[FaceWindow] = []
     try:
         limit = look.time_limit + (2 * probe_video(look.path).duration if look.whole else 0.0)
-        with one_thread(), ended_if_hung(limit):
-            for clip in _clips(look, time_check(look.path, limit)):
-                seconds = float(clip.times[-1])
+        with one_thread(), time_limited(look.path, limit):
+            for clip in _clips(look):
+                seconds, duration = float(clip.times[-1]), clip.info.duration
                 try:
                     tracks = extract_tracks(clip, detector, look.config)
                 except NoFaceFound as nobody:
@@ -110,17 +112,17 @@ def find_faces(look: Look) -> VideoFaces:
                 status, error = "ok", ""
     except Exception as failure:  # one video must not end a call for thousands
         why, error, _ = describe_failure(look.path, failure)
-        if not (windows and isinstance(failure, UnreadableVideo)):  # else what came before the break is good
+        if not (windows and isinstance(failure, UnreadableVideo)):  # else what came before the break is kept
             windows, status = [], why
-    return VideoFaces(look.path, status, error, seconds, tuple(windows))
+    return VideoFaces(look.path, status, error, seconds, tuple(windows), duration)
 
 
-def _clips(look: Look, check_time: Callable[[], None]) -> Iterator[Clip]:
+def _clips(look: Look) -> Iterator[Clip]:
     count, capture_sec = look.config.frame_count, look.config.capture_sec
     if look.whole:
-        yield from sample_windows(look.path, count, capture_sec=capture_sec, check_time=check_time)
+        yield from sample_windows(look.path, count, capture_sec=capture_sec)
     else:
-        yield sample_frames(look.path, count, capture_sec=capture_sec, check_time=check_time)
+        yield sample_frames(look.path, count, capture_sec=capture_sec)
 
 
 def _as_window(clip: Clip, track: Track, config: SequenceConfig) -> FaceWindow:
@@ -138,7 +140,7 @@ def _as_window(clip: Clip, track: Track, config: SequenceConfig) -> FaceWindow:
 
 
 def _recognise(seen: list[FaceWindow], before: list[FaceWindow], newcomer: int) -> list[FaceWindow]:
-    """Number the people of a window as in the one before, new ones from `newcomer` on."""
+    """Give the people of a window the numbers that they have in the one before; number new ones from `newcomer`."""
     pairs = sorted(
         ((window.overlap(old), index, old.track) for index, window in enumerate(seen) for old in before), reverse=True
     )

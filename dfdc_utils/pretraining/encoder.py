@@ -1,4 +1,4 @@
-"""Pretraining's second stage: the frame encoder learns to tell a face from its self-blend or a swap, frame by frame."""
+"""Pretraining's second stage: the frame encoder learns to distinguish single faces from their self-blends and swaps."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ from dfdc_utils.videos import Image
 
 with quiet_import():
     import keras
+    import tensorflow as tf
 
-SAVE_SEC = 120  # a training that is killed loses at most so much
-VALIDATION_DRAW = 10**9  # far from any draw of training
+ENCODER_SAVE_SEC = 120  # a training that is killed loses at most this much
+VALIDATION_FRAMES_SEED = 10**9  # far from any step's
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """How the frame encoder is trained: `steps` batches of `people` real faces and as many fakes of theirs.
+    """How the frame encoder is trained: `steps` batches of `people` real faces and a fake of each.
 
-    In each of the `cycles` that the steps are divided into, the learning rate falls along a cosine to 0, each time from
-    half of where it fell from before (Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983). `weights` are
-    those that MobileNetV2 starts from, `"imagenet"` or a file; `every` steps the validation people are scored
-    on self-blends. `swaps` is the share of swaps among the fakes after the first cycle.
+    The steps are divided into `cycles`. In each, the learning rate falls along a cosine to 0, from half the value of
+    the cycle before (Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983). MobileNetV2 starts from `weights`:
+    `"imagenet"`, a file, or None. The validation people are scored on self-blends `every` so many steps. `swaps` is the
+    fraction of swaps among the fakes after the first cycle.
     """
 
     steps: int = 36000
@@ -45,8 +46,8 @@ class EncoderConfig:
     every: int = 500
     seed: int = 0
 
-    def share_of_swaps(self, step: int) -> float:
-        """Of the fakes in a batch: none in the first cycle, in which the subtlest traces are learnt, then `swaps`."""
+    def swaps_at(self, step: int) -> float:
+        """The fraction of swaps at a step: none in the first cycle, in which the subtlest traces are learnt."""
         return self.swaps if step >= self.steps / self.cycles else 0.0
 
 
@@ -59,12 +60,13 @@ def train_encoder(
     workers: int = 1,
     say: Callable[[str], None] = print,
 ) -> tuple[keras.Model, list[dict[str, float]]]:
-    """Train on pairs of `train`; the encoder at its last step and its history, a row for each look at `validation`.
+    """Train on pairs of `train`; return the encoder and its history, one row for each time `validation` is scored.
 
-    Killed and called again with the same arguments it goes on from `folder / "encoder.npz"`, to the same weights.
+    A training that was killed resumes from `folder / "encoder.npz"` when called with the same arguments, and ends with
+    the same weights.
     """
     keras.utils.set_random_seed(config.seed)
-    _compute_the_same_again()
+    tf.config.experimental.enable_op_determinism()
     encoder = build_frame_encoder(config.face_size, weights=config.weights)
     rate = keras.optimizers.schedules.CosineDecayRestarts(
         config.learning_rate, config.steps / config.cycles, t_mul=1.0, m_mul=0.5
@@ -81,7 +83,7 @@ def train_encoder(
     if progress.step:
         for variable, value in zip(variables, progress.variables, strict=True):
             variable.assign(value)
-    seen = validation.make_frames(np.arange(len(validation)), VALIDATION_DRAW)
+    seen = validation.make_frames(np.arange(len(validation)), VALIDATION_FRAMES_SEED)
     labels = np.repeat(np.array([[0.0], [1.0]], np.float32), config.people, axis=0)
     say(f"{len(train)} faces to train on, {len(validation)} of other people; step {progress.step} of {config.steps}")
 
@@ -94,29 +96,29 @@ def train_encoder(
         saved = time.monotonic()
 
     started, first = time.monotonic(), progress.step
-    batches = train.batches(config.people, progress.step, config.steps, swaps=config.share_of_swaps, workers=workers)
+    batches = train.batches(config.people, progress.step, config.steps, swaps=config.swaps_at, workers=workers)
     for reals, fakes in batches:
-        encoder.reset_metrics()  # Keras else gives the mean of all batches so far
+        encoder.reset_metrics()  # otherwise Keras returns the mean of all batches so far
         loss = float(encoder.train_on_batch(np.concatenate([reals, fakes]), labels))
         progress.sums[0] += loss
         progress.step += 1
         if progress.step % config.every == 0 or progress.step == config.steps:
             since = (progress.step - 1) % config.every + 1
-            row = {"step": float(progress.step), "loss": progress.sums[0] / since, **judge_frames(encoder, *seen)}
+            row = {"step": float(progress.step), "loss": progress.sums[0] / since, **_score_frames(encoder, *seen)}
             progress.history.append(row)
             progress.sums = [0.0, 0.0]
             save()
             pace = (time.monotonic() - started) / (progress.step - first)
             say(
                 f"step {progress.step}/{config.steps}  loss {row['loss']:.3f}  validation loss "
-                f"{row['val_loss']:.3f}, AUC {row['val_auc']:.3f}  {pace:.3f} s a step"
+                f"{row['val_loss']:.3f}, AUC {row['val_auc']:.3f}  {pace:.3f} s per step"
             )
-        elif time.monotonic() > saved + SAVE_SEC:
+        elif time.monotonic() > saved + ENCODER_SAVE_SEC:
             save()
     return encoder, progress.history
 
 
-def judge_frames(encoder: keras.Model, reals: Image, fakes: Image) -> dict[str, float]:
+def _score_frames(encoder: keras.Model, reals: Image, fakes: Image) -> dict[str, float]:
     """`val_loss` and `val_auc` of single frames."""
     logits = np.concatenate([encoder.predict(part, batch_size=64, verbose=0)[:, 0] for part in (reals, fakes)])
     labels = np.repeat([0, 1], len(reals))
@@ -127,11 +129,3 @@ def judge_frames(encoder: keras.Model, reals: Image, fakes: Image) -> dict[str, 
 def digest_weights(model: keras.Model) -> str:
     """A fingerprint of all weights."""
     return hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights())).hexdigest()
-
-
-def _compute_the_same_again() -> None:
-    """Ask TensorFlow, where that computes, for ops that give the same result each time."""
-    if keras.config.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.experimental.enable_op_determinism()

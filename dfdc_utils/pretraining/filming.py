@@ -1,7 +1,7 @@
-"""From a still to a short film and through its compression: what a video does to a face, real or fake.
+"""From a still picture to a short clip and through a codec: simulates what filming does to a face, real or fake.
 
-Everything here is drawn for a person, never for a class: a real sequence and its blend pass through the same motion,
-light, noise and encoder, so that nothing of these can tell them apart.
+All random values are chosen per person, never per class. A real sequence and its blend get the same motion, light,
+noise and encoder, so that none of these can tell them apart.
 """
 
 from __future__ import annotations
@@ -17,39 +17,39 @@ from dfdc_utils.videos import Image, encode_and_decode
 
 Points = NDArray[np.float32]
 
-MARGINS = (1.2, 1.5)  # side of the crop in multiples of the box; `processing` takes 1.3, and Haar's boxes differ
-CENTRE, ROLL = 0.05, 8.0  # how far a detector's centre may be off, in sides of the crop; degrees the head is tilted
-# Over a whole sequence: what is left of a head's motion in crops that follow the face (shares of the side, degrees).
+MARGINS = (1.2, 1.5)  # side of the crop in multiples of the box; `processing` uses 1.3, and Haar's boxes differ
+CENTRE, ROLL = 0.05, 8.0  # largest error of a detector's centre, as a fraction of the side; tilt of the head in degrees
+# Motion of a head over a whole sequence that is left in crops that follow the face (fractions of the side, degrees).
 PAN, ZOOM, TURN, SWAY = 0.02, 0.03, 0.04, 3.0
-SHAKE = 0.004  # of the side, from frame to frame: what is left of a detector's trembling
+SHAKE = 0.004  # of the side, from frame to frame: the jitter of a detector's boxes that smoothing leaves
 SPEECH = 0.02  # of the side: how far a mouth or a brow moves; a real face changes too
 # Chosen so that crops are about as sharp as those of real videos: most of these have larger faces, which shrink.
 SIZES = (96, 176)  # pixels of a crop when it is filmed
-CRFS = (18, 40)  # from hardly to heavily compressed: FaceForensics++ c23 and c40 lie inside
-FILMED, SHARPENED, SHRUNK, BLURRED, NOISY, RECOMPRESSED = 0.7, 0.6, 0.15, 0.15, 0.25, 0.35  # shares treated so
-SHARPEST, NOISE = 1.2, 6.0  # the strongest: share of the detail that is added; standard deviation of 255
+CRFS = (18, 40)  # from light to heavy compression: FaceForensics++ c23 and c40 lie inside
+FILMED, SHARPENED, SHRUNK, DEFOCUSED, NOISY, RECOMPRESSED = 0.7, 0.6, 0.15, 0.15, 0.25, 0.35  # probabilities
+SHARPEST, NOISE = 1.2, 6.0  # the strongest: added detail as a fraction; standard deviation of 255
 
 
 def move_still(
     picture: Image, side: float, landmarks: Points, frame_count: int, size: int, generator: np.random.Generator
 ) -> tuple[Image, Points]:
-    """Film a still: uint8 (T, size, size, 3) and the landmarks (T, 5, 2) in it, moved as a head before a camera moves.
+    """Make a clip of a still that moves like a head: uint8 (T, size, size, 3), and its landmarks (T, 5, 2).
 
     `picture` (S, S, 3) has the face, `side` pixels across, at its centre. Position, size, tilt and turn of the head
-    change slowly and tremble a little; mouth and brows move. Each frame is resampled from the picture once.
+    change slowly, with a little jitter; mouth and brows move. Each frame is resampled from the picture once.
     """
     width = side * generator.uniform(*MARGINS)  # of the crop, in pixels of the picture
     zoom = size / width
     mirror = generator.choice((-1.0, 1.0))
     centre = np.array([picture.shape[1], picture.shape[0]]) / 2 + generator.uniform(-CENTRE, CENTRE, 2) * width
     roll = generator.uniform(-ROLL, ROLL)
-    strength = generator.uniform(0, 1) ** 2  # many hold still
+    strength = generator.uniform(0, 1) ** 2  # many hardly move
     pan = strength * PAN * size * _wander(generator, frame_count, 2)
     pan += generator.uniform(0, SHAKE) * size * generator.normal(size=(frame_count, 2))
     scales, turns, sways = (strength * _wander(generator, frame_count, 3)).T
     speech = generator.uniform(0, SPEECH) * size * _wander(generator, frame_count, 2, fastest=5.0)
     speech *= generator.random() < 0.7 and frame_count > 1
-    film = np.empty((frame_count, size, size, 3), np.uint8)
+    clip = np.empty((frame_count, size, size, 3), np.uint8)
     points = np.empty((frame_count, 5, 2), np.float32)
     bumps: tuple[Points, Points] | None = None
     for index in range(frame_count):
@@ -59,10 +59,10 @@ def move_still(
         linear = turn @ np.diag([mirror * scale * (1 + TURN * turns[index]), scale])
         moved = np.column_stack([linear, size / 2 + pan[index] - linear @ centre])
         points[index] = landmarks @ linear.T + moved[:, 2]
-        if mirror < 0:  # right eye and left eye change places
+        if mirror < 0:  # the right eye becomes the left one
             points[index] = points[index, [1, 0, 2, 4, 3]]
         if not speech.any():
-            film[index] = cv2.warpAffine(
+            clip[index] = cv2.warpAffine(
                 picture, moved, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
             )
             continue
@@ -71,41 +71,41 @@ def move_still(
         columns, rows = np.meshgrid(np.arange(size, dtype=np.float32), np.arange(size, dtype=np.float32))
         rows = rows + np.float32(speech[index, 0]) * bumps[0] + np.float32(0.5 * speech[index, 1]) * bumps[1]
         x, y = (row[0] * columns + row[1] * rows + row[2] for row in inverse.astype(np.float32))
-        film[index] = cv2.remap(picture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
-    return film, points
+        clip[index] = cv2.remap(picture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+    return clip, points
 
 
 @dataclass(frozen=True)
-class Take:
-    """How a film is encoded: for all that are encoded together one constant rate factor, or None for no video codec."""
+class Encoding:
+    """How clips are encoded: their size in pixels, and H.264's constant rate factor (None for no video codec)."""
 
     size: int
     crf: int | None
 
     @classmethod
-    def draw(cls, generator: np.random.Generator) -> Take:
-        """Any of the sizes and qualities."""
+    def sample(cls, generator: np.random.Generator) -> Encoding:
+        """Choose one of `SIZES` and `CRFS` at random."""
         size = int(generator.integers(SIZES[0] // 2, SIZES[1] // 2 + 1)) * 2  # even, as H.264's planes need
         crf = int(generator.integers(CRFS[0], CRFS[1] + 1))
         return cls(size, crf if generator.random() < FILMED else None)
 
 
-def film_together(films: Image, take: Take, face_size: int, generator: np.random.Generator) -> Image:
-    """Put films through light, lens, sensor, encoder and crop: (N, K, T, S, S, 3) to (N, K, T, face_size, …, 3).
+def film_together(clips: Image, encoding: Encoding, face_size: int, generator: np.random.Generator) -> Image:
+    """Simulate light, lens, sensor, encoder and crop: (N, K, T, S, S, 3) to (N, K, T, face_size, face_size, 3).
 
-    K films of each of N people: the same draw of everything serves all K, and one encoder sees all N · K side by side.
+    All K versions of a person get the same random values, and one encoder sees all N · K clips side by side.
     """
-    count, versions, frame_count, size = films.shape[:4]
-    shown = np.empty_like(films)
+    count, versions, frame_count, size = clips.shape[:4]
+    shown = np.empty_like(clips)
     crops = np.empty((count, versions, frame_count, face_size, face_size, 3), np.uint8)
     for person in range(count):
         treatment = _Treatment(generator, frame_count, size)
         for version in range(versions):
             for index in range(frame_count):
-                shown[person, version, index] = treatment.apply(films[person, version, index], index)
-    if take.crf is not None:
-        shown = _encode_side_by_side(shown, take.crf, generator)
-    recompressed = generator.random(count) < (RECOMPRESSED if take.crf is not None else 0.8)
+                shown[person, version, index] = treatment.apply(clips[person, version, index], index)
+    if encoding.crf is not None:
+        shown = _encode_side_by_side(shown, encoding.crf, generator)
+    recompressed = generator.random(count) < (RECOMPRESSED if encoding.crf is not None else 0.8)
     qualities = np.where(recompressed, generator.integers(45, 96, count), 95)  # 95 is how `processing` keeps crops
     method = cv2.INTER_AREA if size > face_size else cv2.INTER_CUBIC  # as `crop_face`
     for place in np.ndindex(count, versions, frame_count):
@@ -119,7 +119,7 @@ def film_together(films: Image, take: Take, face_size: int, generator: np.random
 
 
 class _Treatment:
-    """Light, lens and sensor before one person: drawn once, for every version of the film."""
+    """Light, lens and sensor: chosen at random once, for all versions of one person's clip."""
 
     def __init__(self, generator: np.random.Generator, frame_count: int, size: int) -> None:
         gain = 1 + generator.uniform(-0.12, 0.12, 3)  # a colour cast
@@ -127,10 +127,10 @@ class _Treatment:
         drift = generator.uniform(0, 8) * _wander(generator, frame_count, 1)[:, 0]  # of 255, over the sequence
         levels = (np.arange(256)[:, None] * gain - 128) * contrast + 128 + offset  # (256, 3)
         self._tables = [np.clip(levels + light, 0, 255).round().astype(np.uint8)[None] for light in drift]
-        share = generator.uniform(0.4, 0.9)
-        self._small = max(24, round(size * share)) if generator.random() < SHRUNK else None
+        scale = generator.uniform(0.4, 0.9)
+        self._small = max(24, round(size * scale)) if generator.random() < SHRUNK else None
         self._sharper = generator.uniform(0.2, SHARPEST) if generator.random() < SHARPENED else 0.0
-        self._blur = generator.uniform(0.4, 1.4) if generator.random() < BLURRED else 0.0
+        self._blur = generator.uniform(0.4, 1.4) if generator.random() < DEFOCUSED else 0.0
         self._noise = generator.uniform(1, NOISE) if generator.random() < NOISY else 0.0
         self._corners = generator.integers(0, 512 - size, (frame_count, 2))
 
@@ -154,18 +154,18 @@ class _Treatment:
 
 @functools.cache
 def _grain() -> NDArray[np.float32]:
-    """A sensor's noise, of standard deviation 1, to cut from: drawing it anew for every frame is slow."""
+    """Sensor noise of standard deviation 1 to cut from; new noise for every frame would be slow."""
     return np.random.default_rng(0).normal(size=(512, 512, 3)).astype(np.float32)
 
 
-def _encode_side_by_side(films: Image, crf: int, generator: np.random.Generator) -> Image:
-    """H.264 and back of (N, K, T, S, S, 3), as one wide video: opening an encoder takes longer than its work.
+def _encode_side_by_side(clips: Image, crf: int, generator: np.random.Generator) -> Image:
+    """H.264 and back of (N, K, T, S, S, 3), as one large video: opening an encoder takes longer than encoding.
 
-    Every film gets a place by lot: an encoder predicts each from its neighbours to the left and above, and if a real
-    one's neighbours were others than its blend's, a network would learn that instead of blends.
+    Each clip gets a random place: an encoder predicts each tile from those to the left and above, and if these differed
+    systematically between real clips and blends, a network would learn that instead of blends.
     """
-    frame_count, size = films.shape[2:4]
-    tiles = films.reshape(-1, frame_count, size, size, 3)
+    frame_count, size = clips.shape[2:4]
+    tiles = clips.reshape(-1, frame_count, size, size, 3)
     across = int(np.ceil(np.sqrt(len(tiles))))
     down = -(-len(tiles) // across)
     wall = np.zeros((frame_count, down, across, size, size, 3), np.uint8)
@@ -175,20 +175,20 @@ def _encode_side_by_side(films: Image, crf: int, generator: np.random.Generator)
     frames = wall.transpose(0, 1, 3, 2, 4, 5).reshape(frame_count, down * size, across * size, 3)
     decoded = np.stack(list(encode_and_decode(frames, size=(across * size, down * size), crf=crf)))
     wall = decoded.reshape(frame_count, down, size, across, size, 3).transpose(1, 3, 0, 2, 4, 5)
-    return np.ascontiguousarray(wall.reshape(-1, frame_count, size, size, 3)[places]).reshape(films.shape)
+    return np.ascontiguousarray(wall.reshape(-1, frame_count, size, size, 3)[places]).reshape(clips.shape)
 
 
 def _wander(
     generator: np.random.Generator, frame_count: int, count: int, *, fastest: float = 1.5
 ) -> NDArray[np.float64]:
-    """`count` slow curves (T, count) between -1 and 1: sums of two waves of up to `fastest` turns a sequence."""
+    """`count` slow curves (T, count) between -1 and 1: means of two waves of up to `fastest` periods per sequence."""
     time = np.linspace(0, 1, frame_count)[:, None]
     turns, phases = generator.uniform(0.2, fastest, (2, count)), generator.uniform(0, 2 * np.pi, (2, count))
     return np.asarray(np.sin(2 * np.pi * turns[:, None] * time + phases[:, None]).mean(axis=0))
 
 
 def _bumps(points: Points, size: int) -> tuple[Points, Points]:
-    """Where mouth and brows take the face along: two maps (size, size), 1 at their middle."""
+    """How strongly each pixel follows the mouth, and the brows: two maps (size, size), 1 at their middle."""
     eyes, mouth = points[:2].mean(axis=0), points[3:].mean(axis=0)
     reach = float(np.linalg.norm(mouth - eyes))
     columns, rows = np.meshgrid(np.arange(size, dtype=np.float32), np.arange(size, dtype=np.float32))

@@ -1,4 +1,4 @@
-"""Films of what is no photograph of a face, drawn or negative or none at all: examples of the foreign."""
+"""Outliers for the out-of-distribution detector: clips of drawn, painted or negative faces, and of no face at all."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfdc_utils.faces import FaceDetector
-from dfdc_utils.pretraining.filming import Take, film_together, move_still
+from dfdc_utils.pretraining.filming import Encoding, film_together, move_still
 from dfdc_utils.pretraining.pairs import TOGETHER, PairSource, Still
 from dfdc_utils.pretraining.photographs import POINTS, cut_photograph
 from dfdc_utils.sample import ClipRenderer, plan_clips
 from dfdc_utils.videos import Image
 
-DRAWN_SEED = 1_000_000  # far from the seed of any sample: other people than those in it
+DRAWN_SEED = 1_000_000  # far from the seed of any sample, so that other people are drawn
 
 
-def film_outliers(
-    source: PairSource, detector: FaceDetector, *, count: int, frame_count: int, face_size: int, seed: int
+def make_outliers(
+    source: PairSource, face_detector: FaceDetector, *, count: int, frame_count: int, face_size: int, seed: int
 ) -> Iterator[tuple[str, Image]]:
-    """For each kind its name and `count` films (N, T, H, W, 3), through the same light, lens and encoder as all pairs.
+    """Make outliers: for each kind its name and `count` clips (N, T, H, W, 3), filmed and encoded like the pairs.
 
-    All but the drawn ones are made of photographs of `source`, other ones for each kind. The drawn ones are the
-    sample's, of other people; N is smaller where `detector` finds no face in some. The same seed makes the same films.
+    All but the drawn ones are made of photographs of `source`, different ones for each kind. Drawn faces are the
+    sample's; where `face_detector` finds no face they are left out. The same seed makes the same clips.
     """
     people = np.random.default_rng((seed, 1)).permutation(len(source))
     for order, (kind, change) in enumerate(_CHANGES.items()):
@@ -36,7 +36,7 @@ def film_outliers(
             still = source.still(number)
             stills.append(still._replace(picture=np.ascontiguousarray(change(still.picture, generator))))
         yield kind, _film(stills, frame_count, face_size, generator)
-    stills = _draw_faces(count, detector, DRAWN_SEED + seed)
+    stills = _draw_faces(count, face_detector, DRAWN_SEED + seed)
     if stills:
         yield "drawn", _film(stills, frame_count, face_size, np.random.default_rng((seed, 3)))
 
@@ -44,18 +44,18 @@ def film_outliers(
 def _film(stills: list[Still], frame_count: int, face_size: int, generator: np.random.Generator) -> Image:
     crops = []
     for start in range(0, len(stills), TOGETHER):
-        take = Take.draw(generator)
+        encoding = Encoding.sample(generator)
         part = stills[start : start + TOGETHER]
-        films = np.stack([move_still(*still, frame_count, take.size, generator)[0] for still in part])
-        crops.append(film_together(films[:, None], take, face_size, generator)[:, 0])
+        clips = np.stack([move_still(*still, frame_count, encoding.size, generator)[0] for still in part])
+        crops.append(film_together(clips[:, None], encoding, face_size, generator)[:, 0])
     return np.concatenate(crops)
 
 
-def _draw_faces(count: int, detector: FaceDetector, seed: int) -> list[Still]:
-    """A still of each of `count` drawn people, cut as a photograph is."""
+def _draw_faces(count: int, face_detector: FaceDetector, seed: int) -> list[Still]:
+    """A still of each of `count` drawn people, cut like a photograph."""
     stills = []
     for plan in plan_clips(count, max(count, 6), seed):
-        if plan.kind == "real" and (cut := cut_photograph(next(ClipRenderer(plan, seed).frames()), detector)):
+        if plan.kind == "real" and (cut := cut_photograph(next(ClipRenderer(plan, seed).frames()), face_detector)):
             picture, side, points = cut
             landmarks = np.array([points[name] for name in POINTS], np.float32).reshape(5, 2)
             stills.append(Still(picture, side, landmarks))
@@ -63,7 +63,7 @@ def _draw_faces(count: int, detector: FaceDetector, seed: int) -> list[Still]:
 
 
 def _paint(picture: Image, generator: np.random.Generator) -> Any:
-    """Without texture, and most of them in few tones."""
+    """Remove texture, and most tones."""
     for _ in range(int(generator.integers(2, 5))):
         picture = np.asarray(cv2.bilateralFilter(picture, 7, generator.uniform(30, 90), generator.uniform(3, 12)))
     tones = int(generator.integers(4, 32))
@@ -72,12 +72,12 @@ def _paint(picture: Image, generator: np.random.Generator) -> Any:
 
 
 def _outline(picture: Image, generator: np.random.Generator) -> Any:
-    """As a comic strip: flat, with lines along the edges."""
+    """Make it look like a comic strip: flat, with lines along the edges."""
     return cv2.stylization(picture, sigma_s=generator.uniform(5, 60), sigma_r=generator.uniform(0.1, 0.6))
 
 
 def _shuffle(picture: Image, generator: np.random.Generator) -> Any:
-    """Squares of it in another order: a photograph, and no face."""
+    """Put squares of it in another order: still a photograph, but no face."""
     across = int(generator.choice((4, 5, 8)))
     side = len(picture) // across
     squares = picture[: across * side, : across * side].reshape(across, side, across, side, 3).swapaxes(1, 2)
@@ -87,16 +87,16 @@ def _shuffle(picture: Image, generator: np.random.Generator) -> Any:
 
 
 def _pattern(picture: Image, generator: np.random.Generator) -> Any:
-    """Stripes, or blotches of any size and colour."""
+    """Replace it by stripes, or by blotches of any size and colour."""
     height, width = picture.shape[:2]
     if generator.random() < 0.5:
         cells = generator.uniform(0, 255, (*(int(generator.integers(2, 60)),) * 2, 3)).astype(np.float32)
         return np.clip(cv2.resize(cells, (width, height), interpolation=cv2.INTER_CUBIC), 0, 255).astype(np.uint8)
     rows, columns = np.mgrid[:height, :width] / height
     angle, waves = generator.uniform(0, np.pi), generator.uniform(1, 30)
-    share = 0.5 + 0.5 * np.sin(2 * np.pi * waves * (columns * np.cos(angle) + rows * np.sin(angle)))[..., None]
+    mix = 0.5 + 0.5 * np.sin(2 * np.pi * waves * (columns * np.cos(angle) + rows * np.sin(angle)))[..., None]
     colours: NDArray[np.float64] = generator.uniform(0, 255, (2, 3))
-    return (share * colours[0] + (1 - share) * colours[1]).astype(np.uint8)
+    return (mix * colours[0] + (1 - mix) * colours[1]).astype(np.uint8)
 
 
 _CHANGES = {

@@ -1,7 +1,7 @@
-"""A folder of face photographs → square pictures of one size with landmarks, split by who is in them.
+"""From a folder of face photographs to square pictures of one size with landmarks, split by person.
 
-Also takes the faces that `processing` made of real videos. What is prepared lies beside the model in the making:
-`pictures.npy`, uint8 (N, CANVAS, CANVAS, 3), and `pictures.csv`, a row a picture.
+The folder may also hold faces that `processing` made of real videos. The pictures are kept in the work folder:
+`pictures.npy`, uint8 (N, CANVAS, CANVAS, 3), and `pictures.csv`, one row per photograph.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from dfdc_utils.files import replacing, write_atomically
 from dfdc_utils.processing import read_manifest
 from dfdc_utils.videos import Image
 
-CANVAS = 160  # pixels; a face of 94 with all of its surroundings at a margin of 1.7
-MARGIN = 1.7  # of the longer side of the box; beyond it a crop that is turned and shifted shows the picture reflected
-SMALLEST = 40  # pixels of a box's longer side; in smaller faces a blend leaves nothing to see
-DETECTED_AT = 640  # pixels of the longer side; YuNet was made for that
+CANVAS = 160  # pixels: a face of 94 with its surroundings
+CANVAS_MARGIN = 1.7  # of the longer side of the box; a crop that is turned and shifted needs so much around the face
+SMALLEST = 40  # pixels of a box's longer side; in smaller faces a blend leaves no visible trace
+DETECTED_AT = 640  # pixels of the longer side, for which YuNet was made
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 POINTS = [f"point_{index}_{axis}" for index in range(5) for axis in "xy"]
-PER_VIDEO = 3  # faces taken of one video: one moment is much like the next
+PER_VIDEO = 3  # faces of each video: its frames are much alike
 
 
 def find_photographs(location: str | Path, *, validation: float = 0.1, seed: int = 0) -> pd.DataFrame:
-    """List the photographs below a folder: a row each with `file`, `identity` and `split` (`train`, `validation`).
+    """List the photographs below a folder: `file`, `identity` and `split` (`train`, `validation`) of each.
 
-    A folder with `manifest.csv` holds faces of videos; all but those of fakes are taken, and the original stands for
-    the person, for the manifest does not know more. Else `index.csv` with columns `file` and `identity` says who is in
-    which photograph; without it, that is the name of the folder that a file is in, or of the file without the number
-    at its end. `validation` is the share of the people, not of the photographs. Raises `FileNotFoundError` if there is
-    no photograph, `ValueError` if there are fewer than four people or a file is listed twice.
+    In a folder with `manifest.csv`, these are faces of videos that are not FAKE; the original stands for the person.
+    Otherwise `index.csv` with columns `file` and `identity` says who is in which photograph; without it, the name of
+    the file's folder does, or the file's name without the number at its end. `validation` is the fraction of people,
+    not of photographs. Raises `FileNotFoundError` if there is no photograph, `ValueError` if there are fewer than four
+    people or a file is listed twice.
     """
     folder = Path(location)
     if (folder / "manifest.csv").is_file():
@@ -57,7 +57,7 @@ def find_photographs(location: str | Path, *, validation: float = 0.1, seed: int
         raise ValueError(f"{folder}: {twice.iloc[0]} is listed twice: list each photograph once")
     people = sorted(table["identity"].unique())
     if len(people) < 4:
-        raise ValueError(f"{folder} shows {len(people)} people: training and validation need two each at least")
+        raise ValueError(f"{folder} shows {len(people)} people: training and validation need at least two each")
     shuffled = np.random.default_rng(seed).permutation(people)
     held_out = set(shuffled[: max(2, round(validation * len(people)))])
     table["split"] = np.where(table["identity"].isin(held_out), "validation", "train")
@@ -69,28 +69,29 @@ def _name_person(file: Path) -> str:
 
 
 def prepare_pictures(
-    table: pd.DataFrame, location: str | Path, target: Path, detector: FaceDetector, *, show_progress: bool = True
+    table: pd.DataFrame, location: str | Path, target: Path, face_detector: FaceDetector, *, show_progress: bool = True
 ) -> pd.DataFrame:
-    """Cut every photograph of `table` to its face, once; the rows whose face was found, with box and landmarks.
+    """Crop every photograph of `table` to its face and return the rows with a face, with its box and landmarks.
 
-    `row` is the picture's place in `pictures.npy`, `side` the longer side of its box in pixels. Faces of fewer than
-    `SMALLEST` pixels are left out, and so are files that cannot be read, with a line that names them. What is there
-    from an earlier call for the same files and detector is used again. Raises `ValueError` if no face is found at all.
+    `row` is the picture's place in `pictures.npy`, `side` the longer side of its box in pixels. Faces smaller than
+    `SMALLEST` pixels are left out; so are files that cannot be read, with a line that names them. The result of an
+    earlier call for the same files and face detector is used again. Raises `ValueError` if no face is found at all.
     """
     pictures, listed = target / "pictures.npy", target / "pictures.csv"
     stored = pd.read_csv(listed, dtype={"file": str}) if listed.is_file() else pd.DataFrame()
     files = [Path(location) / file for file in table["file"]]
     sizes = [path.stat().st_size if path.is_file() else -1 for path in files]
-    wanted = table[["file"]].assign(bytes=sizes, detector=detector.name)
+    wanted = table[["file"]].assign(bytes=sizes, detector=face_detector.name)
     if not (pictures.is_file() and set(wanted) <= set(stored) and stored[list(wanted)].equals(wanted)):
         kept: list[Image] = []
         rows: list[dict[str, Any]] = []
         for path in tqdm(files, desc="photographs", disable=not show_progress):
-            try:
-                cut = cut_photograph(read_photograph(path), detector)
-            except ValueError as error:
-                tqdm.write(f"left out: {error}")
+            picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+            if picture is None:
+                tqdm.write(f"left out: {path} is not a picture that can be read")
                 cut = None
+            else:  # OpenCV reads BGR
+                cut = cut_photograph(np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8), face_detector)
             if cut is None:
                 rows.append({"row": -1})
             else:
@@ -99,41 +100,33 @@ def prepare_pictures(
         if not kept:
             raise ValueError(f"{location}: no face of {SMALLEST} pixels or more was found in {len(table)} photographs")
         stored = wanted.join(pd.DataFrame(rows, index=wanted.index))
-        listed.unlink(missing_ok=True)  # it names what is in the other, and is written last
+        listed.unlink(missing_ok=True)  # it describes the other file, and is written last
         with replacing(pictures) as partial:
             np.save(partial, np.stack(kept))
         write_atomically(listed, stored.to_csv(index=False))
     return table.merge(stored[stored["row"] >= 0].drop(columns=["bytes", "detector"]), on="file")
 
 
-def read_photograph(path: Path) -> Image:
-    """Any picture OpenCV reads, uint8 RGB (H, W, 3). Raises `ValueError` naming the file if it is none."""
-    picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if picture is None:
-        raise ValueError(f"{path} is not a picture that can be read: remove it")
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)  # OpenCV reads BGR
+def cut_photograph(picture: Image, face_detector: FaceDetector) -> tuple[Image, float, dict[str, float]] | None:
+    """Crop a square about the largest face: (CANVAS, CANVAS, 3), the longer side of its box, and its landmarks.
 
-
-def cut_photograph(picture: Image, detector: FaceDetector) -> tuple[Image, float, dict[str, float]] | None:
-    """The square about the largest face: (CANVAS, CANVAS, 3), its box's longer side and its landmarks in pixels of it.
-
-    Larger faces are shrunk; smaller ones keep their pixels, for enlarging would tell them apart from a fake's. The
-    box's centre is the square's. None without a face that is large enough.
+    Both are in pixels of the square, whose centre is the box's. Larger faces are shrunk; smaller ones keep their
+    pixels, since enlarging would distinguish them from a fake's. None without a face that is large enough.
     """
-    share = min(1.0, DETECTED_AT / max(picture.shape[:2]))
-    looked_at = cv2.resize(picture, None, fx=share, fy=share, interpolation=cv2.INTER_AREA) if share < 1 else picture
-    faces = [face for face in detector.detect(np.asarray(looked_at, np.uint8)) if face.landmarks is not None]
+    small = min(1.0, DETECTED_AT / max(picture.shape[:2]))
+    looked_at = cv2.resize(picture, None, fx=small, fy=small, interpolation=cv2.INTER_AREA) if small < 1 else picture
+    faces = [face for face in face_detector.detect(np.asarray(looked_at, np.uint8)) if face.landmarks is not None]
     if not faces:
         return None
     face = largest(faces)
-    box, points = face.box / share, np.asarray(face.landmarks) / share
+    box, points = face.box / small, np.asarray(face.landmarks) / small
     side = float(max(box[2:]))
     if side < SMALLEST:
         return None
-    scale = min(1.0, CANVAS / (MARGIN * side))
+    scale = min(1.0, CANVAS / (CANVAS_MARGIN * side))
     if scale < 1:
         picture = np.asarray(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
-    corner = np.round((box[:2] + box[2:] / 2) * scale - CANVAS / 2)  # whole pixels: nothing is resampled
+    corner = np.round((box[:2] + box[2:] / 2) * scale - CANVAS / 2)  # whole pixels, so nothing is resampled
     rows, columns = (reflect_indices(int(corner[axis]), CANVAS, picture.shape[1 - axis]) for axis in (1, 0))
     points = points * scale - corner
     return picture[rows[:, None], columns], side * scale, dict(zip(POINTS, points.ravel().round(2), strict=True))

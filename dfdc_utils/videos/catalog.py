@@ -1,12 +1,12 @@
-"""DFDC folders and `metadata.json`: which videos there are, and who is derived from whom.
+"""DFDC folders and their `metadata.json`: which videos there are, and from which video each fake was made.
 
-A catalog is a table with one row a video. Everything later (selection, splits, leak checks) works on its columns:
+A catalog is a table with one row per video. All later steps (selection, splits, leak checks) use its columns:
 
-- `video`: the video's id, unique, safe as a folder name; `path`: its file; `part`: the folder it lies in;
-- `label`: `REAL`, `FAKE`, or empty where nothing says which;
-- `original`: the id of the video a fake was made from; a real video's own id;
+- `video`: the video's id, unique and safe as a folder name; `path`: its file; `part`: the folder that holds it;
+- `label`: `REAL`, `FAKE`, or empty if unknown;
+- `original`: the id of the video from which a fake was made; a real video's own id;
 - `person`: who is in it, where `metadata.json` says so (the sample's does, DFDC's does not); two people are `3+7`;
-- `problem`: what is wrong with the entry itself (not listed, missing, outside the folder); empty for nearly all.
+- `problem`: what is wrong with its entry in `metadata.json` (missing file, unknown label); empty for nearly all.
 """
 
 from __future__ import annotations
@@ -24,26 +24,28 @@ from dfdc_utils.errors import BrokenCatalog
 
 LABELS = ("REAL", "FAKE")
 COLUMNS = ("video", "path", "label", "original", "person", "part", "problem")
-# Containers that FFmpeg reads and that cameras, phones and screen recorders write.
+# Containers that cameras, phones and screen recorders write and FFmpeg reads.
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".mts"})
-LONGEST_ID = 80  # bytes of UTF-8: file systems allow 255, and a mark and the suffix of a partial folder are added
+LONGEST_ID = 80  # bytes of UTF-8. File systems allow 255, and partial folders have longer names.
 
 
 def read_catalog(location: str | Path) -> pd.DataFrame:
-    """Read every DFDC folder at or below `location` into one table, a row a video.
+    """Read all videos at or below the folder `location` into one table, one row per video.
 
-    A folder's `metadata.json` gives labels and originals; videos that it does not list, or that lie in a folder without
-    one, are kept with an empty label. Entries that name no usable file are kept too, with the reason in `problem`.
+    A folder's `metadata.json` gives labels and originals. Videos that it does not list, or in a folder without one,
+    have an empty label. Entries that name no usable file have a row too, with the reason in `problem`. Folders of faces
+    that `processing` has written are left out.
 
     Raises `BrokenCatalog` if there is no such folder, no video in it, or a `metadata.json` that is not DFDC's.
     Source: the DFDC data set, Dolhansky et al. 2020, https://arxiv.org/abs/2006.07397. Taught in notebook 01.
     """
     top = Path(location)
     if not top.is_dir():
-        raise BrokenCatalog(f"{location}: there is no such folder. Check the path.")
+        what = "this is a file. Give the folder that holds it" if top.is_file() else "folder not found. Check the path"
+        raise BrokenCatalog(f"{location}: {what}.")
     entries = [entry for folder, names in _walk(top) for entry in _read_part(top, folder, set(names))]
     if not entries:
-        raise BrokenCatalog(f"{location}: there is no video in it (looked for {', '.join(sorted(VIDEO_SUFFIXES))}).")
+        raise BrokenCatalog(f"{location}: no videos found (looked for {', '.join(sorted(VIDEO_SUFFIXES))}).")
     catalog = pd.DataFrame(entries)
     catalog["video"] = _unique_ids(catalog)
     catalog["original"] = _original_ids(catalog)
@@ -51,11 +53,11 @@ def read_catalog(location: str | Path) -> pd.DataFrame:
 
 
 def balance_classes(table: pd.DataFrame, num_vids: int | None = None, *, seed: int = 0) -> pd.DataFrame:
-    """Choose at most `num_vids` videos, as many REAL as FAKE, at random but the same for the same `seed`.
+    """Choose at most `num_vids` videos at random, half of them REAL and half FAKE.
 
-    Fakes of chosen originals come first, so that pairs stay together. The larger class is cut to the smaller one; a
-    table without any label is only cut to `num_vids`. Raises `ValueError` for `num_vids` below 2 or for a missing
-    class. Taught in notebook 01.
+    The same `seed` gives the same videos. Fakes of chosen originals come first, so that pairs stay together. The larger
+    class is cut to the size of the smaller one. If no video has a label, any `num_vids` are chosen. Raises `ValueError`
+    for `num_vids` below 2 or if one class is missing. Taught in notebook 01.
     """
     if num_vids is not None and num_vids < 2:
         raise ValueError(f"num_vids={num_vids}: at least 2 videos are needed, one REAL and one FAKE")
@@ -65,8 +67,8 @@ def balance_classes(table: pd.DataFrame, num_vids: int | None = None, *, seed: i
         return shuffled.head(len(table) if num_vids is None else num_vids).sort_values("video", ignore_index=True)
     if real.empty or fake.empty:
         raise ValueError(
-            f"there is no {'REAL' if real.empty else 'FAKE'} video to balance with ({count_labels(table)}): "
-            "num_vids=None takes all as they are"
+            f"there is no {'REAL' if real.empty else 'FAKE'} video to balance the others with ({count_labels(table)}). "
+            "num_vids=None takes all videos."
         )
     each = min(len(real), len(fake), len(table) if num_vids is None else num_vids // 2)
     real = real.head(each)
@@ -79,10 +81,10 @@ def balance_classes(table: pd.DataFrame, num_vids: int | None = None, *, seed: i
 
 
 def _walk(top: Path) -> list[tuple[Path, list[str]]]:
-    """Each folder at or below `top` with its file names, in order; linked folders too, each once."""
+    """List each folder at or below `top` with its file names, in order. Linked folders are included, each once."""
 
     def refuse(error: OSError) -> None:
-        raise BrokenCatalog(f"{error.filename}: cannot be read ({error.strerror}). Make it readable, or leave it out.")
+        raise BrokenCatalog(f"{error.filename}: cannot be read ({error.strerror}). Make it readable, or move it away.")
 
     found, seen = [], set()
     for folder, below, names in os.walk(top, followlinks=True, onerror=refuse):
@@ -91,26 +93,25 @@ def _walk(top: Path) -> list[tuple[Path, list[str]]]:
             below.clear()
             continue
         seen.add(real)
+        if "sequence.json" in names:  # `processing` wrote here: leave out its folders of faces
+            below[:] = [name for name in below if not Path(folder, name, "faces.json").is_file()]
         below.sort()
         found.append((Path(folder), names))
     return found
 
 
 def _read_part(top: Path, folder: Path, names: set[str]) -> list[dict[str, str]]:
-    listed: dict[str, Any] = {}
-    if "metadata.json" in names:
-        listed = _read_metadata(folder / "metadata.json")
+    listed = _read_metadata(folder / "metadata.json") if "metadata.json" in names else {}
     videos = {name for name in names if Path(name).suffix.lower() in VIDEO_SUFFIXES}
-    part = folder.relative_to(top).as_posix() if folder != top else top.resolve().name
+    below = folder.relative_to(top).as_posix()
     entries = []
     for name in sorted(videos | set(listed)):
         entry = listed.get(name, {})
         label = entry.get("label", "")
-        problem = ""
-        if _points_outside(name):
-            problem = (
-                f"metadata.json names {name!r}, which is not a file in its own folder. Correct or remove that entry."
-            )
+        path, problem = str(folder / name), ""
+        if not name or name in (".", "..") or "\\" in name or "\0" in name or PurePosixPath(name).name != name:
+            path = ""
+            problem = f"metadata.json names {name!r}, which is not a file in its own folder. Correct that entry."
         elif name not in names:
             problem = f"{name}: listed in metadata.json, but the file is not there. Copy it there, or remove its entry."
         elif label not in (*LABELS, ""):
@@ -118,12 +119,12 @@ def _read_part(top: Path, folder: Path, names: set[str]) -> list[dict[str, str]]
         entries.append(
             {
                 "name": name,
-                "path": "" if _points_outside(name) else str(folder / name),
+                "path": path,
                 "label": label if label in LABELS else "",
                 "source": str(entry.get("original") or ""),
                 "person": str(entry.get("person") or ""),
-                "part": part,
-                "folder": folder.relative_to(top).as_posix(),
+                "part": top.resolve().name if folder == top else below,
+                "folder": below,
                 "problem": problem,
             }
         )
@@ -135,57 +136,45 @@ def _read_metadata(path: Path) -> dict[str, Any]:
         listed = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise BrokenCatalog(
-            f"{path}: not readable as JSON ({error}). Get it again; without it, its videos count as unlabelled."
+            f"{path}: not readable as JSON ({error}). Get it again, or remove it: its videos then have no labels."
         ) from error
     if not isinstance(listed, dict) or not all(isinstance(entry, dict) for entry in listed.values()):
-        raise BrokenCatalog(f"{path}: not DFDC's metadata, which maps each file name to an object with its label.")
+        raise BrokenCatalog(f"{path}: not DFDC's metadata, in which each file name has an object with its label.")
     return listed
 
 
-def _points_outside(name: str) -> bool:
-    return not name or name in (".", "..") or "\\" in name or "\0" in name or PurePosixPath(name).name != name
-
-
 def _safe_id(name: str) -> str:
-    """A file's name without its suffix, as a folder name that is harmless on every system."""
+    """Turn a file's name without its suffix into a folder name that is valid on every system."""
     stem = Path(PurePosixPath(name.replace("\\", "/")).name).stem
-    # manifest.csv and sequence.json lie beside the folders that ids name.
+    # manifest.csv and sequence.json lie beside the folders with these names.
     safe = re.sub(r"[^\w.\- ]|\.(?=(?:csv|json)$)", "_", stem, flags=re.IGNORECASE)
     safe = safe.encode()[:LONGEST_ID].decode(errors="ignore").strip(". ")
     return safe if safe == stem else f"{safe or 'video'}-{_mark(name)}"
 
 
 def _mark(name: str) -> str:
-    # Names that are not UTF-8 come from the file system as lone surrogates.
+    # Names that are not UTF-8 hold lone surrogates.
     return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
 
 
-def _unique_ids(catalog: pd.DataFrame) -> list[str]:
+def _unique_ids(catalog: pd.DataFrame) -> pd.Series:
+    """Name each video for its file, with a mark of its folder and suffix where several files have the same name."""
     ids = catalog["name"].map(_safe_id)
-    # Folders on some systems do not tell upper from lower case, so neither do ids.
-    twice = ids.str.casefold().duplicated(keep=False)
-    longer = [
-        _safe_id(f"{part}-{video}.x") if also else video
-        for part, video, also in zip(catalog["part"].str.replace("/", "-"), ids, twice, strict=True)
-    ]
-    full = pd.Series(longer, index=catalog.index)
-    twice = full.str.casefold().duplicated(keep=False)  # one folder with a.mp4 and a.mov, or A.mp4 and a.mp4
-    marks = [_mark(f"{folder}/{name}") for folder, name in zip(catalog["folder"], catalog["name"], strict=True)]
-    return [f"{video}-{mark}" if also else video for video, mark, also in zip(full, marks, twice, strict=True)]
+    twice = ids.str.casefold().duplicated(keep=False)  # some file systems do not distinguish upper from lower case
+    return ids.where(~twice, ids + "-" + (catalog["folder"] + "/" + catalog["name"]).map(_mark))
 
 
 def _original_ids(catalog: pd.DataFrame) -> list[str]:
-    """The id each row was derived from: looked up in its own folder first, then anywhere, else made from the name."""
-    in_part = {(row.folder, row.name_): row.video for row in catalog.rename(columns={"name": "name_"}).itertuples()}
+    """Find the id of each row's original: in its own folder, else in any folder, else made from its name."""
+    columns = [catalog[name] for name in ("folder", "name", "video", "label", "source")]
+    in_part = {(folder, name): video for folder, name, video, *_ in zip(*columns, strict=True)}
     anywhere = {name: video for (_, name), video in reversed(in_part.items())}
-    originals = []
-    for row in catalog.itertuples():
-        if row.label == "FAKE" and row.source:
-            found = in_part.get((row.folder, row.source)) or anywhere.get(row.source)
-            originals.append(found or _safe_id(row.source))
-        else:
-            originals.append(row.video)
-    return originals
+    return [
+        in_part.get((folder, source)) or anywhere.get(source) or _safe_id(source)
+        if label == "FAKE" and source
+        else video
+        for folder, _, video, label, source in zip(*columns, strict=True)
+    ]
 
 
 def count_labels(table: pd.DataFrame) -> str:

@@ -3,20 +3,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
+from predictions import scored
 from scipy.stats import binom
-from sklearn.metrics import log_loss, roc_auc_score
 
 from dfdc_utils.evaluation import bootstrap_interval, resample_groups
+from dfdc_utils.evaluation.metrics import METRICS
 from dfdc_utils.models import binomial_interval
 
-
-def scored(real: list[float], fake: list[float], families: int | None = None) -> pd.DataFrame:
-    scores = [*real, *fake]
-    labels = ["REAL"] * len(real) + ["FAKE"] * len(fake)
-    count = families or len(scores)
-    return pd.DataFrame({"label": labels, "score": scores, "original": [f"o{i % count}" for i in range(len(scores))]})
+auc = METRICS["AUC"]
 
 
 def spread(count: int, seed: int = 0) -> pd.DataFrame:
@@ -28,28 +23,28 @@ def test_interval_holds_the_value_and_narrows_with_more_sources() -> None:
     widths = []
     for count in (12, 200):
         table = spread(count)
-        low, high = bootstrap_interval(table, roc_auc_score, resamples=200)
-        assert low <= roc_auc_score(table["label"] == "FAKE", table["score"]) <= high
+        low, high = bootstrap_interval(table, auc, resamples=200)
+        assert low <= auc(table["label"] == "FAKE", table["score"]) <= high
         widths.append(high - low)
     assert widths[1] < widths[0] / 2
 
 
-def test_interval_draws_families_not_videos() -> None:
+def test_interval_resamples_source_groups_not_videos() -> None:
     """Copies of a video add no information: the interval must not get narrower."""
     table = spread(15, seed=1)
     copied = pd.concat([table] * 5)
-    once, five = (np.subtract(*bootstrap_interval(rows, roc_auc_score, resamples=300)) for rows in (table, copied))
+    once, five = (np.subtract(*bootstrap_interval(rows, auc, resamples=300)) for rows in (table, copied))
     assert five == pytest.approx(once, rel=0.25)
 
 
 def test_interval_follows_the_seed() -> None:
     table = scored([0.1, 0.4, 0.7, 0.2], [0.3, 0.8, 0.9, 0.6])
-    one, same, other = (bootstrap_interval(table, log_loss, resamples=100, seed=seed) for seed in (0, 0, 1))
+    one, same, other = (bootstrap_interval(table, METRICS["log loss"], resamples=100, seed=seed) for seed in (0, 0, 1))
     assert one == same != other
 
 
-def test_each_draw_holds_whole_families_and_both_classes() -> None:
-    table = scored([0.1, 0.2, 0.3], [0.9, 0.8, 0.7], families=3)  # o0: rows 0 and 3, and so on
+def test_each_resample_holds_whole_source_groups_and_both_classes() -> None:
+    table = scored([0.1, 0.2, 0.3], [0.9, 0.8, 0.7], groups=3)  # o0: rows 0 and 3, and so on
     table.loc[table["original"] == "o2", "label"] = "REAL"
     for draw in resample_groups(table, 50):
         times = np.bincount(draw, minlength=6)
@@ -58,10 +53,10 @@ def test_each_draw_holds_whole_families_and_both_classes() -> None:
 
 
 def test_too_little_to_resample_is_refused() -> None:
-    with pytest.raises(ValueError, match="1 originals"):
-        bootstrap_interval(scored([0.1], [0.9], families=1), roc_auc_score)
+    with pytest.raises(ValueError, match="1 source groups"):
+        bootstrap_interval(scored([0.1], [0.9], groups=1), auc)
     with pytest.raises(ValueError, match="1 classes"):
-        bootstrap_interval(scored([0.1, 0.2], []), roc_auc_score)
+        bootstrap_interval(scored([0.1, 0.2], []), auc)
 
 
 def test_shares_of_known_cases() -> None:

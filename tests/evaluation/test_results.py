@@ -7,19 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from faces_on_disk import SMALL, flickering_faces
+from fake_models import open_model, save_model
+from predictions import scored
 
 from dfdc_utils.errors import ConfigMismatch
-from dfdc_utils.evaluation import compare, judge, score_baselines, score_videos, summarise
-from dfdc_utils.evaluation.metrics import weighted_precision
+from dfdc_utils.evaluation import compare, evaluate, judge, score_baselines, score_videos, summarise
 from dfdc_utils.evaluation.results import choose_videos, compare_parts
-from dfdc_utils.models import Calibration, build_cnn_lstm
-
-
-def scored(real: list[float], fake: list[float], families: int | None = None) -> pd.DataFrame:
-    scores = [*real, *fake]
-    labels = ["REAL"] * len(real) + ["FAKE"] * len(fake)
-    count = families or len(scores)
-    return pd.DataFrame({"label": labels, "score": scores, "original": [f"o{i % count}" for i in range(len(scores))]})
+from dfdc_utils.models import Calibration, ModelFolder, build_cnn_lstm
 
 
 def test_metrics_of_a_known_case() -> None:
@@ -31,24 +25,12 @@ def test_metrics_of_a_known_case() -> None:
     assert values.loc["log loss", "value"] == pytest.approx(-np.log([0.9, 0.8, 0.4, 0.9]).mean())
     assert values.loc["log loss", "constant"] == pytest.approx(np.log(2))
     assert values.loc["AUC", "constant"] == 0.5
+    assert "calibration error" not in values.index  # its interval would mean nothing
 
 
-def test_weighted_precision_is_that_of_a_world_with_a_hundred_real_to_a_fake() -> None:
-    labels = np.array([1] * 10 + [0] * 10)
-    scores = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.55] + [0.1] * 9)
-    # Four fakes lie above the highest real one; the fifth comes after it.
-    assert weighted_precision(labels, scores, 0.1) == weighted_precision(labels, scores, 0.4) == 1
-    assert weighted_precision(labels, scores, 0.5) == pytest.approx(0.5 / (0.5 + 100 * 0.1))
-    assert weighted_precision(labels, scores, 0.9) == pytest.approx(0.9 / (0.9 + 100 * 0.1))
-    # Ten times as many videos of one class change nothing: shares count.
-    more, same = np.r_[labels, [0] * 90], np.r_[scores, np.tile(scores[10:], 9)]
-    assert weighted_precision(more, same, 0.5) == pytest.approx(weighted_precision(labels, scores, 0.5))
-    assert weighted_precision(labels, np.full(20, 0.5), 0.5) == pytest.approx(1 / 101)
-
-
-def test_the_model_is_compared_with_those_that_know_less() -> None:
+def test_the_model_is_compared_with_its_baselines() -> None:
     generator = np.random.default_rng(0)
-    table = scored(*(list(np.clip(generator.normal(mean, 0.15, 30), 0.01, 0.99)) for mean in (0.3, 0.7)), families=30)
+    table = scored(*(list(np.clip(generator.normal(mean, 0.15, 30), 0.01, 0.99)) for mean in (0.3, 0.7)), groups=30)
     noisy = np.clip(table["score"] + generator.normal(0, 0.5, 60), 0, 1).to_numpy()
     baselines = {"constant 0.5": np.full(60, 0.5), "mean over frames": noisy, "itself": table["score"].to_numpy()}
     comparison = compare(table, baselines, resamples=200).set_index("scored by")
@@ -65,9 +47,9 @@ def test_the_model_is_compared_with_those_that_know_less() -> None:
     assert "does NOT beat itself" in judge(comparison, "itself")
 
 
-def test_each_folder_of_videos_has_figures_of_its_own() -> None:
-    good = scored(real=[0.1, 0.2], fake=[0.8, 0.9], families=2).assign(part="c23")
-    bad = scored(real=[0.8, 0.9], fake=[0.1, 0.2], families=2).assign(part="c40")
+def test_each_folder_of_videos_has_metrics_of_its_own() -> None:
+    good = scored(real=[0.1, 0.2], fake=[0.8, 0.9], groups=2).assign(part="c23")
+    bad = scored(real=[0.8, 0.9], fake=[0.1, 0.2], groups=2).assign(part="c40")
     only = scored(real=[0.1, 0.2], fake=[]).assign(part="no fake")
     table = compare_parts(pd.concat([bad, good, only]), resamples=50).set_index("part")
     assert list(table.index) == ["c23", "c40", "no fake"]
@@ -79,45 +61,36 @@ def test_each_folder_of_videos_has_figures_of_its_own() -> None:
 def test_baselines_come_with_the_model(tmp_path: Path) -> None:
     manifest = flickering_faces(tmp_path / "faces", families=3)
     for name, head in (("model", "lstm"), ("model/mean_over_frames", "mean")):
-        (tmp_path / name).mkdir()
-        build_cnn_lstm(4, 32, head=head).save(tmp_path / name / "model.keras")
-        SMALL.save(tmp_path / name / "sequence.json")
-    scores = score_videos(manifest, tmp_path / "faces", tmp_path / "model")
-    baselines = score_baselines(scores, tmp_path / "faces", tmp_path / "model")
-    assert list(baselines) == ["constant 0.5", "always fake", "frames shuffled in time", "mean over frames"]
-    assert np.abs(baselines["frames shuffled in time"] - scores["score"]).max() > 1e-6
-    mean = score_videos(manifest, tmp_path / "faces", tmp_path / "model" / "mean_over_frames")
+        save_model(tmp_path / name, build_cnn_lstm(4, 32, head=head))
+    folder = ModelFolder.open(tmp_path / "model")
+    scores = score_videos(manifest, tmp_path / "faces", folder)
+    baselines = score_baselines(scores, tmp_path / "faces", folder)
+    assert list(baselines) == ["constant 0.5", "always fake", "mean over frames"]
+    mean = score_videos(manifest, tmp_path / "faces", ModelFolder.open(tmp_path / "model" / "mean_over_frames"))
     np.testing.assert_array_equal(baselines["mean over frames"], mean["score"])
-    shuffled = score_videos(manifest, tmp_path / "faces", tmp_path / "model/mean_over_frames", shuffle_frames=True)
-    np.testing.assert_allclose(shuffled["score"], mean["score"], atol=1e-6)  # which knows no time
+    assert (mean["score"] != scores["score"]).any()
 
 
 def test_scores_are_calibrated_as_the_model_says(tmp_path: Path) -> None:
-    manifest = flickering_faces(tmp_path / "faces", families=2)
-    (tmp_path / "model").mkdir()
-    build_cnn_lstm(4, 32).save(tmp_path / "model" / "model.keras")
-    SMALL.save(tmp_path / "model" / "sequence.json")
+    manifest = flickering_faces(tmp_path, families=2)
     calibration = Calibration(temperature=3.0)
-    (tmp_path / "model" / "calibration.json").write_text(calibration.to_json())
-    scores = score_videos(manifest, tmp_path / "faces", tmp_path / "model")
+    scores = score_videos(manifest, tmp_path, open_model(calibration=calibration))
     np.testing.assert_allclose(scores["score"], calibration.apply(scores["raw_score"]))
     assert (scores["score"] != scores["raw_score"]).all()
 
 
 def test_scores_need_the_models_own_settings(tmp_path: Path) -> None:
-    manifest = flickering_faces(tmp_path / "faces", families=2)
-    (tmp_path / "model").mkdir()
-    build_cnn_lstm(4, 32).save(tmp_path / "model" / "model.keras")
-    SMALL.save(tmp_path / "model" / "sequence.json")
-    scores = score_videos(manifest, tmp_path / "faces", tmp_path / "model")
+    manifest = flickering_faces(tmp_path, families=2)
+    folder = open_model()
+    scores = score_videos(manifest, tmp_path, folder)
     assert scores["score"].between(0, 1).all()
     np.testing.assert_allclose(scores["mistake"], (scores["score"] - (scores["label"] == "FAKE")).abs())
-    replace(SMALL, margin=2.0).save(tmp_path / "model" / "sequence.json")
-    with pytest.raises(ConfigMismatch, match=r"margin 1\.3 instead of 2\.0"):
-        score_videos(manifest, tmp_path / "faces", tmp_path / "model")
+    other = open_model(folder.model, replace(SMALL, margin=2.0))
+    with pytest.raises(ConfigMismatch, match=r"margin 1\.3 instead of 2\.0.*--for-model"):
+        score_videos(manifest, tmp_path, other)
 
 
-def test_figures_come_from_videos_that_the_model_has_not_seen(tmp_path: Path) -> None:
+def test_metrics_come_from_videos_that_the_model_has_not_seen() -> None:
     manifest = pd.DataFrame(
         {
             "video": list("abcd"),
@@ -126,14 +99,32 @@ def test_figures_come_from_videos_that_the_model_has_not_seen(tmp_path: Path) ->
             "original": list("aacd"),
         }
     )
-    with pytest.raises(FileNotFoundError, match="no finished model"):
-        choose_videos(manifest, "faces", tmp_path)
-    (tmp_path / "training.json").write_text('{"data": "photographs"}')
-    assert list(choose_videos(manifest, "faces", tmp_path)["video"]) == ["a", "b", "c"]  # it has seen none
+    of_photographs = open_model()
+    assert list(choose_videos(manifest, "faces", of_photographs)["video"]) == ["a", "b", "c"]  # it has seen none
     with pytest.raises(ValueError, match="REAL and FAKE videos, of two originals"):
-        choose_videos(manifest.iloc[:2], "faces", tmp_path)
-    splits = pd.DataFrame({"video": list("abc"), "split": ["train", "train", "test"]})
-    splits.to_csv(tmp_path / "split.csv", index=False)
-    assert list(choose_videos(manifest, "faces", tmp_path)["video"]) == ["c"]
-    with pytest.raises(ValueError, match="1 of the model's test videos are not in faces"):
-        choose_videos(manifest.iloc[:2], "faces", tmp_path)
+        choose_videos(manifest.iloc[:2], "faces", of_photographs)
+    split = pd.DataFrame({"video": list("abc"), "split": ["train", "train", "test"]})
+    of_videos = open_model(split=split)
+    assert list(choose_videos(manifest, "faces", of_videos)["video"]) == ["c"]
+    with pytest.raises(ValueError, match="1 of the model's test videos have no faces in faces"):
+        choose_videos(manifest.iloc[:2], "faces", of_videos)
+
+
+def test_an_evaluation_has_all_tables_and_writes_the_card_of_a_trained_model(tmp_path: Path) -> None:
+    manifest = flickering_faces(tmp_path / "faces", families=4)
+    parts = ["a", "b"]
+    table = manifest.assign(part=[parts[number // 2 % 2] for number in range(len(manifest))])
+    table.assign(path="", problem="", error="").to_csv(tmp_path / "faces" / "manifest.csv", index=False)
+    of_photographs = evaluate(open_model(), tmp_path / "faces", resamples=20)
+    assert list(of_photographs.tables) == ["scores", "summary", "comparison", "parts"]
+    assert len(of_photographs.scores) == 8 and list(of_photographs.parts["part"]) == parts  # type: ignore[index]
+    split = np.where(manifest["original"].isin(["real_00", "real_02"]), "test", "train")
+    save_model(tmp_path / "model")
+    table.assign(split=split).to_csv(tmp_path / "model" / "split.csv", index=False)
+    pd.DataFrame([{"epoch": 1, "val_loss": 0.6, "val_accuracy": 0.5}]).to_csv(tmp_path / "model" / "history.csv")
+    of_videos = evaluate(ModelFolder.open(tmp_path / "model"), tmp_path / "faces", resamples=20)
+    assert list(of_videos.tables) == ["scores", "summary", "comparison", "leaks"] and len(of_videos.scores) == 4
+    assert "| AUC |" in (tmp_path / "model" / "card.md").read_text()
+    of_videos.save(tmp_path / "results")
+    written = {path.stem: len(pd.read_csv(path)) for path in (tmp_path / "results").iterdir()}
+    assert written == {name: len(rows) for name, rows in of_videos.tables.items()}

@@ -12,8 +12,8 @@ import numpy as np
 import pooch
 import pytest
 
-from dfdc_utils.faces import Face, HaarDetector, YuNetDetector, box_overlap, find_yunet, load_face_detector
-from dfdc_utils.faces import detectors as faces
+from dfdc_utils.faces import Face, box_overlap, detectors as faces, find_yunet, load_face_detector
+from dfdc_utils.faces.detectors import HaarDetector, YuNetDetector
 from dfdc_utils.videos import read_catalog, sample_frames
 
 
@@ -136,7 +136,9 @@ def test_auto_falls_back_offline_and_says_so_in_one_line(caplog: pytest.LogCaptu
 
 @pytest.mark.usefixtures("offline")
 def test_yunet_asked_for_offline_says_what_to_do() -> None:
-    with pytest.raises(FileNotFoundError, match=r"cannot be fetched \(OSError\)\. Go online once, or set DFDC_YUNET"):
+    with pytest.raises(
+        FileNotFoundError, match=r"cannot be downloaded \(OSError\)\. Go online once, or set DFDC_YUNET"
+    ):
         load_face_detector("yunet")
 
 
@@ -145,7 +147,7 @@ def test_a_wrong_path_to_the_weights_does_not_pass_for_no_path(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("DFDC_YUNET", str(tmp_path / "typo.onnx"))
-    with pytest.raises(FileNotFoundError, match=r"no file .*typo\.onnx\. Correct DFDC_YUNET or unset it"):
+    with pytest.raises(FileNotFoundError, match=r"file not found: .*typo\.onnx\. Correct DFDC_YUNET or unset it"):
         load_face_detector(name)
 
 
@@ -153,7 +155,7 @@ def test_a_wrong_path_to_the_weights_does_not_pass_for_no_path(
 def test_other_weights_are_refused(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "other.onnx").write_bytes(b"not a network")
     monkeypatch.setenv("DFDC_YUNET", str(tmp_path / "other.onnx"))
-    with pytest.raises(ValueError, match=r"other\.onnx is not face_detection_yunet_2023mar\.onnx .*Get the file again"):
+    with pytest.raises(ValueError, match=r"other\.onnx is not face_detection_yunet_2023mar\.onnx .*Get it again"):
         load_face_detector(name)
 
 
@@ -197,7 +199,9 @@ def test_a_download_that_is_something_else_is_refused_and_not_kept(served: list[
 
 
 def test_a_zoo_without_the_file(served: list[str]) -> None:
-    with pytest.raises(FileNotFoundError, match=r"cannot be fetched \(HTTPError\)\. Go online once, or set DFDC_YUNET"):
+    with pytest.raises(
+        FileNotFoundError, match=r"cannot be downloaded \(HTTPError\)\. Go online once, or set DFDC_YUNET"
+    ):
         find_yunet()
 
 

@@ -14,10 +14,9 @@ from clips import CYAN, MAGENTA, SquareDetector
 from dfdc_utils.errors import NoFaceFound
 from dfdc_utils.faces import (
     Face,
-    HaarDetector,
+    FaceDetector,
     Job,
     SequenceConfig,
-    YuNetDetector,
     box_overlap,
     crop_track,
     extract_tracks,
@@ -27,9 +26,9 @@ from dfdc_utils.faces import (
     read_faces,
     work_on,
 )
+from dfdc_utils.faces.detectors import HaarDetector, YuNetDetector
 from dfdc_utils.faces.extraction import detect_faces
 from dfdc_utils.faces.tracks import crop_face, smooth_boxes
-from dfdc_utils.prediction import Detector
 from dfdc_utils.videos import Clip, Image, sample_frames
 
 
@@ -50,7 +49,7 @@ def make_clip(path: Path, **more: object) -> Clip:
     return sample_frames(clips.write_clip(path, clips.squares(150, **settings)), 16)  # type: ignore[arg-type]
 
 
-def everywhere(clip: Clip, detector: Detector) -> list[list[Face]]:
+def everywhere(clip: Clip, detector: FaceDetector) -> list[list[Face]]:
     """A whole look at every frame."""
     found = []
     for index in range(len(clip)):
@@ -141,14 +140,15 @@ def test_landmarks_are_in_pixels_of_the_full_frame(tmp_path: Path) -> None:
             assert face.landmarks[4] == pytest.approx(face.box[:2] + face.box[2:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["yunet", "haar"])
 def test_real_faces_are_found_where_whole_looks_find_them(
     real_clips: Path, request: pytest.FixtureRequest, name: str
 ) -> None:
     """No frame is lost, and the boxes that crops follow agree."""
-    detector: Detector = YuNetDetector(request.getfixturevalue("yunet_path")) if name == "yunet" else HaarDetector()
+    detector: FaceDetector = YuNetDetector(request.getfixturevalue("yunet_path")) if name == "yunet" else HaarDetector()
     overlaps, smooth, lost, frames = [], [], 0, 0
-    for path in sorted(real_clips.rglob("*.mp4")):
+    for path in sorted(real_clips.rglob("*.mp4"))[::3]:
         clip = sample_frames(path)
         ours, all_of_them = (
             follow_faces(found)[0] for found in (detect_faces(clip, detector), everywhere(clip, detector))
@@ -165,11 +165,12 @@ def test_real_faces_are_found_where_whole_looks_find_them(
         assert len(overlaps) == frames
 
 
+@pytest.mark.slow
 def test_yunet_finds_every_real_face_and_haar_with_filling_comes_near(real_clips: Path, yunet_path: Path) -> None:
     """Bar of the project: IoU of at least 0.5 in at least 95 % of frames."""
     overlaps = []
     yunet, haar = YuNetDetector(yunet_path), HaarDetector()
-    for path in sorted(real_clips.rglob("*.mp4")):
+    for path in sorted(real_clips.rglob("*.mp4"))[::3]:
         clip = sample_frames(path)
         found = everywhere(clip, yunet)
         assert all(found), f"{path.name}: YuNet finds a face in every sampled frame"
@@ -196,7 +197,7 @@ def test_crops_are_those_of_whole_frames(tmp_path: Path) -> None:
 
 def test_nobody_is_said(tmp_path: Path) -> None:
     clip = sample_frames(clips.write_clip(tmp_path / "a.mp4", clips.numbered(30)), 4)
-    with pytest.raises(NoFaceFound, match=r"a\.mp4: no lasting face"):
+    with pytest.raises(NoFaceFound, match=r"a\.mp4: no face that lasts"):
         extract_tracks(clip, SquareDetector(), SequenceConfig())
 
 
@@ -213,24 +214,23 @@ def test_a_job_is_done_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(extraction, "own_face_detector", lambda name, weights: SquareDetector())
     clips.write_clip(tmp_path / "a.mp4", clips.squares(30))
     job = make_job(tmp_path)
-    assert work_on(job).error is None
+    assert work_on(job) > 0
     before = (tmp_path / "a" / "faces.json").stat().st_mtime_ns
-    assert work_on(job).error is None
+    work_on(job)
     assert (tmp_path / "a" / "faces.json").stat().st_mtime_ns == before
 
 
-def test_what_is_no_fault_of_the_video_is_returned_and_not_recorded(tmp_path: Path) -> None:
+def test_what_is_no_fault_of_the_video_is_raised_and_not_recorded(tmp_path: Path) -> None:
     """Else 100,000 videos would be called unreadable because a file of weights is missing."""
     clips.write_clip(tmp_path / "a.mp4", clips.squares(30))
     broken = tmp_path / "other.onnx"
     broken.write_bytes(b"not weights")
     job = make_job(tmp_path, weights=broken)
-    outcome = work_on(replace(job, config=replace(job.config, detector="yunet")))
-    assert isinstance(outcome.error, ValueError)
-    assert "other.onnx is not face_detection_yunet" in str(outcome.error)
+    with pytest.raises(ValueError, match=r"other\.onnx is not face_detection_yunet"):
+        work_on(replace(job, config=replace(job.config, detector="yunet")))
+    with pytest.raises(FileNotFoundError, match=r"a cannot be written .*Create .*nowhere"):
+        work_on(replace(job, target=tmp_path / "nowhere"))
     assert not (tmp_path / "a").exists()
-    gone = work_on(replace(job, target=tmp_path / "nowhere"))
-    assert isinstance(gone.error, OSError)
 
 
 def test_a_file_that_may_not_be_read_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,7 +258,7 @@ def test_a_time_limit_holds_for_the_whole_of_the_work(tmp_path: Path, monkeypatc
     work_on(make_job(tmp_path, time_limit=0.5))
     record = read_faces(tmp_path, "a")
     assert (record["status"], record["retry"], record["tracks"]) == ("unreadable", True, [])
-    assert record["error"].startswith("a.mp4: it is not done after 0.5 s")
+    assert record["error"].startswith("a.mp4: timed out after 0.5 s")
 
 
 def test_threads_of_opencv_are_given_back(tmp_path: Path) -> None:

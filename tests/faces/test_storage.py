@@ -10,22 +10,24 @@ import cv2
 import numpy as np
 import pytest
 
-from dfdc_utils.faces import Track, read_faces, storage, write_faces
+from dfdc_utils import files
+from dfdc_utils.errors import ConfigMismatch
+from dfdc_utils.faces import Track, find_finished, read_faces, storage, write_faces
+from dfdc_utils.faces.storage import CroppedTrack
 from dfdc_utils.files import prepare_target, write_atomically
-from dfdc_utils.sample.people import Person
 
 
-def make_person(count: int = 3) -> Person:
+def make_person(count: int = 3) -> CroppedTrack:
     boxes = np.arange(count * 4, dtype=float).reshape(count, 4)
     detected = np.arange(count) % 2 == 0
     track = Track(boxes, np.where(detected, 0.75, 0.0), detected, ~detected)
     rng = np.random.default_rng(0)
     crops = [cv2.resize(rng.integers(0, 256, (8, 8, 3)).astype(np.uint8), (32, 32)) for _ in range(count)]
-    return Person(track, list(range(count)), crops)
+    return CroppedTrack(track, list(range(count)), crops)
 
 
 def record_of(video: str, **more: object) -> dict:
-    return {"video": video, "config": {"frame_count": 3}, "source_bytes": 1, "status": "ok"} | more
+    return {"video": video, "config": {"frame_count": 3}, "source_bytes": 1, "status": "ok", "error": ""} | more
 
 
 def dead_process() -> int:
@@ -88,6 +90,39 @@ def test_a_failure_half_way_leaves_nothing_and_keeps_what_was_there(
     assert [path.name for path in tmp_path.iterdir()] == ["v"]
 
 
+def test_a_failure_at_the_last_step_brings_back_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_faces(tmp_path, record_of("v", run=1, source_bytes=2), [make_person()], np.arange(3.0))
+    rename, count = Path.rename, [0]
+
+    def fail_third(self: Path, target: Path) -> Path:
+        count[0] += 1
+        if count[0] == 3:
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail_third)
+    with pytest.raises(OSError, match="v cannot be written"):
+        write_faces(tmp_path, record_of("v", run=2), [make_person()], np.arange(3.0))
+    assert read_faces(tmp_path, "v")["run"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["v"]
+
+
+def test_what_is_finished_is_found_unless_it_is_to_be_done_again(tmp_path: Path) -> None:
+    wanted = record_of("v")
+    assert find_finished(tmp_path, wanted) is None
+    write_faces(tmp_path, record_of("v"), [make_person()], np.arange(3.0))
+    record = find_finished(tmp_path, wanted)
+    assert record == read_faces(tmp_path, "v")
+    assert find_finished(tmp_path, wanted | {"source_bytes": 2}) is None
+    other = wanted | {"config": {"frame_count": 5}}
+    with pytest.raises(ConfigMismatch, match=r"v in .* was made with frame_count 3 instead of 5\. .*overwrite=True"):
+        find_finished(tmp_path, other)
+    assert find_finished(tmp_path, other, overwrite=True) is None
+    assert find_finished(tmp_path, other | {"source_bytes": 2}) is None
+    (tmp_path / "v" / "faces.json").write_text(json.dumps(record | {"retry": True}))
+    assert find_finished(tmp_path, wanted) is None
+
+
 def test_faces_that_are_not_there(tmp_path: Path) -> None:
     (tmp_path / "half").mkdir()
     for video in ("gone", "half"):
@@ -110,7 +145,7 @@ def test_text_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest
 
 def test_leftovers_of_dead_runs_are_removed_and_others_left(tmp_path: Path) -> None:
     dead, alive = dead_process(), os.getppid()
-    here = storage._machine()
+    here = files._machine()
     for name in (f".x.{here}.{dead}.1a2b.partial", f".two.dots.{here}.{dead}.1a2b.partial"):
         (tmp_path / name / "0").mkdir(parents=True)
         (tmp_path / name / "0" / "000.jpg").write_bytes(b"x")

@@ -1,16 +1,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
-from test_verdicts import prediction, track
+from predictions import prediction, track
 
 from dfdc_utils import plots
-from dfdc_utils.plots import describe, write_page
-from dfdc_utils.plots import page as report
+from dfdc_utils.plots import describe, page as report, write_page
 from dfdc_utils.prediction import Explanation
 
 SEQUENCE = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype(np.uint8)
@@ -49,8 +49,8 @@ def test_a_page_needs_nothing_beside_itself(tmp_path: Path) -> None:
     assert all(source.startswith("data:") for source in seen.sources)
     assert len(seen.alts) == 3 and all(seen.alts)
     assert "0.0 to 2.0 s: 0.90" in str(seen.alts[0])
-    assert "The frame at 1.33 s adds most" in page.replace("\n", " ")
-    assert "Looks fake" in page and "means nothing" in page
+    assert "Without the frame at 1.33 s the score would fall most." in page
+    assert "v.mp4: Fake" in page and "must not be used on real videos" in page
 
 
 def test_names_and_errors_are_text_and_no_markup(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_names_and_errors_are_text_and_no_markup(tmp_path: Path) -> None:
 
 
 def test_many_videos_have_a_table_and_some_sections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "MOST_SECTIONS", 2)
+    monkeypatch.setattr(report, "MOST_EXPLAINED", 2)
     some = [prediction(track((score, score, score))) for score in (0.1, 0.9, 0.5)]
     for number, one in enumerate(some):
         object.__setattr__(one, "path", Path(f"video_{number}.mp4"))
@@ -70,6 +70,7 @@ def test_many_videos_have_a_table_and_some_sections(tmp_path: Path, monkeypatch:
     headings = re.findall(r"<h2>(video_\d)", page)
     assert headings == ["video_1", "video_2"]
     assert "1 more are in the table only" in page and page.count("video_0") >= 1
+    assert "<h1>3 videos: 1 fake, 2 no sign of a fake</h1>" in page
 
 
 def test_a_page_that_cannot_be_written_is_said(tmp_path: Path) -> None:
@@ -90,15 +91,17 @@ def test_heat_is_bright_where_it_is_and_leaves_the_rest_grey() -> None:
     assert laid[10, 10].sum() > laid[25, 25].sum()
 
 
-def test_figures_say_their_finding_and_take_any_number_of_people() -> None:
+def test_the_score_over_time_takes_any_number_of_people_and_shows_what_was_not_looked_at() -> None:
     one = prediction(*(track((0.9 - n / 10, 0.5, 1.0), (0.2, 0.1, 0.3), number=n) for n in range(6)))
-    figure = plots.plot_score_over_time(one)
-    assert "Looks fake" not in figure.axes[0].get_title() and "in 0 of 2 windows" not in figure.axes[0].get_title()
-    assert "in 1 of 2 windows" in figure.axes[0].get_title()
-    assert len(figure.axes[0].get_legend().get_texts()) == 6
+    (axis,) = plots.plot_score_over_time(one).axes
+    assert axis.get_title() == "Unsure: score 0.55, above the threshold in 1 of 2 windows"
+    assert len(axis.get_legend().get_texts()) == 6
+    assert axis.get_xlim() == (0, 3)
+    assert plots.plot_score_over_time(replace(one, duration=10.0)).axes[0].get_xlim() == (0, 10)
     with pytest.raises(ValueError, match="no score to plot"):
         plots.plot_score_over_time(prediction(status="no_face"))
-    evidence = plots.show_evidence(*EVIDENCE, one.tracks[0].windows[0])
-    assert "the frame at 1.3 s adds most" in evidence.get_suptitle()
+
+
+def test_a_page_names_no_frame_where_none_raises_the_score() -> None:
     nothing = Explanation(np.zeros_like(HEAT), np.zeros(4))
-    assert "100%" in plots.show_evidence(SEQUENCE, nothing, one.tracks[0].windows[0]).get_suptitle()
+    assert "Without the frame" not in describe(prediction(track((0.1, 0.0, 0.2))), (SEQUENCE, nothing))

@@ -18,9 +18,9 @@ from dfdc_utils import plots
 from dfdc_utils.errors import UnreadableVideo
 from dfdc_utils.evaluation import bootstrap_interval
 from dfdc_utils.faces import Track, read_faces, write_faces
+from dfdc_utils.faces.storage import CroppedTrack
 from dfdc_utils.models import binomial_interval
 from dfdc_utils.plots import describe_track
-from dfdc_utils.sample.people import Person
 
 matplotlib.use("Agg")
 
@@ -60,7 +60,7 @@ def write_one(folder: Path, detected: list[bool], people: int = 1, detector: str
     config = asdict(SMALL) | {"detector": detector}
     record = {"video": "one", "config": config, "source_bytes": 1, "status": "ok", "error": ""}
     record["frames"] = len(detected)
-    people = [Person(track_of(detected), list(range(len(crops))), crops)] * people
+    people = [CroppedTrack(track_of(detected), list(range(len(crops))), crops)] * people
     write_faces(folder, record, people, np.arange(len(crops)) * 1.0)
 
 
@@ -83,7 +83,7 @@ def test_a_video_without_faces_gives_a_strip_of_the_same_size(tmp_path: Path) ->
 def test_a_crop_that_is_gone_is_named(tmp_path: Path) -> None:
     write_one(tmp_path, [True, True])
     (tmp_path / "one" / "0" / "001.jpg").write_bytes(b"")
-    with pytest.raises(FileNotFoundError, match=r"one: 0/001\.jpg is gone or damaged"):
+    with pytest.raises(FileNotFoundError, match=r"one: 0/001\.jpg is missing or damaged"):
         plots.face_strip(tmp_path, "one")
 
 
@@ -183,9 +183,9 @@ def test_two_people_are_numbered(grey_clip: Path) -> None:
 
 def test_frames_of_another_file_are_refused(grey_clip: Path, tmp_path: Path) -> None:
     record = boxed_record(grey_clip, [True] * 8)
-    with pytest.raises(ValueError, match="another than that the faces are from"):
+    with pytest.raises(ValueError, match="has changed since its faces were found"):
         plots.boxed_frames(record | {"source_bytes": 1}, grey_clip)
-    with pytest.raises(UnreadableVideo, match="there is no such file"):
+    with pytest.raises(UnreadableVideo, match="file not found"):
         plots.boxed_frames(record, tmp_path / "gone.mp4")
 
 
@@ -229,35 +229,34 @@ def test_titles_state_the_finding(scores: pd.DataFrame) -> None:
     assert plots.plot_confusion(scores).axes[0].get_title() == "3 of 4 right at 0.5"
     assert plots.plot_confusion(scores, threshold=0.8).axes[0].get_title() == "4 of 4 right at 0.8"
     assert plots.plot_roc(scores).axes[0].get_title() == "AUC 1.00 (1.00 to 1.00) over 4 videos"
-    assert plots.plot_scores(scores).axes[0].get_title() == "3 of 4 videos on their side of 0.5"
     title = plots.plot_threshold(scores, threshold=0.8).axes[0].get_title()
-    assert title == "Above 0.80: 0 of 3 REAL called fake, 1 of 1 FAKE found"
+    assert title == "Above 0.80: 0 of 3 REAL and 1 of 1 FAKE called fake"
 
 
-def test_confusion_counts_are_where_they_belong_with_the_interval_of_their_share(scores: pd.DataFrame) -> None:
+def test_confusion_counts_are_where_they_belong_with_their_interval(scores: pd.DataFrame) -> None:
     texts = [text.get_text().split("\n") for text in plots.plot_confusion(scores).axes[0].texts]
     assert [count for count, _ in texts] == ["2", "1", "0", "1"]  # REAL called REAL and FAKE, then FAKE
     assert [interval for _, interval in texts] == ["9 to 99 %", "1 to 91 %", "0 to 98 %", "3 to 100 %"]
 
 
-def noisy_scores(families: int) -> pd.DataFrame:
+def noisy_scores(groups: int) -> pd.DataFrame:
     generator = np.random.default_rng(0)
-    score = np.clip(np.repeat([0.4, 0.6], families) + generator.normal(0, 0.2, 2 * families), 0, 1).round(2)
-    originals = [f"o{number}" for number in range(families)] * 2
-    return pd.DataFrame({"label": np.repeat(["REAL", "FAKE"], families), "score": score, "original": originals})
+    score = np.clip(np.repeat([0.4, 0.6], groups) + generator.normal(0, 0.2, 2 * groups), 0, 1).round(2)
+    originals = [f"o{number}" for number in range(groups)] * 2
+    return pd.DataFrame({"label": np.repeat(["REAL", "FAKE"], groups), "score": score, "original": originals})
 
 
 def test_the_roc_curve_is_sklearns_and_lies_in_a_band_that_narrows() -> None:
     widths = []
-    for families in (10, 200):
-        table = noisy_scores(families)  # with ties
+    for groups in (10, 200):
+        table = noisy_scores(groups)  # with ties
         (axis,) = plots.plot_roc(table).axes
-        alarms, found = {line.get_label(): line for line in axis.lines}["model"].get_data()
+        rates, recalls = {line.get_label(): line for line in axis.lines}["model"].get_data()
         expected = metrics.roc_curve(table["label"] == "FAKE", table["score"], drop_intermediate=False)
-        np.testing.assert_allclose([alarms, found], expected[:2])
+        np.testing.assert_allclose([rates, recalls], expected[:2])
         across = axis.collections[0].get_paths()[0].vertices
         middle = across[np.isclose(across[:, 0], 0.3), 1]
-        assert middle.min() <= np.interp(0.3, alarms, found) <= middle.max()
+        assert middle.min() <= np.interp(0.3, rates, recalls) <= middle.max()
         widths.append(np.ptp(middle))
         plt.close("all")
     assert widths[1] < widths[0] / 2
@@ -279,10 +278,10 @@ def test_the_interval_of_the_auc_is_that_of_the_summary() -> None:
 def test_the_threshold_plot_counts_what_lies_above_with_intervals(scores: pd.DataFrame) -> None:
     (axis,) = plots.plot_threshold(scores, threshold=0.15).axes
     lines = {line.get_label(): line for line in axis.lines}
-    for name, values in (("false alarms (REAL)", [0.1, 0.2, 0.7]), ("fakes found (FAKE)", [0.9])):
+    for name, values in (("false positive rate (REAL)", [0.1, 0.2, 0.7]), ("recall (FAKE)", [0.9])):
         cuts, shares = lines[name].get_data()
         np.testing.assert_allclose(shares, [(np.array(values) > cut).mean() for cut in cuts])
-    assert lines["false alarms (REAL)"].get_linestyle() != lines["fakes found (FAKE)"].get_linestyle()
+    assert lines["false positive rate (REAL)"].get_linestyle() != lines["recall (FAKE)"].get_linestyle()
     marked = [line.get_xydata().tolist() for line in axis.lines if len(line.get_xydata()) == 1]
     assert marked == [[[0.15, 2 / 3]], [[0.15, 1]]]
     real, fake = (band.get_paths()[0].vertices[:, 1] for band in axis.collections)
@@ -290,14 +289,6 @@ def test_the_threshold_plot_counts_what_lies_above_with_intervals(scores: pd.Dat
     assert fake.max() == 1 and np.isclose(fake, binomial_interval(1, 1)[0]).any()
     with pytest.raises(ValueError, match="3 REAL and 0 FAKE"):
         plots.plot_threshold(scores.head(3))
-
-
-def test_fill_policies_say_which_comes_closest() -> None:
-    overlap = pd.DataFrame({"hold": [0.8, 0.7], "interpolate": [0.9, 0.85]}, [0.1, 0.5])
-    (axis,) = plots.plot_fill_policies(overlap).axes
-    assert axis.get_title() == "interpolate comes closest: IoU 0.90 to 0.85"
-    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["hold", "interpolate"]
-    assert axis.get_ylim()[0] > 0.5, "the differences are to be seen"
 
 
 def test_show_frames_keeps_every_image() -> None:
@@ -323,21 +314,14 @@ def test_pairs_are_an_original_and_one_of_its_fakes() -> None:
     assert plots.choose_pairs(table, 1)["video"].tolist() == ["a", "f1"]
 
 
-def test_calibration_shows_both_scores_by_their_share_of_fakes() -> None:
+def test_calibration_shows_both_scores_by_their_fraction_of_fakes() -> None:
     table = pd.DataFrame({"label": ["REAL", "REAL", "FAKE", "FAKE"], "raw_score": [0.05, 0.1, 0.15, 0.95]})
     (axis,) = plots.plot_calibration(table.assign(score=[0.3, 0.3, 0.3, 0.9])).axes
     lines = {line.get_label(): line.get_xydata() for line in axis.lines}
     np.testing.assert_allclose(lines["raw score"], [[0.1, 1 / 3], [0.95, 1]])
     np.testing.assert_allclose(lines["score"], [[0.3, 1 / 3], [0.9, 1]])
-    assert axis.get_title() == "Calibration error 0.21 raw, 0.05 calibrated"
+    assert axis.get_title() == "Calibration error 0.21 before, 0.05 after calibration"
     bars = [path.vertices for path in axis.collections[-1].get_paths()]
     np.testing.assert_allclose(
         bars, [[(0.3, low), (0.3, high)] for low, high in [binomial_interval(1, 3)]] + [[(0.9, 0.025), (0.9, 1)]]
     )
-
-
-def test_gains_count_what_is_beaten_for_sure() -> None:
-    rows = {"scored by": ["model", "constant", "mean"], "gain": [np.nan, 0.4, 0.1], "gain_low": [np.nan, 0.3, -0.1]}
-    (axis,) = plots.plot_gains(pd.DataFrame({**rows, "gain_high": [np.nan, 0.5, 0.2]})).axes
-    assert axis.get_title() == "The model beats 1 of 2 that know less"
-    assert [label.get_text() for label in axis.get_yticklabels()] == ["constant", "mean"]

@@ -2,48 +2,30 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
 import pytest
+from predictions import prediction, track
 
-from dfdc_utils.models import Calibration, SAMPLE
-from dfdc_utils.prediction import Prediction, WindowScore
-from dfdc_utils.prediction.verdicts import TrackScore, as_table
-from dfdc_utils.prediction.windows import FaceWindow
-
-FITTED = Calibration(threshold=0.6, false_alarms=0.0, false_alarms_at_most=0.34, found=1.0, real=9, fake=9)
-
-
-def track(*scores: tuple[float, float, float], number: int = 0) -> TrackScore:
-    """A person with windows of (score, low, high), two seconds each, one a second."""
-    windows = []
-    for second, (score, low, high) in enumerate(scores):
-        times = np.linspace(second, second + 2, 4)
-        faces = FaceWindow(number, times, np.zeros((4, 4)), np.array([True, True, True, False]), (b"",) * 4)
-        windows.append(WindowScore(score, low, high, faces))
-    return TrackScore(number, tuple(windows))
-
-
-def prediction(*tracks: TrackScore, status: str = "ok", error: str = "", trained_on: str = SAMPLE) -> Prediction:
-    return Prediction(Path("folder/v.mp4"), status, error, 3.0, tracks, FITTED, trained_on)  # type: ignore[arg-type]
+from dfdc_utils.models import Calibration
+from dfdc_utils.prediction import Prediction, predictions_table
+from dfdc_utils.prediction.verdicts import TrackScore
 
 
 @pytest.mark.parametrize(
-    ("scores", "verdict", "headline"),
+    ("scores", "verdict"),
     [
-        ((0.9, 0.8, 0.95), "fake", "Looks fake"),
-        ((0.2, 0.1, 0.6), "real", "No sign of a fake"),
-        ((0.9, 0.5, 0.95), "unsure", "Unsure"),
-        ((0.3, 0.2, 0.7), "unsure", "Unsure"),
+        ((0.9, 0.8, 0.95), "fake"),
+        ((0.2, 0.1, 0.6), "no sign of a fake"),
+        ((0.9, 0.5, 0.95), "unsure"),
+        ((0.3, 0.2, 0.7), "unsure"),
     ],
 )
-def test_the_verdict_needs_the_whole_range(scores: tuple[float, float, float], verdict: str, headline: str) -> None:
+def test_the_verdict_needs_the_whole_range(scores: tuple[float, float, float], verdict: str) -> None:
     one = prediction(track(scores))
-    assert (one.verdict, one.headline) == (verdict, headline)
+    assert one.verdict == one.to_row()["verdict"] == verdict and one.headline == verdict.capitalize()
     words = one.in_words()
-    assert words.startswith(f"{headline}: score {scores[0]:.2f}, {scores[1]:.2f} to {scores[2]:.2f}")
-    assert "threshold 0.60" in words and "up to 34%" in words
+    assert words.startswith(f"{one.headline}: score {scores[0]:.2f}, {scores[1]:.2f} to {scores[2]:.2f}")
+    assert "above 0.60 counts as fake" in words and "at most 34%" in words
 
 
 def test_a_track_is_the_mean_of_its_windows_and_knows_the_worst() -> None:
@@ -52,60 +34,88 @@ def test_a_track_is_the_mean_of_its_windows_and_knows_the_worst() -> None:
     assert (person.worst.start, person.worst.end) == (1.0, 3.0)
 
 
+def test_a_fake_in_a_part_of_a_video_is_not_averaged_away() -> None:
+    spliced = prediction(track(*[(0.1, 0.0, 0.2)] * 9, (0.9, 0.8, 0.95)))
+    assert spliced.score == pytest.approx(0.18) and spliced.verdict == "unsure"
+    assert "1 of 10 windows score above 0.60, the highest 9.0 to 11.0 s." in spliced.in_words()
+    assert prediction(track(*[(0.1, 0.0, 0.2)] * 10)).verdict == "no sign of a fake"
+
+
 def test_the_most_suspicious_person_is_named() -> None:
     two = prediction(track((0.9, 0.8, 0.95), number=1), track((0.1, 0.0, 0.2)))
     assert two.score == 0.9
     assert "(person 2 of 2)" in two.in_words()
 
 
-def test_nothing_is_said_for_sure_of_what_is_unlike_all_that_was_seen() -> None:
-    poster, person = (
-        TrackScore(number, tuple(replace(window, unlike=unlike) for window in track((0.9, 0.8, 0.95)).windows))
-        for number, unlike in ((0, 99.6), (1, 40.0))
+def strange(percentile: float, number: int = 0) -> TrackScore:
+    windows = track((0.9, 0.8, 0.95), number=number).windows
+    return TrackScore(number, tuple(replace(window, ood_percentile=percentile) for window in windows))
+
+
+def test_out_of_distribution_faces_get_no_sure_verdict() -> None:
+    alone = prediction(strange(99.6))
+    assert alone.verdict == "unsure" and alone.to_row()["ood_percentile"] == 99.6
+    assert "Treat the score as a guess." in alone.in_words()
+    both = prediction(strange(99.6), strange(40.0, number=1))
+    assert both.verdict == "fake" and "(person 2 of 2)" in both.in_words() and both.to_row()["ood_percentile"] == 40.0
+    assert "These faces resemble its training data." in both.in_words()
+    assert [one["ood_percentile"] for one in both.to_dict()["people"]] == [99.6, 40.0]
+    assert "trust the score less" in prediction(strange(93.0)).in_words()
+
+
+def test_a_score_comes_with_what_the_model_was_trained_on() -> None:
+    drawn, fine_tuned, other = (
+        prediction(track((0.9, 0.8, 0.95)), trained_on=data)
+        for data in (
+            "the embedded synthetic sample",
+            "the embedded synthetic sample, begun from a model trained on photographs",
+            "videos in 2 folders (a, b)",
+        )
     )
-    alone = prediction(poster)
-    assert alone.verdict == "unsure" and alone.to_row()["unlike"] == 99.6
-    assert "above the threshold" in alone.in_words() and "take the score for a guess" in alone.in_words()
-    both = prediction(poster, person)
-    assert both.verdict == "fake" and "(person 2 of 2)" in both.in_words() and both.to_row()["unlike"] == 40.0
-    assert "60% of what it was validated on lies further away" in both.in_words()
-    assert [one["unlike"] for one in both.to_dict()["people"]] == [99.6, 40.0]
+    for one in (drawn, fine_tuned):
+        assert "must not be used on real videos" in one.in_words()
+    assert "trained on videos in 2 folders (a, b)." in other.in_words() and "must not" not in other.in_words()
+    assert other.in_words().endswith(other.caveats)
 
 
-def test_a_score_never_comes_without_what_the_model_has_seen() -> None:
-    assert "on a real video its score means nothing" in prediction(track((0.9, 0.8, 0.95))).in_words()
-    words = prediction(track((0.9, 0.8, 0.95)), trained_on="videos in 2 folders (a, b)").in_words()
-    assert "trained on videos in 2 folders (a, b)." in words and "means nothing" not in words
+def test_error_rates_claim_nothing_for_other_videos() -> None:
+    words = prediction(track((0.9, 0.8, 0.95))).caveats
+    assert "How this carries over to other videos is not known." in words
+    unmeasured = replace(prediction(track((0.9, 0.8, 0.95))), calibration=Calibration()).caveats
+    assert "never measured" in unmeasured and "carries over" not in unmeasured
 
 
 def test_without_a_score_there_is_none_anywhere() -> None:
-    for status in ("no_face", "unreadable"):
+    for status, headline in (("no_face", "Not judged: no face found"), ("unreadable", "Not judged: cannot be read")):
         none = prediction(status=status, error="v.mp4: what is wrong. What to do.")
-        assert none.score is None and none.verdict == ""
-        words = none.in_words()
-        assert words.startswith("No verdict") and words.endswith("v.mp4: what is wrong. What to do.")
+        assert none.score is None and none.verdict == "not judged"
+        assert none.in_words() == f"{headline}. v.mp4: what is wrong. What to do."
         row = json.loads(json.dumps(none.to_dict()))
-        assert row["score"] is row["low"] is row["worst_start"] is None and row["people"] == []
+        assert row["score"] is row["low"] is row["ood_percentile"] is row["worst_start"] is None and row["people"] == []
 
 
-def test_a_video_that_breaks_off_says_up_to_where() -> None:
-    words = prediction(track((0.9, 0.8, 0.95)), error="v.mp4: reading it failed.").in_words()
-    assert "Only the first 3.0 s were looked at. v.mp4: reading it failed." in words
+def looked_at(seconds: float, duration: float) -> Prediction:
+    return replace(prediction(track((0.9, 0.8, 0.95))), seconds=seconds, duration=duration)
 
 
-def test_an_unmeasured_threshold_says_so() -> None:
-    assert "never measured" in Calibration().in_words()
+def test_the_words_say_how_much_of_the_video_was_looked_at() -> None:
+    assert "Looked at the first 4.8 s of 24.3 s." in looked_at(4.84, 24.3).in_words()
+    for whole in (looked_at(4.84, 5.0), looked_at(4.84, 0.0)):  # as good as all, and a length that is not known
+        assert "Looked at" not in whole.in_words()
+    broken = replace(looked_at(3.0, 24.3), error="v.mp4: reading it failed.").in_words()
+    assert "Only the first 3.0 s were looked at. v.mp4: reading it failed." in broken and "24.3" not in broken
+    assert looked_at(4.84, 24.3).to_row()["duration"] == 24.3
 
 
-def test_the_table_has_the_most_suspicious_first_and_the_unscored_last() -> None:
+def test_the_table_has_the_highest_score_first_and_the_unscored_last() -> None:
     some = [
         prediction(status="no_face", error="nobody"),
         prediction(track((0.1, 0.0, 0.2))),
         prediction(track((0.9, 0.8, 1.0))),
     ]
-    table = as_table(some)
-    assert table["verdict"].tolist() == ["fake", "real", ""]
+    table = predictions_table(some)
+    assert table["verdict"].tolist() == ["fake", "no sign of a fake", "not judged"]
     assert table["status"].tolist() == ["ok", "ok", "no_face"]
     assert table["score"].isna().tolist() == [False, False, True]
-    with_windows = some[2].to_dict()["people"][0]["windows"][0]
-    assert (with_windows["frames_detected"], with_windows["frames_filled"]) == (3, 1)
+    (window,) = some[2].to_dict()["people"][0]["windows"]
+    assert (window["frames_detected"], window["frames_filled"], window["start"], window["low"]) == (3, 1, 0.0, 0.8)

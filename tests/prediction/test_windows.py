@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from clips import CYAN, MAGENTA, SquareDetector, squares, write_clip
 
-from dfdc_utils.faces import SequenceConfig, extraction
+from dfdc_utils.faces import SequenceConfig, extraction, read_faces, sequence_paths
 from dfdc_utils.prediction import windows
-from dfdc_utils.prediction.windows import Look, find_faces, read_window_faces
+from dfdc_utils.prediction.windows import Look, find_faces
 from dfdc_utils.processing import processing
 
 CONFIG = SequenceConfig(capture_sec=1.0, frame_count=8, face_size=32, detector="haar")
@@ -34,13 +34,16 @@ def test_the_first_seconds_are_what_processing_saves(folder: Path, tmp_path: Pat
     (tmp_path / "in").mkdir()
     path.rename(tmp_path / "in" / "same.mp4")
     processing(tmp_path / "in", tmp_path / "faces", workers=1, show_progress=False, **settings)
-    saved = read_window_faces(tmp_path / "faces", "same", 8)
-    assert [window.track for window in found.windows] == [window.track for window in saved.windows] == [0, 1]
-    for one, other in zip(found.windows, saved.windows, strict=True):
-        assert one.faces == other.faces
-        assert one.detected.tolist() == other.detected.tolist()
-        np.testing.assert_allclose(one.times, other.times, atol=1e-4)
-        np.testing.assert_allclose(one.boxes, other.boxes, atol=0.051)
+    saved = read_faces(tmp_path / "faces", "same")["tracks"]
+    assert [window.track for window in found.windows] == list(range(len(saved))) == [0, 1]
+    for window, track in zip(found.windows, saved, strict=True):
+        files = sequence_paths(tmp_path / "faces", "same", 8, track=window.track)
+        assert window.faces == tuple(Path(file).read_bytes() for file in files)
+        frames = {frame["file"]: frame for frame in track["frames"]}
+        chosen = [frames[f"{window.track}/{Path(file).name}"] for file in files]
+        assert window.detected.tolist() == [frame["origin"] == "detected" for frame in chosen]
+        np.testing.assert_allclose(window.times, [frame["time"] for frame in chosen], atol=1e-4)
+        np.testing.assert_allclose(window.boxes, [frame["box"] for frame in chosen], atol=0.051)
     assert not found.windows[0].detected.all()
     assert (found.status, found.error) == ("ok", "")
 
@@ -71,7 +74,7 @@ def test_statuses_say_what_is_wrong(folder: Path, tmp_path: Path) -> None:
     assert (nobody.status, nobody.windows) == ("no_face", ())
     assert "nobody.mp4: no lasting face" in nobody.error
     gone = find_faces(Look(tmp_path / "gone.mp4", CONFIG))
-    assert gone.status == "unreadable" and "gone.mp4: there is no such file" in gone.error
+    assert gone.status == "unreadable" and "gone.mp4: file not found" in gone.error
     (tmp_path / "text.mp4").write_text("no video")
     broken = find_faces(Look(tmp_path / "text.mp4", CONFIG, whole=True))
     assert broken.status == "unreadable" and "Get the file again" in broken.error
@@ -88,7 +91,7 @@ def test_a_face_that_goes_away_leaves_the_windows_in_which_it_was(folder: Path) 
 def test_what_came_before_the_time_ran_out_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_clip(folder / "slow.mp4", squares(120, people=((MAGENTA, LEFT),)))
     clock = iter(np.arange(0, 1e6, 0.02))
-    monkeypatch.setattr("dfdc_utils.guards.time.monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr("dfdc_utils.workers.time.monotonic", lambda: float(next(clock)))
     found = find_faces(Look(path, CONFIG, whole=True, time_limit=1.0))
     assert found.status == "ok" and 1 <= len(found.windows) < 7
     assert "slow.mp4: it is not done after" in found.error

@@ -6,14 +6,14 @@ import pytest
 from photographs import SIDE, draw_photograph
 
 from dfdc_utils.pretraining import filming
-from dfdc_utils.pretraining.filming import Take, film_together, move_still
+from dfdc_utils.pretraining.filming import Encoding, film_together, move_still
 from dfdc_utils.sequences import TYPICAL
 
 PICTURE = draw_photograph(np.random.default_rng(0), 160)
 LANDMARKS = ((TYPICAL - 0.5) * 1.3 * SIDE + 80).astype(np.float32)
 
 
-def film(seed: int, frame_count: int = 8, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
+def clip(seed: int, frame_count: int = 8, size: int = 64) -> tuple[np.ndarray, np.ndarray]:
     return move_still(PICTURE, SIDE, LANDMARKS, frame_count, size, np.random.default_rng(seed))
 
 
@@ -34,7 +34,7 @@ def test_a_still_is_filmed_with_its_landmarks(monkeypatch: pytest.MonkeyPatch) -
 def test_motion_is_small_slow_and_there() -> None:
     steps = []
     for seed in range(30):
-        frames, points = film(seed)
+        frames, points = clip(seed)
         moved = np.abs(np.diff(points, axis=0)).max() / 64
         steps.append(moved)
         assert (np.diff(frames.astype(int), axis=0) != 0).any()
@@ -43,22 +43,22 @@ def test_motion_is_small_slow_and_there() -> None:
 
 def test_faces_fill_crops_as_the_margins_say() -> None:
     """The distance of the eyes in a crop, against what it is at a margin of 1.3."""
-    eyes = [np.linalg.norm(film(seed, 1)[1][0, 1] - film(seed, 1)[1][0, 0]) for seed in range(100)]
+    eyes = [np.linalg.norm(clip(seed, 1)[1][0, 1] - clip(seed, 1)[1][0, 0]) for seed in range(100)]
     usual = np.linalg.norm(TYPICAL[1] - TYPICAL[0]) * 64 * 1.3
     low, high = filming.MARGINS
     assert usual / high * 0.9 < min(eyes) < usual / high * 1.15 and usual / low * 0.85 < max(eyes) < usual / low * 1.15
 
 
-def films(frame_count: int = 3) -> np.ndarray:
+def clips(frame_count: int = 3) -> np.ndarray:
     """Two people, each filmed twice in the same way."""
-    one, two = film(0, frame_count)[0], film(1, frame_count)[0]
+    one, two = clip(0, frame_count)[0], clip(1, frame_count)[0]
     return np.stack([np.stack([one, one]), np.stack([two, two])])
 
 
 @pytest.mark.parametrize("crf", [None, 20, 38])
 def test_both_versions_of_a_person_are_treated_alike(crf: int | None) -> None:
-    """Two equal films come out equal, but for what an encoder borrows from a neighbouring tile."""
-    out = film_together(films(), Take(64, crf), 48, np.random.default_rng(0))
+    """Two equal clips come out equal, but for what an encoder borrows from a neighbouring tile."""
+    out = film_together(clips(), Encoding(64, crf), 48, np.random.default_rng(0))
     assert out.shape == (2, 2, 3, 48, 48, 3) and out.dtype == np.uint8
     apart = np.abs(out[:, 0].astype(int) - out[:, 1])
     assert apart.mean() < (0 if crf is None else 6) + 1e-9
@@ -67,42 +67,44 @@ def test_both_versions_of_a_person_are_treated_alike(crf: int | None) -> None:
 
 
 def test_a_higher_factor_costs_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SHARPENED", "SHRUNK", "BLURRED", "NOISY", "RECOMPRESSED"):
+    for name in ("SHARPENED", "SHRUNK", "DEFOCUSED", "NOISY", "RECOMPRESSED"):
         monkeypatch.setattr(filming, name, 0.0)
-    clean = films(4)
+    clean = clips(4)
 
     def loss(crf: int) -> float:
         # The same light for all, so that only the encoder differs.
         return float(np.abs(encoded[None].astype(int) - encoded_at(crf)).mean())
 
     def encoded_at(crf: int) -> np.ndarray:
-        return film_together(clean, Take(64, crf), 64, np.random.default_rng(3))
+        return film_together(clean, Encoding(64, crf), 64, np.random.default_rng(3))
 
     encoded = encoded_at(1)
     losses = [loss(crf) for crf in (18, 28, 40)]
     assert losses == sorted(losses) and losses[2] > 2 * losses[0] > 0
 
 
-def test_takes_are_drawn_from_all_sizes_and_qualities() -> None:
+def test_encodings_are_of_all_sizes_and_qualities() -> None:
     generator = np.random.default_rng(0)
-    takes = [Take.draw(generator) for _ in range(400)]
-    assert all(take.size % 2 == 0 and filming.SIZES[0] <= take.size <= filming.SIZES[1] for take in takes)
-    crfs = [take.crf for take in takes if take.crf is not None]
+    encodings = [Encoding.sample(generator) for _ in range(400)]
+    assert all(
+        encoding.size % 2 == 0 and filming.SIZES[0] <= encoding.size <= filming.SIZES[1] for encoding in encodings
+    )
+    crfs = [encoding.crf for encoding in encodings if encoding.crf is not None]
     assert (min(crfs), max(crfs)) == filming.CRFS
-    assert 0.6 < len(crfs) / len(takes) < 0.8
+    assert 0.6 < len(crfs) / len(encodings) < 0.8
 
 
 def test_no_version_has_the_better_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of two equal films none is always what the other is predicted from: a network learns that before any blend."""
-    for name in ("SHARPENED", "SHRUNK", "BLURRED", "NOISY", "RECOMPRESSED"):
+    """Of two equal clips none is always what the other is predicted from: a network learns that before any blend."""
+    for name in ("SHARPENED", "SHRUNK", "DEFOCUSED", "NOISY", "RECOMPRESSED"):
         monkeypatch.setattr(filming, name, 0.0)
-    clean = films()
+    clean = clips()
 
     def preference() -> float:
         """How much rougher the first version comes out than the second, in standard errors."""
         differ = []
         for seed in range(60):
-            out = film_together(clean, Take(64, 30), 64, np.random.default_rng(seed)).astype(float)
+            out = film_together(clean, Encoding(64, 30), 64, np.random.default_rng(seed)).astype(float)
             rough = np.abs(np.diff(out, axis=-2)).mean(axis=(2, 3, 4, 5))
             differ.append((rough[:, 0] - rough[:, 1]).mean())
         return abs(float(np.mean(differ) / np.std(differ) * np.sqrt(len(differ))))

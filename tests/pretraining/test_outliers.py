@@ -5,7 +5,7 @@ import pytest
 from photographs import CentralDetector, make_photographs
 
 from dfdc_utils.faces import Face
-from dfdc_utils.pretraining.outliers import film_outliers
+from dfdc_utils.pretraining.outliers import make_outliers
 from dfdc_utils.pretraining.pairs import PairSource
 from dfdc_utils.pretraining.photographs import find_photographs, prepare_pictures
 from dfdc_utils.videos import Image
@@ -22,7 +22,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> PairSource:
 
 
 def films(source: PairSource, seed: int, detector: CentralDetector | None = None) -> dict[str, Image]:
-    some = film_outliers(source, detector or CentralDetector(), count=3, frame_count=2, face_size=48, seed=seed)
+    some = make_outliers(source, detector or CentralDetector(), count=3, frame_count=2, face_size=48, seed=seed)
     return dict(some)
 
 

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,17 @@ import pytest
 from clips import write_clip
 from faces_on_disk import SMALL, flickering_faces, write_video_faces
 from ipywidgets.widgets.widget import _instances
+from predictions import prediction, track
 
 from dfdc_utils.faces import write_faces
+from dfdc_utils.prediction import Prediction
 from dfdc_utils.processing import read_manifest
-from dfdc_utils.widgets import FaceBrowser, ThresholdExplorer
+from dfdc_utils.widgets import FaceBrowser, ThresholdExplorer, VideoJudge
 from dfdc_utils.widgets.faces import clip_detail
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # ipywidgets' own, on creating any widget
+
+NOW = datetime.now(UTC)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +91,7 @@ def test_paging_shows_every_video_once(folder: Path, table: pd.DataFrame) -> Non
     assert captions(browser) == seen[8:]
 
 
-def test_search_keeps_whole_families(folder: Path, table: pd.DataFrame) -> None:
+def test_search_keeps_whole_source_groups(folder: Path, table: pd.DataFrame) -> None:
     browser = FaceBrowser(table, folder, page_size=2)
     control(browser, "page").value = 3
     control(browser, "find").value = "FAKE_03"
@@ -175,7 +179,6 @@ def test_every_picture_has_its_text(folder: Path, table: pd.DataFrame) -> None:
     open_first(browser)
     pictures = re.findall(r"<img[^>]*>", text(browser))
     assert [re.findall('alt="(.*?)"', picture) for picture in pictures] == [[f"face at 0.{i}0 s"] for i in range(4)]
-    assert 'role="img" aria-label="Score of the detector (haar), 4 of 4 faces detected"' in text(browser)
 
 
 def test_an_opened_video_takes_the_place_of_its_page_and_gives_the_focus_back(
@@ -220,13 +223,13 @@ def test_a_detail_shows_frames_of_the_video_while_it_is_there(tmp_path: Path) ->
     assert shown.count("<img") == 4 and 'alt="frame at 0.05 s, no box"' in shown and "none seen" in shown
     assert "no path to the video" in clip_detail(tmp_path, row | {"path": ""})
     clip.unlink()
-    assert "a.mp4: there is no such file" in clip_detail(tmp_path, row)
+    assert "a.mp4: file not found" in clip_detail(tmp_path, row)
 
 
 def test_an_unreadable_video_is_not_decoded_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = {"video": "a", "config": asdict(SMALL), "source_bytes": 1, "status": "unreadable", "error": "hung"}
     write_faces(tmp_path, record, [], np.empty(0))
-    monkeypatch.setattr("dfdc_utils.widgets.detail.boxed_frames", lambda *_: pytest.fail("it might hang again"))
+    monkeypatch.setattr("dfdc_utils.widgets.faces.boxed_frames", lambda *_: pytest.fail("it might hang again"))
     row = {"video": "a", "label": "", "status": "unreadable", "error": "hung", "path": "a.mp4"}
     assert "cannot be read: hung" in clip_detail(tmp_path, row)
 
@@ -235,34 +238,27 @@ def test_a_damaged_crop_leaves_the_rest_of_the_detail(tmp_path: Path) -> None:
     write_video_faces(tmp_path, "a", [np.zeros((32, 32, 3), np.uint8)] * 4)
     (tmp_path / "a" / "0" / "002.jpg").unlink()
     shown = clip_detail(tmp_path, {"video": "a", "label": "REAL", "path": ""})
-    assert "a: 0/002.jpg is gone or damaged" in shown and "<svg" in shown
+    assert "a: 0/002.jpg is missing or damaged" in shown and "4 of 4 faces detected" in shown
 
 
-def best_of_three(work: Any) -> float:
-    """Seconds; other work on the machine must not fail a test."""
-    times = []
-    for attempt in range(3):
-        started = time.perf_counter()
-        work(attempt)
-        times.append(time.perf_counter() - started)
-    return min(times)
+@pytest.mark.parametrize(("detector", "timelines"), [("yunet", 2), ("haar", 0)])
+def test_a_detail_has_a_timeline_per_person_but_not_of_haar(tmp_path: Path, detector: str, timelines: int) -> None:
+    """Haar's scores are always 1."""
+    write_video_faces(tmp_path, "a", [np.zeros((32, 32, 3), np.uint8)] * 4, replace(SMALL, detector=detector), people=2)
+    shown = clip_detail(tmp_path, {"video": "a", "label": "REAL", "path": ""})
+    alts = re.findall('alt="(Score.*?)"', shown)
+    assert alts == [f"Score of the detector (yunet), person {n}: 4 of 4 faces detected" for n in (1, 2)][:timelines]
+    assert shown.count("data:image/svg+xml") == timelines
 
 
-def test_a_page_and_a_detail_of_the_sample_are_drawn_at_once(sample: Path, sample_faces: Path) -> None:
+def test_pages_and_details_of_the_sample_are_drawn(sample: Path, sample_faces: Path) -> None:
     manifest = read_manifest(sample_faces)  # a notebook may have written it, with paths as seen from there
     manifest["path"] = [str(sample / Path(path).parent.name / Path(path).name) for path in manifest["path"]]
     browser = FaceBrowser(manifest, sample_faces, page_size=4)
-
-    def turn(attempt: int) -> None:
-        control(browser, "page").value = 2 + attempt
-        assert text(browser).count("<img") == 8
-
-    def look(attempt: int) -> None:
-        row = manifest[manifest["status"] == "ok"].iloc[attempt].to_dict()
-        assert clip_detail(sample_faces, row).count("<img") == 16 + 4
-
-    assert best_of_three(turn) < 0.3
-    assert best_of_three(look) < 0.5
+    control(browser, "page").value = 2
+    assert text(browser).count("<img") == 8
+    row = manifest[manifest["status"] == "ok"].iloc[0].to_dict()
+    assert clip_detail(sample_faces, row).count("<img") == 16 + 4
 
 
 @pytest.fixture
@@ -279,12 +275,12 @@ def test_the_matrix_follows_the_threshold(scores: pd.DataFrame) -> None:
     assert slider.step == 0.01
     slider.value = 0.35
     assert explorer.counts.to_numpy().tolist() == [[3, 1], [0, 2]]
-    cells = re.findall(r"<strong style=\"font-size:18px\">(\d+)</strong><br><span [^>]*>([a-z ]+)<", text(explorer))
-    assert cells == [("3", "cleared"), ("1", "false alarms"), ("0", "missed"), ("2", "found")]
-    assert "False alarms: <strong>25 %</strong> (1 of 4; 95 % interval 1 to 81 %)" in text(explorer)
-    assert "Fakes found: <strong>100 %</strong> (2 of 2; 95 % interval 16 to 100 %)" in text(explorer)
+    cells = re.findall(r"<strong>(\d+)</strong><br><small>([a-z ]+)<", text(explorer))
+    assert cells == [("3", "cleared"), ("1", "false positives"), ("0", "missed"), ("2", "found")]
+    assert "False positive rate: <strong>25 %</strong> (1 of 4; 95 % interval 1 to 81 %)" in text(explorer)
+    assert "Recall: <strong>100 %</strong> (2 of 2; 95 % interval 16 to 100 %)" in text(explorer)
     assert "3.8 % of those called fake would be fake" in text(explorer)  # 1 / (1 + 100 / 4)
-    assert "allows, 1.2 %." in text(explorer)
+    assert "(1.2 % at the upper end" in text(explorer)
     slider.value = 1
     assert "Nothing is called fake." in text(explorer) and "nan" not in text(explorer)
 
@@ -309,10 +305,52 @@ def test_one_class_has_no_threshold(scores: pd.DataFrame, rows: slice, message: 
         ThresholdExplorer(scores[["label"]])
 
 
-def test_moving_the_threshold_over_many_videos_is_quick_and_small() -> None:
+def test_many_videos_do_not_make_the_picture_larger() -> None:
     generator = np.random.default_rng(0)
     many = pd.DataFrame({"label": generator.choice(["REAL", "FAKE"], 100_000), "score": generator.random(100_000)})
     explorer = ThresholdExplorer(many)
-    slider = control(explorer, "threshold")
-    assert best_of_three(lambda attempt: setattr(slider, "value", 0.2 + attempt / 10)) < 0.05
+    control(explorer, "threshold").value = 0.2
     assert len(text(explorer)) < 50_000
+
+
+class Judge:
+    """A detector that knows its answers."""
+
+    def __init__(self, **answers: Prediction) -> None:
+        self.answers, self.asked = answers, list[tuple[str, bool]]()
+
+    def predict(self, path: Path, *, whole: bool) -> Prediction:
+        self.asked.append((path.name, whole))
+        if path.stem not in self.answers:
+            raise FileNotFoundError("YuNet's weights <are> missing")
+        return self.answers[path.stem]
+
+    def gather_evidence(self, predictions: list[Prediction]) -> dict[Path, Any]:
+        return {}
+
+
+def test_a_video_is_judged_by_its_path(tmp_path: Path) -> None:
+    detector = Judge(fake=prediction(track((0.9, 0.8, 0.95))), nobody=prediction(status="no_face", error="no face"))
+    judge = VideoJudge(detector, tmp_path / "fake.mp4")  # type: ignore[arg-type]
+    assert judge.prediction is detector.answers["fake"] and ": Fake</h2>" in text(judge)
+    control(judge, "Video").value = str(tmp_path / "nobody.mp4")
+    control(judge, "the whole video, not only its first seconds").value = True
+    control(judge, "Score it").click()
+    assert "Not judged: no face found" in text(judge) and "<img" not in text(judge)
+    assert detector.asked == [("fake.mp4", False), ("nobody.mp4", True)]
+    control(judge, "Video").value = "gone.mp4"
+    control(judge, "Score it").click()
+    assert "YuNet&#x27;s weights &lt;are&gt; missing" in text(judge)
+    control(judge, "Video").value = " "
+    control(judge, "Score it").click()
+    assert "Enter the path of a video" in text(judge) and not control(judge, "Score it").disabled
+
+
+@pytest.mark.parametrize("name", ["fake.mp4", "C:\\\\films\\\\fake.mp4", "../../fake.mp4"])
+def test_an_upload_is_judged_and_deleted_whatever_folders_its_name_holds(name: str) -> None:
+    detector = Judge(fake=prediction(track((0.9, 0.8, 0.95))))
+    judge = VideoJudge(detector)  # type: ignore[arg-type]
+    upload = {"name": name, "type": "video/mp4", "size": 3, "content": memoryview(b"abc"), "last_modified": NOW}
+    control(judge, "or upload one").value = (upload,)
+    assert detector.asked == [("fake.mp4", False)] and "Fake</h2>" in text(judge)
+    assert control(judge, "or upload one").value == ()
