@@ -131,7 +131,7 @@ def test_people_are_kept_apart_where_they_are_known(count: int, people: int, see
     assert found.loc["people", "shared"] == 0
 
 
-def test_a_split_by_original_shares_people_and_the_report_counts_them() -> None:
+def test_a_split_by_group_shares_people_and_the_report_counts_them() -> None:
     split = split_by_group(with_people(60, 30), by="original")
     found = report_leaks(split).set_index("check")
     assert found.loc["people", "shared"] > 10 and not found.loc["people", "allowed"]
