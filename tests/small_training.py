@@ -1,8 +1,6 @@
-"""Trainings of a second or two, in a process of their own: to be killed, and to see replicas and workers.
+"""A training of a second or two, in a process of its own: to be killed, and to see replicas and workers.
 
-In a folder with faces/: python tests/small_training.py MODEL [--replicas N ...] [--kill-at STEP] [--save-sec SECONDS]
-
-With several numbers of replicas it trains once for each, into MODEL_N; the largest number comes first.
+In a folder with faces/: python tests/small_training.py MODEL [--replicas N] [--kill-at STEP] [--save-sec SECONDS]
 """
 
 from __future__ import annotations
@@ -21,10 +19,10 @@ EPOCHS, SOURCES = 5, 17  # 17 originals: neither split fills its last batch
 
 
 def small_table(faces: Path) -> pd.DataFrame:
-    from dfdc_utils.sequences import split_by_original
+    from dfdc_utils.sequences import split_by_group
     from dfdc_utils.videos import balance_classes
 
-    return split_by_original(balance_classes(pd.read_csv(faces / "manifest.csv", dtype=str, keep_default_na=False)))
+    return split_by_group(balance_classes(pd.read_csv(faces / "manifest.csv", dtype=str, keep_default_na=False)))
 
 
 def start_training(folder: Path, model: str, *options: str, env: dict[str, str] | None = None) -> subprocess.Popen[str]:
@@ -38,18 +36,18 @@ def start_training(folder: Path, model: str, *options: str, env: dict[str, str] 
     )
 
 
-def same_weights(one: Path, two: Path) -> float:
-    """The largest difference between any two weights of the models in two folders."""
+def weight_differences(one: Path, two: Path) -> np.ndarray:
+    """How far each weight of the models in two folders differs."""
     from dfdc_utils.models import load_model
 
     pairs = zip(load_model(one).get_weights(), load_model(two).get_weights(), strict=True)
-    return max(float(np.abs(a - b).max()) for a, b in pairs)
+    return np.concatenate([np.abs(a - b).ravel() for a, b in pairs])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("model")
-    parser.add_argument("--replicas", type=int, nargs="*", default=[None])
+    parser.add_argument("--replicas", type=int)
     parser.add_argument("--kill-at", type=int, default=-1, help="steps that this process takes before it dies")
     parser.add_argument("--save-sec", type=float, default=600)
     options = parser.parse_args()
@@ -67,10 +65,9 @@ def main() -> None:
 
     fit.SAVE_SEC = options.save_sec
     config = TrainingConfig(epochs=EPOCHS, batch_size=4, patience=None)
-    for replicas in options.replicas:
-        strategy = choose_strategy(replicas)
-        model = f"{options.model}_{replicas}" if len(options.replicas) > 1 else options.model
-        train(small_table(Path("faces")), "faces", model, config=config, strategy=strategy, callbacks=[Killer()])
+    strategy = choose_strategy(options.replicas)
+    table = small_table(Path("faces"))
+    train(table, "faces", options.model, config=config, strategy=strategy, callbacks=[Killer()])
 
 
 if __name__ == "__main__":

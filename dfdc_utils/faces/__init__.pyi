@@ -2,6 +2,8 @@ from .config import SequenceConfig as SequenceConfig
 from .detectors import (
     Face as Face,
     FaceDetector as FaceDetector,
+    HaarDetector as HaarDetector,
+    YuNetDetector as YuNetDetector,
     find_yunet as find_yunet,
     largest as largest,
     load_face_detector as load_face_detector,

@@ -41,12 +41,12 @@ def write_card(folder: ModelFolder, **measured: pd.DataFrame) -> Path:
         f"A {note['model']} that scores a video's face sequence from 0 (real) to 1 (fake), trained on "
         f"**{folder.data}**.",
         *_uses(folder),
-        str(note.get("notes") or note.get("begun_from", {}).get("notes", "")).strip(),
         *(_test_metrics(folder.data, measured) if folder.split is not None else _validation_metrics(folder.path)),
         "## Calibration",
         f"`calibration.json`: temperature {fitted.temperature:.2f}, operating threshold {fitted.threshold:.2f}. "
         f"{fitted.in_words()}",
         "## Data",
+        str(note.get("notes") or note.get("begun_from", {}).get("notes", "")).strip(),
         *_data(folder, measured.get("leaks")),
         "## Training",
         _best_weights(pd.read_csv(folder.path / "history.csv")),

@@ -94,15 +94,12 @@ def _small_cnn(frames: keras.KerasTensor, filters: tuple[int, ...]) -> keras.Ker
         x = layers.Conv2D(channels, 3, **settings, name=f"conv_{stage}")(x)
         scales.append(layers.GlobalAveragePooling2D(name=f"average_{stage}")(x))
         if stage == min(1, len(filters) - 1):
-            scales.append(_cells(x))
+            # Averages over 4 x 4 cells show where on the face something is; a global average hides a shift.
+            maps = layers.Conv2D(8, 1, activation="relu", name="maps")(x)
+            cells = layers.AveragePooling2D(maps.shape[1] // 4, name="cells")(maps)
+            scales.append(layers.Flatten(name="cells_flat")(cells))
     # Every scale: a blending edge is fine, a face that drifts is coarse.
     return layers.Concatenate(name="all_scales")(scales)
-
-
-def _cells(x: keras.KerasTensor) -> keras.KerasTensor:
-    """Eight maps of (B·T, H, W, C), averaged over 4 x 4 cells, which show where; a global average hides a shift."""
-    maps = layers.Conv2D(8, 1, activation="relu", name="maps")(x)
-    return layers.Flatten(name="cells_flat")(layers.AveragePooling2D(x.shape[1] // 4, name="cells")(maps))
 
 
 def application_maps(

@@ -42,9 +42,9 @@ _BESIDE_MODEL += ["history.csv", "split.csv", "metrics.csv", "outliers.csv"]
 
 @dataclass(frozen=True, eq=False)
 class ModelFolder:
-    """What lies in a finished model's folder, read once. `model` is loaded when it is first used.
+    """What lies in a finished model's folder, read once; `model` is loaded when it is first used.
 
-    `note` is `training.json`; `split` has one row per video with `video`, `label`, `original`, `part`, `split`.
+    `note` is `training.json`, `split` is `split.csv`: one row per video.
 
         folder = ModelFolder.open("pretrained")
         scores = folder.model(sequences)  # (B, 1)
@@ -113,11 +113,10 @@ class ModelFolder:
 
     @property
     def baseline(self) -> ModelFolder | None:
-        """The mean over frames that was trained on the same data and lies below this model, if there is one."""
+        """The mean over frames that was trained on the same data in a folder below this one, if it was."""
         path = self.path / MEAN_BASELINE
         note = read_note(path)
-        same = note and note.get("trained_on") == self.note.get("trained_on")
-        return ModelFolder.open(path) if same else None
+        return ModelFolder.open(path) if note and note.get("trained_on") == self.note.get("trained_on") else None
 
     def require_faces(self, save_path: str | Path) -> SequenceConfig:
         """Return the settings of the faces in `save_path`. Raises `ConfigMismatch` if this model needs others."""
@@ -147,9 +146,8 @@ def model_path(name_or_path: str | Path) -> Path:
 def load_model(path: str | Path) -> keras.Model:
     """Load `model.keras` from a file, or from the folder that training left it in; `"pretrained"` is in the package.
 
-    Loading runs no code from the file: Keras' safe mode stays on, and only Keras' own zip format is opened (no pickle,
-    no HDF5 file). Raises `FileNotFoundError` if there is no model, `ValueError` for another kind of file. Taught in
-    notebook 04.
+    Loading runs no code from the file: Keras' safe mode stays on, and only its zip format is opened (no pickle, no
+    HDF5). Raises `FileNotFoundError` if there is no model, `ValueError` for other files. Taught in notebook 04.
     """
     file = Path(path)
     if not file.is_file():

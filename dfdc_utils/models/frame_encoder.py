@@ -32,11 +32,9 @@ def see_frames(encoder: keras.Model) -> keras.Model:
     """Build a model on what `build_frame_encoder` made: it returns maps (B, h, w, F), features (B, F), style (B, S).
 
     Weights are shared. Each frame is seen as it is and mirrored, and the maps are the mean of both. Features and logit
-    are linear in the maps, so a mirrored video gets the same score.
-
-    The style is the mean and the standard deviation of the maps of `block_6_project_BN` and `block_9_add`, each scaled
-    to length 1. These layers respond to textures and to parts, so the style describes the kind of picture.
-    `OODDetector` judges it.
+    are linear in the maps, so a mirrored video gets the same score. The style, which `OODDetector` judges, is the mean
+    and the standard deviation of the maps of `block_6_project_BN` and `block_9_add`, each scaled to length 1: layers
+    that respond to textures and parts, and so to the kind of picture.
     """
     network = next(layer for layer in encoder.layers if layer.name.startswith("MobileNetV2"))
     early = [network.get_layer(name).output for name in ("block_6_project_BN", "block_9_add")]

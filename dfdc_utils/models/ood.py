@@ -30,9 +30,9 @@ class OODDetector:
     """Two distances from the training data, each read as a percentile of the validation data; the larger one counts.
 
     One is the Mahalanobis distance (Lee et al. 2018, https://arxiv.org/abs/1807.03888, with one class; covariance as
-    Ledoit and Wolf 2004). It needs no outliers, but hardly notices a drawn face. The other is measured along the
-    direction that separates training data from outliers best (outlier exposure, Hendrycks et al. 2019,
-    https://arxiv.org/abs/1812.04606, here by logistic regression). It notices what it was fitted on.
+    Ledoit and Wolf 2004). It needs no outliers, but hardly notices a drawn face. The other runs along the direction
+    that separates training data from outliers best (Hendrycks et al. 2019, https://arxiv.org/abs/1812.04606; here by
+    logistic regression). It notices what it was fitted on.
     """
 
     mean: NDArray[np.float32]
@@ -94,6 +94,6 @@ class OODDetector:
 
 
 def _larger(distances: NDArray[np.float64], percentiles: Any) -> NDArray[np.float64]:
-    """The larger of the percentiles that two distances (2, N) have."""
+    """Of the percentiles of two distances (2, N), the larger."""
     ranks = [np.interp(*both, np.arange(101.0)) for both in zip(distances, percentiles, strict=True)]
     return np.asarray(np.maximum(*ranks))

@@ -127,11 +127,12 @@ def _match_colours(
 def _course(generator: np.random.Generator, frame_count: int) -> NDArray[np.float64]:
     """Change of offset and light of a blend over time, (T, 3): none, a slow drift, or jitter from frame to frame."""
     way = generator.choice(("constant", "drift", "jitter"))
-    if way == "drift":
-        angles = np.linspace(0, generator.uniform(1, 2 * np.pi), frame_count)[:, None]
-        return 2 * JITTER * np.sin(angles + generator.uniform(0, 6, 3))
-    strength = generator.uniform(0.3, 1.0) if way == "jitter" else 0.0
-    return JITTER * strength * generator.normal(size=(frame_count, 3))
+    if way == "constant":
+        return np.zeros((frame_count, 3))
+    if way == "jitter":
+        return JITTER * generator.uniform(0.3, 1.0) * generator.normal(size=(frame_count, 3))
+    angles = np.linspace(0, generator.uniform(1, 2 * np.pi), frame_count)[:, None]
+    return 2 * JITTER * np.sin(angles + generator.uniform(0, 6, 3))
 
 
 def _resample(frame: Image, scale: float, offset: NDArray[np.floating]) -> Image:

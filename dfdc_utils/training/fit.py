@@ -96,9 +96,7 @@ def train(
     return run.finish(folder, pd.DataFrame(progress.history))
 
 
-def train_missing(
-    table: pd.DataFrame, save_path: str | Path, model_path: str | Path = "data/sample/model", **settings: Any
-) -> None:
+def train_missing(table: pd.DataFrame, save_path: str | Path, model_path: str | Path, **settings: Any) -> None:
     """Train the CNN-LSTM and, in a folder below it, the mean over frames as its baseline, unless they are there.
 
     `settings` are those of `train`, which this raises like. Taught in notebook 05.
@@ -108,7 +106,7 @@ def train_missing(
             train(table, save_path, path, build=partial(build_cnn_lstm, head=head), **settings)
 
 
-def is_trained(table: pd.DataFrame, save_path: str | Path, model_path: str | Path = "data/sample/model") -> bool:
+def is_trained(table: pd.DataFrame, save_path: str | Path, model_path: str | Path) -> bool:
     """Say if `model_path` holds a finished model of just these videos, splits and sequences. Taught in notebook 05."""
     sequence = SequenceConfig.load(Path(save_path) / "sequence.json")
     return read_note(Path(model_path)).get("trained_on") == _digest_data(table, sequence)
@@ -171,8 +169,8 @@ class _Run:
         """Read the state of this training; None if there is none. Raises `ConfigMismatch` for another training's."""
         progress = load_progress(self._progress)
         if progress:
-            epochs = f"{len(progress.history)} of {progress.settings.get('epochs')} epochs"
-            what = f"{self._path} holds an unfinished training, stopped after {epochs},"
+            reached = f"{len(progress.history)} of {progress.settings.get('epochs')} epochs"
+            what = f"{self._path} holds an unfinished training, stopped after {reached},"
             remedy = "Use its settings to continue it, or discard it with resume=False (`dfdc train --afresh`)."
             progress.require(self._settings, what=what, remedy=remedy)
         return progress
@@ -195,15 +193,14 @@ class _Run:
             print(text)
 
     def save(self, progress: Progress, loop: TrainingLoop, *, every: float = 0, best: bool = False) -> None:
-        """Write the best weights, if these are, and the state, unless it was written less than `every` seconds ago."""
-        if time.monotonic() < self._saved + every:
+        """Write the state, and before it the weights if they are the best; at most once in `every` seconds."""
+        if not self._writes or time.monotonic() < self._saved + every:
             return
-        if self._writes and best:
+        if best:
             with replacing(self._best) as partial:
                 loop.model.save(partial)
-        if self._writes:
-            progress.variables = loop.state()
-            save_progress(self._progress, progress)
+        progress.variables = loop.state()
+        save_progress(self._progress, progress)
         self._saved = time.monotonic()
 
     def require_finite(self, values: Any, loop: TrainingLoop, progress: Progress) -> None:
@@ -216,8 +213,7 @@ class _Run:
         rate, lower = float(loop.model.optimizer.learning_rate), loop.config.learning_rate / 10
         raise TrainingDiverged(
             f"{self._path}: the loss is NaN after step {step + 1} of epoch {epoch + 1} (learning rate {rate:.2g}). "
-            f"Try learning_rate={lower:.2g}, more warmup_epochs, or mixed_precision=False. A model that was finished "
-            "here before is still there."
+            f"Try learning_rate={lower:.2g}, more warmup_epochs, or mixed_precision=False. An older model here is kept."
         )
 
     def finish(self, folder: ModelFolder, history: pd.DataFrame) -> pd.DataFrame:

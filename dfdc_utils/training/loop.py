@@ -30,9 +30,7 @@ class TrainingConfig:
     Training stops after `patience` epochs without a lower validation loss (None: never). `self_blend` trains and
     validates on real videos and self-blends of them, and ignores the fakes. `mixed_precision` computes the CNN in
     bfloat16, which is faster on recent GPUs and slower on most CPUs. `deterministic` makes TensorFlow choose operations
-    with repeatable results, for the rest of this process.
-
-    Raises `ValueError` for values that no training can have.
+    with repeatable results, for the rest of this process. Raises `ValueError` for values that no training can have.
     """
 
     epochs: int = 60

@@ -74,10 +74,7 @@ def share_out(
     start: int = 0,
     augment: bool = False,
 ) -> Iterator[tf.Tensor]:
-    """Iterate over the steps of `plan` from `start` on; each replica gets an equal, consecutive part of every batch.
-
-    The batch size of `plan` must be a multiple of the number of replicas.
-    """
+    """Iterate over the steps of `plan` from `start` on; each replica gets an equal part of every batch."""
 
     def make_part(context: tf.distribute.InputContext) -> tf.data.Dataset:
         each = plan.numbers.shape[1] // context.num_replicas_in_sync

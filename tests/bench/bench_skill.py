@@ -19,7 +19,7 @@ from dfdc_utils.evaluation import calibration_error, score_videos
 from dfdc_utils.evaluation.metrics import METRICS
 from dfdc_utils.models import ModelFolder, build_cnn_lstm
 from dfdc_utils.processing import processing
-from dfdc_utils.sequences import split_by_original
+from dfdc_utils.sequences import split_by_group
 from dfdc_utils.training import TrainingConfig, train
 from dfdc_utils.videos import balance_classes
 
@@ -55,7 +55,7 @@ def scored(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFra
     kind = {Path(name).stem: entry["kind"] for name, entry in truth.items()}
     tables = []
     for seed in SEEDS:
-        table = split_by_original(usable, seed=seed)
+        table = split_by_group(usable, seed=seed)
         test = table[table["split"] == "test"]
         for way, head in WAYS.items():
             model = folder / f"{way}_{seed}"

@@ -21,7 +21,7 @@ import tensorflow as tf
 from dfdc_utils.faces import SequenceConfig, sequence_paths
 from dfdc_utils.models import build_cnn_lstm
 from dfdc_utils.processing import processing
-from dfdc_utils.sequences import SequenceStore, make_batches, plan_batches, split_by_original
+from dfdc_utils.sequences import SequenceStore, make_batches, plan_batches, split_by_group
 from dfdc_utils.training import Progress, TrainingConfig
 from dfdc_utils.training.loop import TrainingLoop
 from dfdc_utils.videos import balance_classes
@@ -34,7 +34,7 @@ CORES = joblib.cpu_count()
 def faces(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
     folder = tmp_path_factory.mktemp("faces")
     manifest = processing(sample, folder, detector="haar", show_progress=False)
-    return folder, split_by_original(balance_classes(manifest[manifest["status"] == "ok"]))
+    return folder, split_by_group(balance_classes(manifest[manifest["status"] == "ok"]))
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -75,12 +75,12 @@ def test_loading(faces: tuple[Path, pd.DataFrame]) -> None:
 
 @pytest.mark.parametrize("cache", ["in memory", "from disk"])
 def test_waiting_for_data(faces: tuple[Path, pd.DataFrame], cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The share of a step that is spent until its batch is there, from the second epoch on."""
+    """The fraction of a step that is spent until its batch is there, from the second epoch on."""
     if cache == "from disk":
         monkeypatch.setattr("dfdc_utils.sequences.dataset.MEMORY_FRACTION", 0.0)
     loop = new_loop(faces, epochs=6)
     assert loop.store.in_memory == (cache == "in memory")
-    loop.start(Progress())
+    loop.start(Progress({}))
     waits, steps = [], []
     for _ in range(6 * loop.steps):
         started = time.perf_counter()
@@ -89,18 +89,16 @@ def test_waiting_for_data(faces: tuple[Path, pd.DataFrame], cache: str, monkeypa
         [float(value) for value in loop._step(batch)]
         waits.append(there - started)
         steps.append(time.perf_counter() - started)
-    share = sum(waits[loop.steps :]) / sum(steps[loop.steps :])
+    waited = sum(waits[loop.steps :]) / sum(steps[loop.steps :])
     speed = 5 * len(loop.store.labels) / sum(steps[loop.steps :])
-    print(
-        f"\nwaiting for data, {cache}: {share:.1%} of a step from epoch 2 on, bar ≤ 5 %; {speed:.0f} sequences a second"
-    )
-    assert share <= 0.05
+    print(f"\nwaiting for data, {cache}: {waited:.1%} of a step from epoch 2 on, bar ≤ 5 %; {speed:.0f} sequences/s")
+    assert waited <= 0.05
 
 
 def test_own_loop_against_fit(faces: tuple[Path, pd.DataFrame]) -> None:
     """An epoch of the same steps on the same data, by our loop and by Keras' `fit`."""
     loop = new_loop(faces, epochs=ROUNDS + 2)
-    progress = Progress()
+    progress = Progress({})
     loop.start(progress)
     model = build_cnn_lstm(16, 96)
     model.compile("adam", "binary_crossentropy", metrics=["accuracy"])

@@ -57,16 +57,22 @@ def test_heads_know_time_but_for_the_mean(head: str, sequences: np.ndarray) -> N
     assert (np.abs(straight - shuffled).max() > 1e-6) == (head != "mean")
 
 
-@pytest.mark.parametrize("backbone", ["MobileNetV2"])
-def test_batch_normalization_of_a_backbone_stays_as_it_is(backbone: str, sequences: np.ndarray, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def with_mobilenet() -> keras.Model:
+    return build_cnn_lstm(4, 32, backbone="MobileNetV2")
+
+
+def test_batch_normalization_of_a_backbone_stays_as_it_is(
+    with_mobilenet: keras.Model, sequences: np.ndarray, tmp_path: Path
+) -> None:
     """Neither its statistics nor its weights move in training, also after the model was saved and loaded."""
-    build_cnn_lstm(4, 32, backbone=backbone).save(tmp_path / "model.keras")
+    with_mobilenet.save(tmp_path / "model.keras")
     model = load_model(tmp_path)
     (network,) = [layer for layer in model.layers if isinstance(layer, keras.Model)]
     norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
     before = [np.copy(weight) for layer in norms for weight in layer.get_weights()]
     others = [np.copy(weight) for weight in model.trainable_weights]
-    model.compile("adam", "binary_crossentropy")
+    model.compile("adam", "binary_crossentropy", run_eagerly=True)  # a graph of it takes ten times as long
     model.train_on_batch(sequences, np.array([[0.0], [1.0], [0.0]]))
     assert norms and len(before) >= 4 * 10
     for old, new in zip(before, [weight for layer in norms for weight in layer.get_weights()], strict=True):
@@ -74,14 +80,14 @@ def test_batch_normalization_of_a_backbone_stays_as_it_is(backbone: str, sequenc
     assert any((old != np.asarray(new)).any() for old, new in zip(others, model.trainable_weights, strict=True))
 
 
-def test_a_backbone_folded_equals_time_distributed(sequences: np.ndarray) -> None:
-    model = build_cnn_lstm(4, 32, backbone="MobileNetV2")
+def test_a_backbone_folded_equals_time_distributed(with_mobilenet: keras.Model, sequences: np.ndarray) -> None:
+    model = with_mobilenet
     (network,) = [layer for layer in model.layers if isinstance(layer, keras.Model)]
     folded = keras.Model(model.input, model.get_layer("features").output)
     inner = keras.Sequential([network, model.get_layer("average"), model.get_layer("features")])
     prepared = keras.applications.mobilenet_v2.preprocess_input(sequences.astype("float32"))
     expected = np.asarray(keras.layers.TimeDistributed(inner)(prepared))
-    np.testing.assert_allclose(folded.predict(sequences, verbose=0).reshape(expected.shape), expected, atol=1e-4)
+    np.testing.assert_allclose(np.reshape(folded(sequences), expected.shape), expected, atol=1e-4)
 
 
 def test_weights_come_from_a_local_file(sequences: np.ndarray, tmp_path: Path) -> None:
@@ -98,6 +104,8 @@ def test_what_is_wrong_with_a_backbone_or_its_weights_is_said(monkeypatch: pytes
         build_cnn_lstm(4, 32, backbone="LeNet")
     with pytest.raises(ValueError, match="head 'gru' is not one of lstm, attention, mean"):
         build_cnn_lstm(4, 32, head="gru")
+    with pytest.raises(ValueError, match=r"weights='imagenet'.* small CNN\. Name a backbone"):
+        build_cnn_lstm(4, 32, weights="imagenet")
     with pytest.raises(FileNotFoundError, match=r"nowhere\.h5: no such file of weights for MobileNetV2"):
         build_cnn_lstm(4, 32, backbone="MobileNetV2", weights="nowhere.h5")
 
@@ -110,6 +118,7 @@ def test_what_is_wrong_with_a_backbone_or_its_weights_is_said(monkeypatch: pytes
         build_cnn_lstm(4, 96, backbone="MobileNetV2", weights="imagenet")
 
 
+@pytest.mark.slow
 def test_it_trains_on_jax(tmp_path: Path, sequences: np.ndarray) -> None:
     """The model code knows no backend: where TensorFlow finds no GPU, JAX or PyTorch may."""
     if importlib.util.find_spec("jax") is None:
@@ -148,6 +157,7 @@ def test_a_face_too_small_is_refused() -> None:
         build_cnn_lstm(4, 16)
 
 
+@pytest.mark.slow
 def test_loads_in_a_process_without_this_package(tmp_path: Path, sequences: np.ndarray) -> None:
     model = build_cnn_lstm(4, 32)
     model.save(tmp_path / "model.keras")
@@ -166,9 +176,7 @@ def test_load_model_takes_the_folder_or_the_file(tmp_path: Path, sequences: np.n
     model = build_cnn_lstm(4, 32)
     model.save(tmp_path / "model.keras")
     for path in (tmp_path, tmp_path / "model.keras"):
-        np.testing.assert_array_equal(
-            load_model(path).predict(sequences, verbose=0), model.predict(sequences, verbose=0)
-        )
+        np.testing.assert_array_equal(load_model(path)(sequences), model(sequences))
 
 
 def test_no_model_says_how_to_get_one(tmp_path: Path) -> None:

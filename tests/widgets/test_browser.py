@@ -1,4 +1,4 @@
-"""The notebooks in a real browser: run from the menu, moved by mouse and by keyboard, pictured in light and in dark."""
+"""The widgets in a real browser: moved by mouse and by keyboard, pictured in light and in dark; stored notebooks."""
 
 from __future__ import annotations
 
@@ -18,12 +18,41 @@ pytest.importorskip("playwright", reason="playwright is not installed: see requi
 from lab import CHROMIUM, HEIGHT, WIDTH, Notebook, listen, picture, serve, start_browser, upload
 from playwright.sync_api import Browser, Locator, expect
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: Debian's package is `chromium`")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: Debian's package is `chromium`"),
+]
 
-NOTEBOOKS = ("02_face_detection", "05_results", "06_predict")
-PICTURES = ROOT / "data" / "results" / "screenshots"
-PATIENCE = 240  # seconds for a notebook; with faces and model there, two idle cores take a quarter of it
+NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("0*.ipynb"))
+PICTURES = ROOT / "data" / "sample" / "results" / "screenshots"
+PATIENCE = 240  # seconds for all cells; two idle cores take a tenth of it
 SLOW = 30_000  # milliseconds for an answer of the model
+
+# One cell per widget, with scores at random and an untrained model: what they show is tested elsewhere.
+CELLS = (
+    """
+import sys
+import numpy as np
+sys.path.insert(0, TESTS)
+from fake_models import open_model
+from dfdc_utils import Detector, SequenceConfig, plots, read_manifest
+from dfdc_utils.widgets import FaceBrowser, ThresholdExplorer, VideoJudge
+plots.use_theme()
+manifest = read_manifest(FACES)
+scores = manifest[manifest["status"] == "ok"].iloc[:40].copy()
+scores["score"] = np.random.default_rng(0).uniform(0.05, 0.95, len(scores)).round(2)
+scores["mistake"] = (scores["score"] - (scores["label"] == "FAKE")).abs()
+detector = Detector(open_model(sequence=SequenceConfig(5.0, 16, 96, detector="haar")))
+""",
+    "browser = FaceBrowser(manifest, FACES)\nbrowser",
+    'browser.picked[["video", "label"]]',
+    "ThresholdExplorer(scores)",
+    "FaceBrowser(scores, FACES)",
+    "judge = VideoJudge(detector, VIDEO)\njudge",
+    "judge.prediction.headline",
+    'plots.write_page("verdict.html", [judge.prediction], detector.gather_evidence([judge.prediction])).name',
+)
 
 CUT_OFF = """() => [...document.querySelectorAll('.jp-OutputArea-output, .jp-OutputArea-output *')]
     .filter(box => box.scrollWidth > box.clientWidth + 1 && getComputedStyle(box).overflowX !== 'visible')
@@ -31,19 +60,38 @@ CUT_OFF = """() => [...document.querySelectorAll('.jp-OutputArea-output, .jp-Out
 
 
 @pytest.fixture(scope="module")
-def folder(sample: Path, sample_faces: Path, sample_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Copies of the notebooks without outputs, so that what is seen was made here; what they write stays here too."""
+def manifest(sample_faces: Path) -> pd.DataFrame:
+    manifest = read_manifest(sample_faces)  # a notebook may have written it, with paths as seen from there
+    manifest["path"] = [str((ROOT / "notebooks" / path).resolve()) for path in manifest["path"]]
+    return manifest
+
+
+@pytest.fixture(scope="module")
+def videos(manifest: pd.DataFrame) -> dict[str, Path]:
+    """A video of each label and of each status."""
+    ok = manifest[manifest["status"] == "ok"]
+    chosen = pd.concat([ok.groupby("label")["path"].first(), manifest.groupby("status")["path"].last()])
+    return {str(name): Path(path) for name, path in chosen.items()}
+
+
+@pytest.fixture(scope="module")
+def folder(
+    sample_faces: Path, manifest: pd.DataFrame, videos: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A notebook with the widgets, and copies of the stored notebooks."""
     folder = tmp_path_factory.mktemp("lab")
-    for name in ("data", "notebooks"):
-        (folder / name).mkdir()
-    for made in (sample, sample_faces, sample_model):
-        (folder / "data" / made.name).symlink_to(made)
+    manifest.to_csv(folder / "manifest.csv", index=False)
+    faces = folder / "faces"
+    faces.mkdir()
+    for made in sample_faces.iterdir():
+        (faces / made.name).symlink_to(made if made.name != "manifest.csv" else folder / "manifest.csv")
+    named = {"TESTS": str(ROOT / "tests"), "FACES": str(faces), "VIDEO": str(videos["ok"])}
+    constants = "\n".join(f"{name} = {value!r}" for name, value in named.items())
+    cells = [nbformat.v4.new_code_cell(source.strip()) for source in (constants, *CELLS)]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / "widgets.ipynb")
     for name in NOTEBOOKS:
-        notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
-        for cell in notebook.cells:
-            if cell.cell_type == "code":
-                cell.outputs, cell.execution_count = [], None
-        nbformat.write(notebook, folder / "notebooks" / f"{name}.ipynb")
+        (folder / f"{name}.ipynb").write_bytes((ROOT / "notebooks" / f"{name}.ipynb").read_bytes())
     return folder
 
 
@@ -54,41 +102,24 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def run_notebook(browser: Browser, folder: Path) -> Iterator[Callable[[str], Notebook]]:
-    """Opens a notebook, runs all of it and takes its picture. In the end no window may have complained."""
-    notebooks = []
-    with serve(folder / "notebooks", folder / "scratch") as address:
-
-        def run(name: str) -> Notebook:
-            notebook = Notebook(browser, address, folder / "notebooks" / f"{name}.ipynb")
-            notebooks.append(notebook)
-            notebook.run_all(patience=PATIENCE)
-            notebook.picture(PICTURES / name)
-            return notebook
-
-        yield run
-        for notebook in notebooks:
-            notebook.page.close()
-    assert {notebook.path.stem: notebook.complaints for notebook in notebooks if notebook.complaints} == {}
+def address(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    with serve(folder, tmp_path_factory.mktemp("lab_settings")) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
-def faces(run_notebook: Callable[[str], Notebook]) -> Notebook:
-    return run_notebook("02_face_detection")
-
-
-@pytest.fixture(scope="module")
-def results(run_notebook: Callable[[str], Notebook]) -> Notebook:
-    return run_notebook("05_results")
-
-
-@pytest.fixture(scope="module")
-def predict(run_notebook: Callable[[str], Notebook]) -> Notebook:
-    return run_notebook("06_predict")
+def notebook(browser: Browser, address: Callable[[str], str], folder: Path) -> Iterator[Notebook]:
+    """The notebook with the widgets, all of it run from the menu. In the end its window must not have complained."""
+    notebook = Notebook(browser, address, folder / "widgets.ipynb")
+    notebook.run_all(patience=PATIENCE)
+    notebook.picture(PICTURES / "widgets")
+    yield notebook
+    notebook.page.close()
+    assert notebook.complaints == []
 
 
 def visible_images(shown: Locator) -> list[str]:
-    """The sources of all images that are not hidden. Each has a text for those who do not see it."""
+    """The sources of all images that are not hidden. Each has an alternative text."""
     images = [image for image in shown.locator("img").all() if image.is_visible()]
     assert all((image.get_attribute("alt") or "").strip() for image in images)
     return [str(image.get_attribute("src")) for image in images]
@@ -112,17 +143,12 @@ def scores_in(captions: Locator) -> list[float]:
     return [float(caption.split()[-1]) for caption in captions.all_inner_texts() if caption]
 
 
-def cut_off(notebook: Notebook) -> list[str]:
-    """What is wider than its place: a reader would have to scroll sideways, or could not see it at all."""
-    return list(notebook.page.evaluate(CUT_OFF))
-
-
 class TestFaceBrowser:
     @pytest.fixture
-    def shown(self, faces: Notebook) -> Locator:
+    def shown(self, notebook: Notebook) -> Locator:
         """The widget as its cell makes it: on its first page, nothing filtered, nothing ticked."""
-        faces.run_cell("FaceBrowser(")
-        return faces.widget("FaceBrowser(")
+        notebook.run_cell("FaceBrowser(manifest")
+        return notebook.widget("FaceBrowser(manifest")
 
     def test_the_mouse_turns_pages(self, shown: Locator) -> None:
         first = visible_images(shown)
@@ -147,14 +173,15 @@ class TestFaceBrowser:
         shown.page.keyboard.press("End")
         expect(shown.get_by_role("status")).to_contain_text(re.compile(r"page (\d+) of \1,"))
 
-    def test_filters(self, shown: Locator) -> None:
+    def test_filters(self, shown: Locator, manifest: pd.DataFrame) -> None:
         shown.get_by_label("status").select_option(label="no_face (1)")
-        expect(shown.get_by_role("status")).to_have_text("page 1 of 1, 1 videos")
+        expect(shown.get_by_role("status")).to_have_text("page 1 of 1, 1 video")
         assert visible_images(shown) == []
-        expect(shown.get_by_role("paragraph")).to_contain_text("no lasting face")
+        expect(shown.get_by_role("paragraph")).to_contain_text("no face found")
         shown.get_by_label("status").select_option(label="any")
-        shown.get_by_label("label").select_option(label="FAKE (61)")
-        expect(shown.get_by_role("status")).to_contain_text("61 videos")
+        fakes = (manifest["label"] == "FAKE").sum()
+        shown.get_by_label("label").select_option(label=f"FAKE ({fakes})")
+        expect(shown.get_by_role("status")).to_contain_text(f"{fakes} videos")
         expect(shown.locator(".widget-checkbox")).to_have_text([re.compile("FAKE ")] * 8)
         shown.get_by_label("find").fill("nobody")
         shown.get_by_label("find").press("Enter")
@@ -166,53 +193,21 @@ class TestFaceBrowser:
         shown.page.keyboard.press("Enter")
         expect(button(shown, "close")).to_be_focused()
         assert len(visible_images(shown)) > 16  # sixteen faces, and frames with boxes
-        expect(shown.get_by_role("img", name="Score of the detector")).to_be_visible()
         picture(shown, PICTURES / "face_browser_opened")
         shown.page.keyboard.press("Enter")
         expect(opener).to_be_focused()
         expect(button(shown, "close")).to_be_hidden()
 
-    def test_ticked_videos_come_back(self, faces: Notebook, shown: Locator) -> None:
+    def test_ticked_videos_come_back(self, notebook: Notebook, shown: Locator) -> None:
         box = shown.get_by_role("checkbox").first
         box.focus()
         shown.page.keyboard.press("Space")
         expect(box).to_be_checked()
         label, video = shown.locator(".widget-checkbox").first.inner_text().split()
-        assert faces.run_cell("browser.picked").split()[-2:] == [video, label]
+        assert notebook.run_cell("browser.picked").split()[-2:] == [video, label]
 
-    def test_nothing_is_cut_off(self, faces: Notebook) -> None:
-        assert cut_off(faces) == []
-
-
-class TestResults:
-    @pytest.fixture
-    def explorer(self, results: Notebook) -> Locator:
-        results.run_cell("ThresholdExplorer(")
-        return results.widget("ThresholdExplorer(")
-
-    def test_the_keyboard_moves_the_threshold(self, explorer: Locator) -> None:
-        """Counts are REAL videos cleared and called fake, then FAKE ones missed and found."""
-        counts = explorer.locator("td strong")
-        cleared, alarms, missed, found = map(int, counts.all_inner_texts())
-        real, fake = f"{cleared + alarms}", f"{missed + found}"
-        explorer.get_by_role("slider").focus()
-        explorer.page.keyboard.press("End")
-        expect(counts).to_have_text([real, "0", fake, "0"])
-        explorer.page.keyboard.press("Home")
-        expect(counts).to_have_text(["0", real, "0", fake])
-        explorer.page.keyboard.press("ArrowRight")
-        expect(explorer.get_by_role("img", name="threshold at 0.01")).to_be_visible()
-
-    def test_the_mouse_moves_the_threshold(self, explorer: Locator) -> None:
-        mouse = explorer.page.mouse
-        explorer.get_by_role("slider").hover()
-        mouse.down()
-        mouse.move(WIDTH, 0, steps=5)  # beyond the end of the slider
-        mouse.up()
-        expect(explorer.get_by_role("status")).to_contain_text("Nothing is called fake")
-
-    def test_the_keyboard_filters_by_score(self, results: Notebook) -> None:
-        shown = results.widget("FaceBrowser(")
+    def test_the_keyboard_filters_by_score(self, notebook: Notebook) -> None:
+        shown = notebook.widget("FaceBrowser(scores")
         everything = shown.get_by_role("status").inner_text()
         lowest = shown.get_by_role("slider").first
         lowest.focus()
@@ -225,66 +220,91 @@ class TestResults:
         shown.page.keyboard.press("Home")
         expect(shown.get_by_role("status")).to_have_text(everything)
 
-    def test_pages_of_scored_videos_turn(self, results: Notebook) -> None:
-        shown = results.widget("FaceBrowser(")
-        first = visible_images(shown)
-        button(shown, "next").click()
-        expect(shown.get_by_role("status")).to_contain_text("page 2 of")
-        assert first and not set(visible_images(shown)) & set(first)
 
-    def test_nothing_is_cut_off(self, results: Notebook) -> None:
-        assert cut_off(results) == []
+class TestThresholdExplorer:
+    @pytest.fixture
+    def shown(self, notebook: Notebook) -> Locator:
+        notebook.run_cell("ThresholdExplorer(scores")
+        return notebook.widget("ThresholdExplorer(scores")
+
+    def test_the_keyboard_moves_the_threshold(self, shown: Locator) -> None:
+        """Counts are REAL videos cleared and called fake, then FAKE ones missed and found."""
+        counts = shown.locator("td strong")
+        cleared, false_positives, missed, found = map(int, counts.all_inner_texts())
+        real, fake = f"{cleared + false_positives}", f"{missed + found}"
+        shown.get_by_role("slider").focus()
+        shown.page.keyboard.press("End")
+        expect(counts).to_have_text([real, "0", fake, "0"])
+        shown.page.keyboard.press("Home")
+        expect(counts).to_have_text(["0", real, "0", fake])
+        shown.page.keyboard.press("ArrowRight")
+        expect(shown.get_by_role("img", name="threshold at 0.01")).to_be_visible()
+
+    def test_the_mouse_moves_the_threshold(self, shown: Locator) -> None:
+        mouse = shown.page.mouse
+        shown.get_by_role("slider").hover()
+        mouse.down()
+        mouse.move(WIDTH, 0, steps=5)  # beyond the end of the slider
+        mouse.up()
+        expect(shown.get_by_role("status")).to_contain_text("Nothing is called fake")
 
 
 class TestVideoJudge:
     @pytest.fixture
-    def shown(self, predict: Notebook) -> Locator:
-        return predict.widget("VideoJudge(")
+    def shown(self, notebook: Notebook) -> Locator:
+        return notebook.widget("VideoJudge(")
 
-    @pytest.fixture
-    def videos(self, sample_faces: Path) -> dict[str, Path]:
-        """A video of each label and of each status, none of them the one that the notebook asks about."""
-        manifest = read_manifest(sample_faces).iloc[::-1]
-        manifest["path"] = [(ROOT / "notebooks" / path).resolve() for path in manifest["path"]]
-        ok = manifest[manifest["status"] == "ok"]
-        return dict(pd.concat([ok.groupby("label")["path"].first(), manifest.groupby("status")["path"].first()]))
-
-    def test_judges_an_uploaded_clip(self, predict: Notebook, shown: Locator, videos: dict[str, Path]) -> None:
+    def test_judges_an_uploaded_clip(self, notebook: Notebook, shown: Locator, videos: dict[str, Path]) -> None:
         assert visible_images(shown)  # of the video that it was made with
         upload(shown.get_by_role("button", name="upload"), videos["REAL"])
         heading = shown.get_by_role("heading", name=videos["REAL"].name)
         expect(heading).to_be_visible(timeout=SLOW)
         assert len(visible_images(shown)) >= 3
         headline = heading.inner_text().split(": ", 1)[1]
-        assert headline and headline in predict.run_cell("judge.prediction.headline")
+        assert headline and headline in notebook.run_cell("judge.prediction.headline")
         picture(shown, PICTURES / "verdict")
 
     @pytest.mark.parametrize("status", ["no_face", "unreadable"])
     def test_gives_no_score_where_there_is_none(self, shown: Locator, videos: dict[str, Path], status: str) -> None:
         upload(shown.get_by_role("button", name="upload"), videos[status])
         heading = shown.get_by_role("heading", name=videos[status].name)
-        expect(heading).to_contain_text("No verdict", timeout=SLOW)
+        expect(heading).to_contain_text("Not judged", timeout=SLOW)
         assert visible_images(shown) == []
 
     def test_judges_a_path_typed_in(self, shown: Locator, videos: dict[str, Path]) -> None:
-        shown.get_by_label("Video").fill(str(videos["FAKE"]))
+        shown.get_by_role("textbox", name="Video").fill(str(videos["FAKE"]))
         shown.page.keyboard.press("Tab")
         shown.page.keyboard.press("Enter")
         expect(shown.get_by_role("heading", name=videos["FAKE"].name)).to_be_visible(timeout=SLOW)
 
-    def test_nothing_is_cut_off(self, predict: Notebook) -> None:
-        assert cut_off(predict) == []
+
+def test_nothing_is_cut_off(notebook: Notebook) -> None:
+    """Else a reader would have to scroll sideways, or could not see it at all."""
+    assert notebook.page.evaluate(CUT_OFF) == []
 
 
-def test_the_page_of_a_verdict_needs_no_network(predict: Notebook, browser: Browser) -> None:
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_stored_outputs_are_shown_whole(
+    browser: Browser, address: Callable[[str], str], folder: Path, name: str
+) -> None:
+    """Opened and not run: its tables and figures, without an error of the page."""
+    notebook = Notebook(browser, address, folder / f"{name}.ipynb")
+    assert notebook.page.evaluate(CUT_OFF) == []
+    notebook.page.close()
+    assert notebook.complaints == []
+
+
+def test_the_page_of_a_verdict_needs_no_network(notebook: Notebook, browser: Browser) -> None:
     page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, offline=True)
     complaints, requests = listen(page), list[str]()
     page.on("request", lambda request: requests.append(request.url))
-    page.goto((predict.path.parents[1] / "data" / "results" / "verdict.html").as_uri())
-    expect(page.get_by_role("heading", level=2)).to_contain_text("Looks fake")
+    page.goto((notebook.path.parent / "verdict.html").as_uri())
+    expect(page.get_by_role("heading", level=2)).to_contain_text(".mp4: ")
     assert len(visible_images(page.locator("body"))) >= 3
     assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)")
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    for width in (WIDTH, 390):  # a phone's
+        page.set_viewport_size({"width": width, "height": HEIGHT})
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     picture(page.locator("body"), PICTURES / "verdict_page")
     page.close()
     assert complaints == []
