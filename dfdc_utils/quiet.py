@@ -1,4 +1,4 @@
-"""Import TensorFlow without the dozen lines about CPUs and CUDA that no setting of its own turns off (2.21)."""
+"""Import TensorFlow without its dozen lines about CPUs and CUDA, which no setting of TensorFlow 2.21 turns off."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def quiet_import() -> Iterator[None]:
-    """Within this block nothing reaches the process's standard error. Exceptions do: a failed import is still seen."""
-    # Later on: errors only, and without an NVIDIA driver not the error that says so either.
+    """Discard what the process writes to its standard error within this block. Exceptions are raised as usual."""
+    # After the import: errors only. Without an NVIDIA driver none, since TensorFlow calls its absence an error.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if Path("/dev/nvidiactl").exists() else "3")
     try:
         kept = os.dup(2)
     except OSError:  # no standard error to keep quiet
         yield
         return
-    nothing = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nothing, 2)
+        with Path(os.devnull).open("w") as nothing:
+            os.dup2(nothing.fileno(), 2)
         yield
     finally:
         os.dup2(kept, 2)
-        os.close(nothing)
         os.close(kept)

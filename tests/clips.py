@@ -134,10 +134,10 @@ def write_sound(path: Path, seconds: float = 1.0) -> Path:
     return path
 
 
-def cut_off(source: Path, target: Path, share: float) -> Path:
-    """The first `share` of a file's bytes, as a broken download leaves them."""
+def cut_off(source: Path, target: Path, fraction: float) -> Path:
+    """The first `fraction` of a file's bytes, as a broken download leaves them."""
     content = source.read_bytes()
-    target.write_bytes(content[: int(len(content) * share)])
+    target.write_bytes(content[: int(len(content) * fraction)])
     return target
 
 

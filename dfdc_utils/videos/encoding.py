@@ -1,4 +1,4 @@
-"""Frames and sound into a file: H.264 and AAC in MP4, the same bytes every time."""
+"""Encode frames and sound as H.264 and AAC in MP4, with the same bytes every time."""
 
 import io
 from collections.abc import Iterable, Iterator
@@ -9,8 +9,8 @@ import numpy as np
 
 # As DFDC's files have them: frames per second, and samples per second of the sound.
 FRAME_RATE, SAMPLE_RATE = 30, 44_100
-# One thread, so that the bytes do not depend on the machine's cores; key frames every 250 and B-frames, as x264's
-# defaults and DFDC's files have them; a preset that encodes 640x360 in 2 ms a frame.
+# One thread, so that the bytes do not depend on the number of cores. A key frame every 250 and B-frames, as in x264's
+# defaults and DFDC's files. A preset that takes 2 ms per frame of 640x360.
 ENCODER = {"preset": "superfast", "g": "250", "bf": "3", "threads": "1"}
 
 
@@ -31,7 +31,7 @@ def _add_video(container: av.container.OutputContainer, size: tuple[int, int], c
 
 
 def write_clip(path: Path, frames: Iterable[np.ndarray], *, sound: np.ndarray, size: tuple[int, int], crf: int) -> None:
-    """Writes frames (H, W, 3) uint8 RGB and mono sound int16 (samples,) to an MP4 file of `size` (width, height)."""
+    """Write frames (H, W, 3) uint8 RGB and mono sound int16 (samples,) to an MP4 file of `size` (width, height)."""
     with av.open(str(path), "w", format="mp4") as container:
         video = _add_video(container, size, crf)
         audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
@@ -46,7 +46,7 @@ def write_clip(path: Path, frames: Iterable[np.ndarray], *, sound: np.ndarray, s
 
 
 def encode_and_decode(frames: Iterable[np.ndarray], *, size: tuple[int, int], crf: int) -> Iterator[np.ndarray]:
-    """The frames after one generation of compression, as when a clip is uploaded and downloaded again."""
+    """Give the frames after one generation of compression, as when a clip is uploaded and downloaded again."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
         _encode_frames(container, _add_video(container, size, crf), frames)

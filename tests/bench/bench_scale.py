@@ -56,7 +56,7 @@ def test_ten_thousand_videos(sample: Path, tmp_path: Path) -> None:
     print(f"\nTen thousand videos\n{table.round(1).to_string(index=False)}")
     assert again["status"].value_counts().sum() == COUNT
     assert rows[2][1] == 0
-    assert rows[2][2] <= 10, "a run with nothing to do"
+    assert rows[2][2] <= 0.1 * (rows[0][2] + rows[1][2]), "a run with nothing to do"
     # A manifest row is about 2 KB, held twice while the table is made.
     assert rows[1][3] - rows[0][3] < 60
     assert rows[1][4] - rows[0][4] < 30

@@ -181,7 +181,7 @@ def test_filled_boxes_lie_within_the_range_of_those_seen(seen: list, policy: str
 
 
 @given(boxes, boxes)
-def test_overlap_is_a_symmetric_share(a: list, b: list) -> None:
+def test_overlap_is_symmetric_and_from_0_to_1(a: list, b: list) -> None:
     a, b = np.array(a), np.array(b)
     overlap = box_overlap(a, b)
     assert 0 <= overlap <= 1 + 1e-9

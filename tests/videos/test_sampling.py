@@ -311,9 +311,11 @@ def test_the_reason_tells_the_kinds_apart(tmp_path: Path) -> None:
     assert len(set(reasons.values())) >= 5
 
 
-@pytest.mark.parametrize("share", [0.4, 0.55, 0.7, 0.85, 0.97])
+@pytest.mark.parametrize("fraction", [0.4, 0.55, 0.7, 0.85, 0.97])
 @pytest.mark.parametrize("name", ["cut.mp4", "cut.mkv", "cut.mts"])
-def test_a_clip_cut_off_in_the_middle_gives_the_frames_before_the_cut(tmp_path: Path, name: str, share: float) -> None:
+def test_a_clip_cut_off_in_the_middle_gives_the_frames_before_the_cut(
+    tmp_path: Path, name: str, fraction: float
+) -> None:
     whole = tmp_path / f"whole-{name}"
     clips.write_clip(
         whole,
@@ -321,23 +323,23 @@ def test_a_clip_cut_off_in_the_middle_gives_the_frames_before_the_cut(tmp_path: 
         faststart=name.endswith("mp4"),
         container="mpegts" if name.endswith("mts") else None,
     )
-    clip = sample_frames(clips.cut_off(whole, tmp_path / name, share), 16)
+    clip = sample_frames(clips.cut_off(whole, tmp_path / name, fraction), 16)
     shown = numbers(clip)  # fails on a torn frame
     assert shown == np.round(clip.times * 30).astype(int).tolist()
     assert len(shown) >= 5
-    assert max(shown) < 90 * share + 25, "frames that the file no longer holds"
+    assert max(shown) < 90 * fraction + 25, "frames that the file no longer holds"
     assert np.diff(shown).max() <= 2 * (max(shown) + 1) / 16 + 4, "spread over what is there"
 
 
-@pytest.mark.parametrize("share", [0.3, 0.4, 0.5, 0.6, 0.7])
-def test_damage_in_the_middle_leaves_frames_out_and_invents_none(tmp_path: Path, share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.3, 0.4, 0.5, 0.6, 0.7])
+def test_damage_in_the_middle_leaves_frames_out_and_invents_none(tmp_path: Path, fraction: float) -> None:
     rng = np.random.default_rng(0)
     backdrop = np.kron(rng.integers(0, 256, (12, 100, 3)), np.ones((8, 8, 1))).astype(np.uint8)
     frames = [np.ascontiguousarray(backdrop[:, 3 * i : 3 * i + 160]) for i in range(90)]
     options = {"preset": "ultrafast", "x264-params": "bframes=0:keyint=30:scenecut=0"}
     whole = clips.write_clip(tmp_path / "whole.mp4", frames, options=options, faststart=True)
     content = bytearray(whole.read_bytes())
-    start = content.index(b"mdat") + int((len(content) - content.index(b"mdat")) * share)
+    start = content.index(b"mdat") + int((len(content) - content.index(b"mdat")) * fraction)
     content[start : start + 1500] = rng.bytes(1500)
     (tmp_path / "damaged.mp4").write_bytes(content)
 
