@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 from sklearn.metrics import roc_auc_score
 
 from dfdc_utils.evaluation import calibration_error
@@ -36,6 +36,7 @@ def test_a_few_videos_all_right_do_not_ask_for_certainty() -> None:
     assert calibration.false_positive_rate_upper == pytest.approx(0.336, abs=0.001)  # Clopper and Pearson's for 0 of 9
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(
     real=st.lists(st.floats(0, 1), min_size=1, max_size=40),
     fake=st.lists(st.floats(0, 1), min_size=1, max_size=40),

@@ -62,9 +62,8 @@ def test_killed_between_any_two_files_no_model_is_mixed_with_another(tmp_path: P
             found.append("none")
         else:
             found.append({str(old): "old", str(contents(folder)): "new"}.get(str(contents(snapshot)), "mixed"))
-    assert found[0] == "old" and found[-1] == "new" and "mixed" not in found
-    assert found == sorted(found, key=["old", "none", "new"].index)
-    assert found.count("none") >= 10
+    assert found == sorted(found, key=["old", "none", "new"].index)  # none is mixed
+    assert found.count("none") >= 10 and found[-1] == "new"
 
 
 def test_a_folder_without_a_finished_model_is_refused(tmp_path: Path) -> None:

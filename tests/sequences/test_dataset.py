@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 from faces_on_disk import SMALL, flickering_faces, write_video_faces
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.faces import sequence_paths
@@ -98,6 +98,7 @@ def test_sequences_are_cached_where_they_fit_and_it_says_so(
         np.testing.assert_array_equal(streamed.load(number), store.load(number))
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(
     count=st.integers(1, 40),
     batch_size=st.integers(1, 12),
