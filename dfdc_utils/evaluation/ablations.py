@@ -1,7 +1,7 @@
 """What a trained CNN-LSTM uses: its score when one of its inputs is held constant or replaced.
 
-The head of `build_cnn_lstm` sees two things of each frame: its features, and how much they changed since the frame
-before. Each intervention here removes one of them with values that do occur in real videos, and leaves the rest.
+The head of `build_cnn_lstm` has two inputs per frame: its features, and their change since the frame before. Each
+ablation replaces one of them by values that occur in real videos, and leaves the other.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dfdc_utils.sequences import make_dataset
 with quiet_import():
     import keras
 
-DONORS = 20  # real videos whose features or change stand in for a video's own; the logits are averaged
+REPLACEMENTS = 20  # REAL videos whose features or change replace a video's own; the scores are averaged
 
 ABLATIONS = {
     "unchanged": "the model as it is",
@@ -34,9 +34,9 @@ ABLATIONS = {
 def ablate(table: pd.DataFrame, save_path: str | Path, folder: ModelFolder, *, seed: int = 0) -> pd.DataFrame:
     """Score the videos of `table` under each of `ABLATIONS`; one column of calibrated scores (N,) for each.
 
-    `table` must hold videos of the test split; the replacing values come from the REAL videos of the training split,
-    whose faces must be in `save_path`, too. Raises `ValueError` for a model that has no layer `features_and_change`, or
-    that has no split, `ConfigMismatch` if the faces do not fit the model. Taught in notebook 05.
+    `table` must hold videos of the test split. The replacing values come from REAL videos of the training split, whose
+    faces must be in `save_path`, too. Raises `ValueError` for a model without a layer `features_and_change` or without
+    a split, `ConfigMismatch` if the faces do not fit the model. Taught in notebook 05.
     """
     folder.require_faces(save_path)
     layers = {layer.name for layer in folder.model.layers}
@@ -51,7 +51,7 @@ def ablate(table: pd.DataFrame, save_path: str | Path, folder: ModelFolder, *, s
     count = own.shape[-1] // 2  # features first, then their change
     generator = np.random.default_rng(seed)
     replaced: dict[str, list[NDArray[np.float32]]] = {"change of REAL videos": [], "features of REAL videos": []}
-    for _ in range(DONORS):
+    for _ in range(REPLACEMENTS):
         drawn = others[generator.integers(len(others), size=len(own))]
         for name, features, change in (
             ("change of REAL videos", own, drawn),
@@ -71,10 +71,10 @@ def ablate(table: pd.DataFrame, save_path: str | Path, folder: ModelFolder, *, s
 
 
 def summarise_ablations(scores: pd.DataFrame, kinds: pd.Series | None = None) -> pd.DataFrame:
-    """The AUC under each ablation: one row each, with what it shows.
+    """The AUC under each ablation: one row per ablation, with what it shows.
 
-    `kinds` names the kind of each FAKE of `scores`: with it there is one column of AUCs per kind, each against all REAL
-    videos. Taught in notebook 05.
+    `kinds` names the kind of each FAKE video of `scores`; with it there is one column per kind, with the AUC against
+    all REAL videos. Taught in notebook 05.
     """
     labels = (scores["label"] == "FAKE").to_numpy()
     named = {"all fakes": labels}

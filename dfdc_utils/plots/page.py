@@ -20,7 +20,7 @@ from dfdc_utils.prediction import MOST_EXPLAINED, Explanation, Prediction, Windo
 from dfdc_utils.videos import Image
 
 SIZE = 72  # pixels of a face in a strip: sixteen fit the page
-STYLE = """
+PAGE_STYLE = """
 :root { color-scheme: light dark; font-family: system-ui, sans-serif; line-height: 1.5 }
 body { max-width: 75rem; margin: 2rem auto; padding: 0 1rem; overflow-wrap: anywhere }
 table { border-collapse: collapse } td, th { padding: .2rem .8rem .2rem 0; text-align: left }
@@ -58,7 +58,7 @@ def write_page(
     page = (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Verdicts: {title}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<link rel="icon" href="data:,"><style>{STYLE}</style></head>'
+        f'<link rel="icon" href="data:,"><style>{PAGE_STYLE}</style></head>'
         f"<body><h1>{title}</h1>{body}</body></html>\n"
     )
     write_atomically(Path(path), page)

@@ -23,7 +23,7 @@ from dfdc_utils.videos import Image
 
 TOGETHER = 8  # people in one encoder: few enough for a batch to hold several qualities
 FILMED_FRAMES = 3  # for training on single frames: the encoder needs a past to predict from
-DONORS = 24  # candidates for the face of a swap; the one with the most similar pose is taken
+SWAP_CANDIDATES = 24  # pictures, of which the one with the most similar pose gives the face of a swap
 AHEAD = 6  # batches made in advance
 
 Numbers = Sequence[int] | NDArray[np.intp]
@@ -133,7 +133,7 @@ class PairSource:
 
     def _choose_donor(self, number: int, landmarks: NDArray[np.float32], generator: np.random.Generator) -> Still:
         """Of some random pictures of other people than `number`, the one whose pose is most similar."""
-        some = generator.choice(len(self), min(DONORS, len(self)), replace=False)
+        some = generator.choice(len(self), min(SWAP_CANDIDATES, len(self)), replace=False)
         elsewhere = self._people != self._people[number]
         others = some[elsewhere[some]]
         if not len(others):  # few people with many pictures each

@@ -13,7 +13,7 @@ from dfdc_utils.plots import COLOURS, FAINT, LINE
 PICTURE_WIDTH, ZERO_AT = 560, 44  # pixels: of the picture of all scores, and where it has a score of 0
 ONE_AT = PICTURE_WIDTH - 12  # where it has a score of 1
 TOPS = {"REAL": 4, "FAKE": 30}  # of each label's ticks
-STYLE = (
+TABLE_STYLE = (
     f".counts {{ border-collapse: collapse; margin: 6px 0 }} .counts small {{ color: {FAINT} }}"
     f".counts td, .counts th {{ border: 1px solid {LINE}; padding: 4px 14px; text-align: center }}"
 )
@@ -54,7 +54,7 @@ class ThresholdExplorer(ui.VBox):  # type: ignore[misc]
 
     def _draw(self, _change: object = None) -> None:
         counts = self.counts
-        parts = f"<style>{STYLE}</style>{self._picture()}{_matrix(counts)}{_reading(counts)}"
+        parts = f"<style>{TABLE_STYLE}</style>{self._picture()}{_matrix(counts)}{_reading(counts)}"
         self._shown.value = f'<div style="line-height:1.5">{parts}</div>'
 
     def _picture(self) -> str:

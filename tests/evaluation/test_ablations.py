@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from faces_on_disk import flickering_faces
+from fake_models import open_model
+
+from dfdc_utils.evaluation import ABLATIONS, ablate, score_videos, summarise_ablations
+from dfdc_utils.models import build_cnn_lstm
+
+FEATURES, CHANGE = slice(0, 24), slice(24, 48)  # of the head's input
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("faces")
+    flickering_faces(folder, families=6)
+    return folder
+
+
+def ablate_blind_to(part: slice, faces: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The ablations of an untrained model that does not see a part of its head's input, and its own scores."""
+    model = build_cnn_lstm(4, 32)
+    kernel, *others = model.get_layer("lstm").get_weights()
+    kernel[part] = 0
+    model.get_layer("lstm").set_weights([kernel, *others])
+    manifest = pd.read_csv(faces / "manifest.csv", dtype=str, keep_default_na=False)
+    split = manifest.assign(split=np.where(manifest["original"] < "real_03", "train", "test"))
+    folder = open_model(model, split=split)
+    test = split[split["split"] == "test"]
+    return ablate(test, faces, folder), score_videos(test, faces, folder)
+
+
+def test_each_ablation_replaces_one_input(faces: Path) -> None:
+    change_only, own = ablate_blind_to(FEATURES, faces)
+    np.testing.assert_allclose(change_only["unchanged"], own["score"], atol=1e-6)
+    np.testing.assert_allclose(change_only["features of REAL videos"], own["score"], atol=1e-6)
+    assert np.abs(change_only["change of REAL videos"] - own["score"]).max() > 1e-3
+    assert np.ptp(change_only["one frame repeated"]) < 1e-6  # no change is the same for all
+    features_only, own = ablate_blind_to(CHANGE, faces)
+    np.testing.assert_allclose(features_only["change of REAL videos"], own["score"], atol=1e-6)
+    assert np.abs(features_only["features of REAL videos"] - own["score"]).max() > 1e-3
+    assert np.ptp(features_only["one frame repeated"]) > 1e-3
+
+
+def test_a_model_without_both_inputs_is_refused(faces: Path) -> None:
+    manifest = pd.read_csv(faces / "manifest.csv", dtype=str, keep_default_na=False)
+    for folder in (open_model(build_cnn_lstm(4, 32, head="mean"), split=manifest), open_model()):
+        with pytest.raises(ValueError, match="no features and change over time"):
+            ablate(manifest, faces, folder)
+
+
+def test_the_auc_of_each_kind_is_against_all_real_videos() -> None:
+    scores = pd.DataFrame({"label": ["REAL", "REAL", "FAKE", "FAKE"]})
+    scores = scores.assign(**dict.fromkeys(ABLATIONS, [0.1, 0.5, 0.3, 0.9]))
+    table = summarise_ablations(scores, pd.Series(["real", "real", "spatial", "temporal"]))
+    assert list(table["ablation"]) == list(ABLATIONS)
+    assert table.loc[0, ["all fakes", "spatial", "temporal"]].tolist() == [0.75, 0.5, 1.0]
