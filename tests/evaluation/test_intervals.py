@@ -77,5 +77,5 @@ def test_the_interval_of_a_share_covers_the_truth_as_often_as_it_says(total: int
 
 @pytest.mark.parametrize(("count", "total"), [(-1, 4), (5, 4), (0, 0), (float("nan"), 4)])
 def test_what_is_no_share_is_refused(count: float, total: float) -> None:
-    with pytest.raises(ValueError, match="is no share"):
+    with pytest.raises(ValueError, match="is no fraction"):
         binomial_interval(count, total)

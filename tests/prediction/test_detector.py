@@ -155,7 +155,7 @@ def test_a_model_beside_anothers_settings_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is not a calibration"):
         Detector.load(tmp_path)
     (tmp_path / "training.json").unlink()
-    with pytest.raises(FileNotFoundError, match="not finished"):
+    with pytest.raises(FileNotFoundError, match="no finished model"):
         Detector.load(tmp_path)
     with pytest.raises(FileNotFoundError, match="dfdc train"):
         Detector.load(tmp_path / "nothing")

@@ -116,7 +116,7 @@ def test_importance_points_at_the_one_frame_of_a_fake(known: Sample) -> None:
     found = []
     for number, (real, fake) in enumerate(zip(pairs["original"], pairs["video"], strict=True)):
         index = 3 + number % 10
-        sequence = known.load(real)
+        sequence = known.load(real).copy()
         sequence[index] = known.load(fake)[index]
         found.append(int(frame_importance(known.model, sequence).argmax()) == index)
     assert len(found) >= 12
@@ -184,7 +184,7 @@ MODELS = [
     *(pytest.param({"head": head}, (4, 32), FULL, id=head) for head in HEADS),
     pytest.param({}, (4, 32), HALF, id="mixed"),
     pytest.param({"backbone": "MobileNetV2", "head": "mean"}, (2, 64), HALF, id="MobileNetV2-mean-mixed"),
-    pytest.param({"dropout": 0.3, "filters": (8, 16)}, (5, 50), FULL, id="odd size"),
+    pytest.param({}, (5, 50), FULL, id="odd size"),
     pytest.param({}, (1, 32), FULL, id="one frame"),
 ]
 

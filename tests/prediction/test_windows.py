@@ -72,7 +72,7 @@ def test_whoever_leaves_leaves_the_others_as_they_are(folder: Path) -> None:
 def test_statuses_say_what_is_wrong(folder: Path, tmp_path: Path) -> None:
     nobody = find_faces(Look(write_clip(folder / "nobody.mp4", squares(30, people=())), CONFIG, whole=True))
     assert (nobody.status, nobody.windows) == ("no_face", ())
-    assert "nobody.mp4: no lasting face" in nobody.error
+    assert "nobody.mp4: no face that lasts" in nobody.error
     gone = find_faces(Look(tmp_path / "gone.mp4", CONFIG))
     assert gone.status == "unreadable" and "gone.mp4: file not found" in gone.error
     (tmp_path / "text.mp4").write_text("no video")
@@ -94,7 +94,7 @@ def test_what_came_before_the_time_ran_out_is_kept(folder: Path, monkeypatch: py
     monkeypatch.setattr("dfdc_utils.workers.time.monotonic", lambda: float(next(clock)))
     found = find_faces(Look(path, CONFIG, whole=True, time_limit=1.0))
     assert found.status == "ok" and 1 <= len(found.windows) < 7
-    assert "slow.mp4: it is not done after" in found.error
+    assert "slow.mp4: timed out after" in found.error
 
 
 def test_a_surprise_is_one_videos(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
