@@ -60,7 +60,7 @@ sample: install  ## draw the embedded sample
 
 notebooks: sample  ## run the notebooks and store their outputs in place (what is committed)
 	$(ON_SAMPLE) $(BIN)/python notebooks/run.py --in-place $(NOTEBOOKS)
-	mkdir -p notebooks/figures && cp data/sample/results/faces.png data/sample/results/history.png notebooks/figures/
+	mkdir -p notebooks/figures && cp data/sample/results/faces.png notebooks/figures/
 
 bench: sample  ## how well and how fast, in one table each
 	$(ON_SAMPLE) $(BIN)/python -m pytest tests/bench/bench_*.py -s
