@@ -3,7 +3,7 @@
 - `model.keras`: the weights, plain Keras; `sequence.json`: how videos must be prepared for it;
 - `calibration.json`: the temperature and threshold of its scores; `training.json`: what it was trained on and how;
 - `split.csv`: which video was in which split (not for a model trained on photographs);
-- `ood.npz`: how to recognise input that is unlike its training data (only for a model trained on photographs);
+- `ood.npz`: how to recognise out-of-distribution input (only for a model trained on photographs);
 - `history.csv` and `card.md`, for people to read; after pretraining also `metrics.csv` and `outliers.csv`.
 
 `training.json` is removed first and written last: a folder without it holds no finished model.

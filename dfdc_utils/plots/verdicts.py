@@ -13,7 +13,7 @@ from dfdc_utils.plots.theme import CHANCE, FAKE, REAL, figure_of
 from dfdc_utils.prediction import Prediction
 from dfdc_utils.videos import Image
 
-LINES = ("-", "--", ":", "-.")  # of the first four people, who can be told apart without colour
+LINES = ("-", "--", ":", "-.")  # of the first four people: a second channel beside colour
 HEAT = cv2.COLORMAP_INFERNO  # rises in lightness, so it also reads in grey
 
 

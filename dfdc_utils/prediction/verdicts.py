@@ -84,7 +84,7 @@ class TrackScore:
 
     @property
     def out_of_distribution(self) -> bool:
-        """Whether these faces are unlike everything that the model was trained on."""
+        """Whether these faces lie beyond `OOD_PERCENTILE` of the validation data."""
         return self.ood_percentile is not None and self.ood_percentile >= OOD_PERCENTILE
 
     @property

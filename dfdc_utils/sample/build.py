@@ -169,10 +169,10 @@ def _refuse_foreign(target: Path) -> None:
     if target.exists() and not target.is_dir():
         raise FileExistsError(f"{target} is a file: give a folder as save_path")
     # Listed before the record is read: another process that draws here writes the record first.
-    foreign = sorted(path.name for path in target.glob("*") if path.name not in RESULTS)
-    if foreign and _read_record(target) is None:
+    others = sorted(path.name for path in target.glob("*") if path.name not in RESULTS)
+    if others and _read_record(target) is None:
         raise FileExistsError(
-            f"{target} holds {foreign[0]}, which make_sample did not write: move it away, or give an empty or new "
+            f"{target} holds {others[0]}, which make_sample did not write: move it away, or give an empty or new "
             "folder as save_path"
         )
 
