@@ -60,7 +60,7 @@ def write_card(folder: ModelFolder, **measured: pd.DataFrame) -> Path:
 def _uses(folder: ModelFolder) -> list[str]:
     sample = folder.data.startswith(SAMPLE)
     how = "trained" if folder.data == SAMPLE else "fine-tuned"
-    own = "Any real video." if sample else "Videos that differ from its training data, unless it was tested on such videos."
+    own = "Any real video." if sample else "Videos that differ from its training data, unless it was tested on such."
     blends = folder.split is None or folder.note.get("self_blend")
     return [
         f"**Its scores say nothing about real videos**: it was {how} on drawn faces and drawn fakes." if sample else "",
