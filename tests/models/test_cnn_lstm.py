@@ -62,6 +62,7 @@ def with_mobilenet() -> keras.Model:
     return build_cnn_lstm(4, 32, backbone="MobileNetV2")
 
 
+@pytest.mark.slow
 def test_batch_normalization_of_a_backbone_stays_as_it_is(
     with_mobilenet: keras.Model, sequences: np.ndarray, tmp_path: Path
 ) -> None:

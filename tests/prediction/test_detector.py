@@ -90,6 +90,7 @@ def test_many_videos_are_answered_in_their_order_whatever_is_wrong_with_some(
         assert one.to_dict() == trained.predict(one.path).to_dict()
 
 
+@pytest.mark.slow
 def test_the_whole_of_a_long_video_in_overlapping_windows(trained: Detector, sample: Path, tmp_path: Path) -> None:
     """A fake in the middle of a real video shows where it is."""
     truth = json.loads((sample / "truth.json").read_text())
@@ -266,6 +267,7 @@ def pretrained() -> Detector:
     return Detector.load("pretrained")
 
 
+@pytest.mark.slow
 def test_the_model_in_the_package_says_what_it_has_seen(sample: Path, pretrained: Detector) -> None:
     entry = pretrained.predict(next(sample.rglob("*.mp4"))).to_dict()
     assert 0 <= entry["score"] <= 1 and "real face photographs" in entry["trained_on"]

@@ -73,6 +73,7 @@ def grad_cam(model: keras.Model, sequence: np.ndarray) -> np.ndarray:
     return tf.image.resize(heat, sequence.shape[1:3])[..., 0].numpy()
 
 
+@pytest.mark.slow
 def test_heat_lies_where_the_fake_was_blended_in(known: Sample) -> None:
     """The share of all frames' heat, as a mean over the spatial fakes of the test split; beside it what knows less."""
     keras.utils.set_random_seed(0)
@@ -91,6 +92,7 @@ def test_heat_lies_where_the_fake_was_blended_in(known: Sample) -> None:
     assert mean["everywhere"] < 0.35 and mean["untrained"] < 0.55 and mean["last maps"] < 0.55
 
 
+@pytest.mark.slow
 def test_what_the_model_takes_for_real_stays_dark(known: Sample) -> None:
     light: dict[str, list[float]] = {"real": [], "spatial": []}
     for kind, means in light.items():
@@ -190,6 +192,7 @@ MODELS = [
 
 
 @pytest.mark.parametrize(("options", "shape", "policy"), MODELS)
+@pytest.mark.slow
 def test_every_kind_of_model_is_explained(
     options: dict[str, Any], shape: tuple[int, int], policy: str, tmp_path: Path
 ) -> None:

@@ -26,6 +26,7 @@ def films(source: PairSource, seed: int, detector: CentralDetector | None = None
     return dict(some)
 
 
+@pytest.mark.slow
 def test_there_are_films_of_every_kind_and_the_same_again(source: PairSource) -> None:
     first, again, other = films(source, 0), films(source, 0), films(source, 1)
     assert list(first) == KINDS

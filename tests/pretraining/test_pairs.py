@@ -53,11 +53,13 @@ def auc_of_cues(pairs: Pairs) -> float:
 
 
 @pytest.mark.parametrize("swaps", [0.0, 1.0])
+@pytest.mark.slow
 def test_nothing_outside_the_blend_tells_the_classes_apart(source: PairSource, swaps: float) -> None:
     auc = auc_of_cues(source.make(np.arange(len(source)), 0, 2, swaps=swaps))
     assert 0.35 < auc < 0.65, auc
 
 
+@pytest.mark.slow
 def test_the_check_of_cues_can_fail(source: PairSource) -> None:
     """Blends that were compressed once more than their reals: the trap that the check is for."""
     pairs = source.make(np.arange(len(source)), 0, 2)

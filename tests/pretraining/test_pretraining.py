@@ -46,6 +46,7 @@ def encoder() -> keras.Model:
     return build_frame_encoder(32, weights=None, feature_count=16)
 
 
+@pytest.mark.slow
 def test_killed_and_begun_again_it_comes_to_the_same_weights(photographs: Path, tmp_path: Path) -> None:
     table = find_photographs(photographs)
     pictures = prepare_pictures(table, photographs, tmp_path, CentralDetector(), show_progress=False)
@@ -75,6 +76,7 @@ def test_killed_and_begun_again_it_comes_to_the_same_weights(photographs: Path, 
     assert not any(layer.trainable for layer in frozen.layers if isinstance(layer, keras.layers.BatchNormalization))
 
 
+@pytest.mark.slow
 def test_the_recipe_leaves_a_model_to_use(
     photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -97,6 +97,7 @@ class TestContent:
                 assert ((boxes[:, :2] < centres) & (centres < boxes[:, :2] + boxes[:, 2:])).all()
                 assert clip["faults"] and 0 < clip["strength"] <= 1 and clip["donor"] not in clip["person"]
 
+    @pytest.mark.slow
     def test_one_worker_draws_the_same_bytes_as_two(self, tiny: Path, tmp_path: Path) -> None:
         assert fingerprints(make_sample(tmp_path / "again", **TINY)) == fingerprints(tiny)
 
@@ -149,6 +150,7 @@ class TestFolder:
         assert found == fingerprints(tiny)
         assert list(folder.parent.iterdir()) == [folder]
 
+    @pytest.mark.slow
     def test_what_a_killed_process_left_is_cleared(self, tmp_path: Path, tiny: Path) -> None:
         code = f"from dfdc_utils.sample import make_sample; make_sample('data/sample', **{TINY})"
         process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
@@ -254,6 +256,7 @@ def find_faces(clip: dict[str, Any], yunet: Path | None) -> list[int]:
 
 
 @pytest.mark.parametrize(("name", "least"), [("haar", 0.95), ("yunet", 0.99)])
+@pytest.mark.slow
 def test_detectors_find_the_faces_where_the_truth_says(
     sample: Path, request: pytest.FixtureRequest, name: str, least: float
 ) -> None:
@@ -289,6 +292,7 @@ def separate(values: np.ndarray, fake: np.ndarray, originals: np.ndarray) -> flo
     return float(roc_auc_score(fake, scores))
 
 
+@pytest.mark.slow
 def test_fakes_show_in_the_face_alone_and_temporal_ones_only_over_time(sample: Path) -> None:
     clips = [clip for clip in read_clips(sample) if clip["kind"] in ("real", *SWAPS)]
     numbers, faces = map(np.array, zip(*Parallel(n_jobs=2)(delayed(measure)(clip) for clip in clips), strict=True))

@@ -60,6 +60,7 @@ def interrupted(folder: Path, table: pd.DataFrame, tmp_path_factory: pytest.Temp
     return model
 
 
+@pytest.mark.slow
 def test_flicker_is_learned_and_held_on_unseen_sources(
     folder: Path, table: pd.DataFrame, trained: tuple[Path, pd.DataFrame]
 ) -> None:
