@@ -38,8 +38,8 @@ lab: install  ## open the notebooks in JupyterLab
 		--ServerApp.tornado_settings='{"websocket_max_message_size": 1073741824}'
 
 test: sample  ## the notebooks against their stored outputs, then all tests, which use the model that these leave
-	$(ON_SAMPLE) $(BIN)/python -m pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout 300 \
-		--nbval-kernel-startup-timeout 120
+	$(ON_SAMPLE) $(BIN)/python -m pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout 900 \
+		--nbval-kernel-startup-timeout 300
 	$(TESTS)
 
 check: lint  ## lint and the quick tests: an answer in some minutes
