@@ -75,7 +75,7 @@ def test_yunet_finds_the_sample_faces_where_haar_does(portraits: list[np.ndarray
 
 def test_yunet_finds_every_face_of_the_real_clips(real_clips: Path, yunet_path: Path) -> None:
     detector = YuNetDetector(yunet_path)
-    for path in sorted(real_clips.rglob("*.mp4"))[::4]:
+    for path in sorted(real_clips.rglob("*.mp4")):
         image = sample_frames(path, 1).small_frame(0, 640)
         hits = detector.detect(image)
         check(hits, image)
