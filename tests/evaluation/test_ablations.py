@@ -31,7 +31,7 @@ def ablate_blind_to(part: slice, faces: Path) -> tuple[pd.DataFrame, pd.DataFram
     split = manifest.assign(split=np.where(manifest["original"] < "real_03", "train", "test"))
     folder = open_model(model, split=split)
     test = split[split["split"] == "test"]
-    return ablate(test, faces, folder), score_videos(test, faces, folder)
+    return ablate(test, faces, folder), score_videos(test, faces, folder).reset_index(drop=True)
 
 
 def test_each_ablation_replaces_one_input(faces: Path) -> None:

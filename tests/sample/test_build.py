@@ -245,10 +245,10 @@ def look(clip: dict[str, Any], frame_count: int) -> tuple[list[np.ndarray], list
 
 def find_faces(clip: dict[str, Any], yunet: Path | None) -> list[int]:
     """How many faces are in two frames, how many of them a detector finds, and how much else it finds."""
-    detector = YuNetDetector(yunet, min_score=0.7) if yunet else HaarDetector()
+    detector = YuNetDetector(yunet) if yunet else HaarDetector()
     counts = [0, 0, 0]
     for frame, faces in zip(*look(clip, 2), strict=True):
-        found = [face.box for face in detector.detect(frame)]
+        found = [face.box for face in detector.detect(frame) if not yunet or face.score > 0.7]
         overlap = np.array([box_overlap(box, face) > 1 / 3 for box in found for face in faces], bool)
         overlap = overlap.reshape(len(found), len(faces))
         counts = np.add(counts, [len(faces), overlap.any(axis=0).sum(), (~overlap.any(axis=1)).sum()]).tolist()
