@@ -31,7 +31,7 @@ def auc_of(scores: pd.DataFrame) -> float:
     return METRICS["AUC"](scores["label"] == "FAKE", scores["score"])
 
 
-def figures(scores: pd.DataFrame) -> dict[str, float]:
+def measure(scores: pd.DataFrame) -> dict[str, float]:
     row = {name: METRICS[name](scores["label"] == "FAKE", scores["score"]) for name in ("accuracy", "log loss", "AUC")}
     for fault in ("spatial", "temporal"):
         row[f"AUC {fault}"] = auc_of(scores[(scores["label"] == "REAL") | (scores["kind"] == fault)])
@@ -47,7 +47,7 @@ def expected_error(scores: pd.DataFrame) -> float:
 
 @pytest.fixture(scope="module")
 def scored(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    """Every test video of every seed, scored in every way: `way`, `seed`, `kind`, `label`, `score`, `fit`."""
+    """Every test video of every seed, scored in every way: `way`, `seed`, `kind`, `label`, `score`."""
     folder = tmp_path_factory.mktemp("skill")
     manifest = processing(sample, folder / "faces", detector="haar", show_progress=False)
     usable = balance_classes(manifest[manifest["status"] == "ok"])
@@ -63,7 +63,7 @@ def scored(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFra
             build = partial(build_cnn_lstm, head=head)
             history = train(table, folder / "faces", model, config=config, build=build, show_progress=False)
             scores = score_videos(test, folder / "faces", ModelFolder.open(model))
-            tables.append(scores.assign(way=way, seed=seed, fit=history["accuracy"].max()))
+            tables.append(scores.assign(way=way, seed=seed))
             print(f"seed {seed}, {way}: {len(history)} epochs, AUC {auc_of(scores):.3f}", flush=True)
     everything = pd.concat(tables, ignore_index=True)
     return everything.assign(kind=everything["video"].map(kind))
@@ -71,8 +71,8 @@ def scored(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFra
 
 def test_skill_on_unseen_sources(scored: pd.DataFrame) -> None:
     groups = scored.groupby(["way", "seed"], sort=False)
-    rows = pd.DataFrame({key: {"fit": group["fit"].iloc[0], **figures(group)} for key, group in groups}).T
-    print(f"\nsynthetic sample, {len(scored) // len(groups)} test videos a seed\n{rows.round(3).to_string()}")
+    rows = pd.DataFrame({key: measure(group) for key, group in groups}).T
+    print(f"\nsynthetic sample, {len(scored) // len(groups)} test videos per seed\n{rows.round(3).to_string()}")
     means = rows.groupby(level=0, sort=False).mean()
     print(f"\nmeans over the seeds\n{means.round(3).to_string()}")
     pooled = scored[scored["way"] == "lstm"]
@@ -84,4 +84,3 @@ def test_skill_on_unseen_sources(scored: pd.DataFrame) -> None:
     assert lstm["AUC"] >= 0.95
     assert lstm["AUC temporal"] >= means.loc["mean over frames", "AUC temporal"] + 0.10
     assert error <= 0.08
-    assert rows.loc["lstm", "fit"].min() > 0.912
