@@ -37,8 +37,15 @@ def plot_score_over_time(prediction: Prediction, *, axis: Axes | None = None) ->
     axis.axhline(threshold, color=CHANCE, lw=1.2, ls=(0, (1, 1)))
     axis.annotate(f"threshold {threshold:.2f}", (0, threshold), (2, 2), textcoords="offset points", fontsize=8)
     end = max(prediction.seconds, prediction.duration, 0.1)
-    axis.axvspan(prediction.seconds, end, color=CHANCE, alpha=0.15, lw=0)
-    axis.set(xlabel="seconds (grey: not looked at)", ylabel="score, 1 = fake", ylim=(-0.03, 1.03), xlim=(0, end))
+    partial = prediction.is_partial
+    if partial:
+        axis.axvspan(prediction.seconds, end, color=CHANCE, alpha=0.15, lw=0)
+    axis.set(
+        xlabel=f"seconds{' (grey: not looked at)' if partial else ''}",
+        ylabel="score, 1 = fake",
+        ylim=(-0.03, 1.03),
+        xlim=(0, end),
+    )
     windows = person.windows
     above = sum(window.score > threshold for window in windows)
     where = f", above the threshold in {above} of {len(windows)} windows" if len(windows) > 1 else ""

@@ -140,6 +140,11 @@ class Prediction:
         return "unsure" if surely_fake or person.high > threshold else "no sign of a fake"
 
     @property
+    def is_partial(self) -> bool:
+        """Whether more than a tenth of the video was not looked at; the last frames never are."""
+        return self.seconds < 0.9 * self.duration
+
+    @property
     def headline(self) -> str:
         """The verdict, with the reason if there is none."""
         reasons = {"ok": "", "no_face": ": no face found", "unreadable": ": cannot be read"}
@@ -173,7 +178,7 @@ class Prediction:
             )
         if self.error:
             sentences.append(f"Only the first {self.seconds:.1f} s were looked at. {self.error}")
-        elif self.seconds < 0.9 * self.duration:
+        elif self.is_partial:
             sentences.append(f"Looked at the first {self.seconds:.1f} s of {self.duration:.1f} s.")
         if person.ood_percentile is not None:
             sentences.append(_describe_ood(person.ood_percentile))
