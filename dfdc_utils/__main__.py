@@ -369,8 +369,10 @@ def predict(videos: tuple[Path, ...], model: str, verbose: bool, html: Path | No
     results: list[Prediction] = []
     try:
         for path, problem in listed.items():
-            broken = Prediction(path, "unreadable", problem, 0.0, (), folder.calibration, folder.data)
-            results.append(broken if problem else next(found))
+            if problem:
+                results.append(Prediction(path, "unreadable", problem, 0.0, (), folder.calibration, folder.data))
+            else:
+                results.append(next(found))
             if not prints:
                 tqdm.write(_in_words(results[-1], str(path) if path.name in twice else path.name, verbose=verbose))
                 sys.stdout.flush()

@@ -18,7 +18,7 @@ from dfdc_utils.videos import LABELS, count_labels
 # Hashes of `hash_faces` count as near-identical if they differ in at most so many of 255 bits. On 14 real clips, a fake
 # and its original differ in at most 34 bits, faces of two scenes in at least 84.
 NEARLY_IDENTICAL = 38
-# From this many parts on, splits follow the parts. DFDC has 50, and its actors recur mostly within a part.
+# From this many parts on, splits follow the parts: DFDC has 50, and one actor may appear in many videos of a part.
 MANY_PARTS = 10
 
 

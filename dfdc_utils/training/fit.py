@@ -44,7 +44,7 @@ SAVE_SEC = 600
 def train(
     table: pd.DataFrame,
     save_path: str | Path,
-    model_path: str | Path = "data/sample/model",
+    model_path: str | Path,
     *,
     config: TrainingConfig | None = None,
     strategy: tf.distribute.Strategy | None = None,
@@ -190,7 +190,7 @@ class _Run:
 
     def say(self, text: str) -> None:
         if self._show:
-            print(text)
+            print(text, flush=True)  # a log file shows each epoch as it ends
 
     def save(self, progress: Progress, loop: TrainingLoop, *, every: float = 0, best: bool = False) -> None:
         """Write the state, and before it the weights if they are the best; at most once in `every` seconds."""

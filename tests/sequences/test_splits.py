@@ -3,27 +3,10 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 from hypothesis import assume, given, settings, strategies as st
+from tables import families, table_of
 
 from dfdc_utils.sequences import report_leaks, split_by_group
 from dfdc_utils.videos import LABELS
-
-
-def table_of(rows: list[tuple[str, str]]) -> pd.DataFrame:
-    """A catalog of (label, original) pairs."""
-    entries = [
-        {"video": f"v{number}", "path": f"v{number}.mp4", "label": label, "original": original, "part": "p"}
-        for number, (label, original) in enumerate(rows)
-    ]
-    return pd.DataFrame(entries, columns=["video", "path", "label", "original", "part"])
-
-
-def families(count: int, fakes_each: int = 1) -> pd.DataFrame:
-    rows = [("REAL", f"o{number}") for number in range(count)]
-    rows += [("FAKE", f"o{number}") for number in range(count) for _ in range(fakes_each)]
-    table = table_of(rows)
-    table.loc[table["label"] == "REAL", "video"] = table.loc[table["label"] == "REAL", "original"]
-    return table
-
 
 # Splitting
 

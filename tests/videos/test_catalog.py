@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
+from tables import families, table_of
 
 from dfdc_utils.errors import BrokenCatalog
 from dfdc_utils.videos import LABELS, balance_classes, read_catalog
@@ -34,15 +35,6 @@ def row_of(catalog: pd.DataFrame, video: str) -> dict[str, str]:
     rows = catalog[catalog["video"] == video].to_dict("records")
     assert len(rows) == 1, f"{video} is in {catalog['video'].tolist()} {len(rows)} times"
     return rows[0]
-
-
-def table_of(rows: list[tuple[str, str]]) -> pd.DataFrame:
-    """A catalog of (label, original) pairs."""
-    entries = [
-        {"video": f"v{number}", "path": f"v{number}.mp4", "label": label, "original": original, "part": "p"}
-        for number, (label, original) in enumerate(rows)
-    ]
-    return pd.DataFrame(entries, columns=["video", "path", "label", "original", "part"])
 
 
 # Reading
@@ -260,14 +252,6 @@ def test_faces_among_the_videos_are_left_out(tmp_path: Path) -> None:
 
 
 # Choosing
-
-
-def families(count: int, fakes_each: int = 1) -> pd.DataFrame:
-    rows = [("REAL", f"o{number}") for number in range(count)]
-    rows += [("FAKE", f"o{number}") for number in range(count) for _ in range(fakes_each)]
-    table = table_of(rows)
-    table.loc[table["label"] == "REAL", "video"] = table.loc[table["label"] == "REAL", "original"]
-    return table
 
 
 def counts(table: pd.DataFrame) -> tuple[int, int]:
