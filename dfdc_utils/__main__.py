@@ -207,6 +207,7 @@ def _read_settings(model: str) -> dict[str, Any]:
 
     context = click.get_current_context()
     needed = asdict(_open_model(model).sequence)
+    del needed["time_step"]  # it follows from the videos
     if needed["detector"] == "auto":  # any will do
         del needed["detector"]
     for name, value in needed.items():
@@ -225,7 +226,7 @@ def _read_settings(model: str) -> dict[str, Any]:
     "--patience", type=COUNT_OR_ZERO, default=20, help="Stop after so many epochs without improvement. 0: never."
 )
 @click.option("--batch-size", type=COUNT, default=8, help="Sequences per step, over all replicas.")
-@click.option("--learning-rate", type=Number(0, min_open=True), default=2e-3, help="The highest learning rate.")
+@click.option("--learning-rate", type=Number(0, min_open=True), default=5e-3, help="The highest learning rate.")
 @click.option("--backbone", default="small", help="The CNN: 'small', or a network of keras.applications.")
 @click.option("--weights", help="Initial weights of a keras.applications backbone: 'imagenet', or a file.")
 @click.option("--head", type=click.Choice(["lstm", "attention", "mean"]), default="lstm", help="Combines the frames.")
@@ -252,23 +253,18 @@ def train(save_path: Path, model: Path | None, head: str, no_baseline: bool, afr
     from dfdc_utils import models, training
 
     strategy = training.choose_strategy(replicas)
-    heads = {model: head}
-    if not no_baseline and head != "mean":
-        heads[model / models.MEAN_BASELINE] = "mean"
-    for path, kind in heads.items():
-        print(f"{path}: {kind} over frames", flush=True)
-        try:
-            training.train(
-                table,
-                save_path,
-                path,
-                config=training.TrainingConfig(**settings),
-                strategy=strategy,
-                build=partial(models.build_cnn_lstm, head=kind, **build),
-                resume=not afresh,
-            )
-        except training.WorkerLost as error:
-            _restart(error)
+    shared: dict[str, Any] = {"config": training.TrainingConfig(**settings), "strategy": strategy}
+    shared |= {"resume": not afresh}
+    builder, cnn = partial(models.build_cnn_lstm, **build), None
+    try:
+        if not no_baseline and head != "mean":
+            print(f"{model / models.MEAN_BASELINE}: mean over frames", flush=True)
+            training.train_baseline(table, save_path, model, build=builder, **shared)
+            cnn = models.ModelFolder.open(model / models.MEAN_BASELINE)
+        print(f"{model}: {head} over frames", flush=True)
+        training.train(table, save_path, model, build=partial(builder, head=head), cnn=cnn, **shared)
+    except training.WorkerLost as error:
+        _restart(error)
     print(model / "model.keras")
 
 
@@ -370,7 +366,7 @@ def predict(videos: tuple[Path, ...], model: str, verbose: bool, html: Path | No
     try:
         for path, problem in listed.items():
             if problem:
-                results.append(Prediction(path, "unreadable", problem, 0.0, (), folder.calibration, folder.data))
+                results.append(Prediction(path, "unreadable", problem, 0.0, (), folder))
             else:
                 results.append(next(found))
             if not prints:
@@ -389,7 +385,7 @@ def predict(videos: tuple[Path, ...], model: str, verbose: bool, html: Path | No
         write_page(html, results, evidence)
     counts = Counter(one.verdict for one in results)
     summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-    click.echo(f"\n{len(results)} videos: {summary}. {results[0].caveats}", err=True)
+    click.echo(f"\n{len(results)} videos: {summary}. {folder.caveats}", err=True)
     return SOME_FAKE if counts["fake"] else SOME_NOT_JUDGED if counts["not judged"] else NONE_FAKE
 
 

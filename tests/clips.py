@@ -53,6 +53,17 @@ def square_box(
     return [start[0] + step[0] * index, start[1] + step[1] * index, side, side]
 
 
+def untagged(source: Path, target: Path) -> Path:
+    """Copy a clip of the sample without the words in its header that call it synthetic."""
+    with av.open(str(source)) as clip, av.open(str(target), "w") as copy:
+        streams = {stream.index: copy.add_stream_from_template(stream) for stream in clip.streams}
+        for packet in clip.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream.index]
+                copy.mux(packet)
+    return target
+
+
 def squares(
     count: int,
     size: tuple[int, int] = (320, 180),

@@ -49,14 +49,14 @@ def sample_model(sample: Path, sample_faces: Path) -> Path:
     """The folder of a model trained on the sample as notebook 04 trains it: two minutes unless it is there already."""
     from dfdc_utils.processing import read_manifest
     from dfdc_utils.sequences import split_by_group
-    from dfdc_utils.training import TrainingConfig, is_trained, train
+    from dfdc_utils.training import TrainingConfig, train_missing
     from dfdc_utils.videos import balance_classes
 
     manifest = read_manifest(sample_faces)
     usable = manifest[(manifest["status"] == "ok") & (manifest["label"] != "")]
     table = split_by_group(balance_classes(usable), seed=0)
-    if not is_trained(table, sample_faces, sample / "model"):
-        train(table, sample_faces, sample / "model", config=TrainingConfig(epochs=40, seed=0), show_progress=False)
+    config = TrainingConfig(epochs=40, seed=0)
+    train_missing(table, sample_faces, sample / "model", config=config, show_progress=False)
     return sample / "model"
 
 

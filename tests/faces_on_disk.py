@@ -16,9 +16,15 @@ SMALL = SequenceConfig(capture_sec=1.0, frame_count=4, face_size=32, detector="h
 
 
 def write_video_faces(
-    target: Path, video: str, crops: list[np.ndarray], config: SequenceConfig = SMALL, *, people: int = 1
+    target: Path,
+    video: str,
+    crops: list[np.ndarray],
+    config: SequenceConfig = SMALL,
+    *,
+    people: int = 1,
+    others: dict[str, list[np.ndarray]] | None = None,
 ) -> None:
-    """Commit crops (S, S, 3) as the track of each person in a video."""
+    """Commit crops (S, S, 3) as the track of each person in a video; `others` are further people, by their flaw."""
     count = len(crops)
     track = Track(
         boxes=np.tile([10.0, 10.0, 40.0, 40.0], (count, 1)),
@@ -27,7 +33,13 @@ def write_video_faces(
         filled=np.zeros(count, bool),
     )
     record = {"video": video, "config": asdict(config), "source_bytes": 1, "status": "ok", "error": "", "frames": count}
-    write_faces(target, record, [CroppedTrack(track, list(range(count)), crops)] * people, np.arange(count) / 10)
+    write_faces(
+        target,
+        record,
+        [CroppedTrack(track, list(range(count)), crops, sharpness=100.0)] * people
+        + [CroppedTrack(track, list(range(count)), faces, 100.0, flaw) for flaw, faces in (others or {}).items()],
+        np.arange(count) / 10,
+    )
 
 
 def flickering_faces(target: Path, families: int = 12, config: SequenceConfig = SMALL) -> pd.DataFrame:

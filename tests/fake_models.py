@@ -21,11 +21,14 @@ def open_model(
     path: Path = Path("nowhere"),
     calibration: Calibration | None = None,
     data: str = "nothing",
+    data_kind: str = "synthetic",
     split: pd.DataFrame | None = None,
     ood: OODDetector | None = None,
 ) -> ModelFolder:
     """What `ModelFolder.open` gives, around a model in memory: an untrained small one by default."""
-    folder = ModelFolder(path, sequence, calibration or Calibration(), {"data": data}, split, ood)
+    folder = ModelFolder(
+        path, sequence, calibration or Calibration(), {"data": data, "data_kind": data_kind}, split, ood
+    )
     folder.__dict__["model"] = model or build_cnn_lstm(sequence.frame_count, sequence.face_size)
     return folder
 
@@ -37,5 +40,7 @@ def save_model(path: Path, model: keras.Model | None = None, sequence: SequenceC
     model.save(path / "model.keras")
     sequence.save(path / "sequence.json")
     (path / "calibration.json").write_text(Calibration().to_json())
-    (path / "training.json").write_text(json.dumps({"data": "nothing", "model": model.name, **note}))
+    (path / "training.json").write_text(
+        json.dumps({"data": "nothing", "data_kind": "recorded", "model": model.name, **note})
+    )
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -17,6 +18,7 @@ from typing import Any
 
 import click
 import clips
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -181,13 +183,12 @@ def test_a_crash_is_one_line_and_never_the_status_of_a_fake(
 
 @pytest.fixture(scope="module")
 def three(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three videos of the sample, the second of which is cut off."""
+    """Three videos of the sample, the second of which is cut off; the others do not say that they are synthetic."""
     folder = tmp_path_factory.mktemp("three")
     truth = json.loads((sample / "truth.json").read_text())
     for name, kind in (("a", "real"), ("b", "cut_off"), ("c", "temporal")):
-        shutil.copy(
-            next(sample.rglob(next(one for one in truth if truth[one]["kind"] == kind))), folder / f"{name}.mp4"
-        )
+        source = next(sample.rglob(next(one for one in truth if truth[one]["kind"] == kind)))
+        (shutil.copy if kind == "cut_off" else clips.untagged)(source, folder / f"{name}.mp4")
     return folder
 
 
@@ -212,6 +213,23 @@ def test_predict_keeps_the_order_of_its_input_and_makes_folders(
     assert capsys.readouterr().out.startswith("video,path,status")  # and nothing else
     assert main(["predict", str(three / "c.mp4"), "--verbose"]) in (0, 1)
     assert "when the faces are mirrored or shifted" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_model_judges_only_the_kind_of_videos_that_it_was_trained_on(
+    sample: Path, three: Path, sample_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A drawn clip is nothing for the pretrained model, nor a recorded one for a model of the sample."""
+    drawn, recorded = next(sample.rglob("*.mp4")), three / "a.mp4"
+    for video, model, remedy in (
+        (drawn, "pretrained", "a model trained on the sample"),
+        (recorded, str(sample_model), "--model pretrained"),
+    ):
+        assert main(["predict", str(video), "--model", model, "--csv", "-"]) == 3
+        row = pd.read_csv(io.StringIO(capsys.readouterr().out)).iloc[0]
+        assert (row["status"], row["verdict"]) == ("other_kind", "not judged") and np.isnan(row["score"])
+        assert f"Use {remedy}." in row["error"] and row["error"].startswith(video.name)
+    assert main(["predict", str(recorded), "--model", "pretrained"]) in (0, 1)
 
 
 @pytest.mark.slow
@@ -252,7 +270,7 @@ def test_a_fake_wins_over_a_video_that_was_not_judged(
 
         def predict_many(self, asked: list[Path], **_: object) -> Iterator[SimpleNamespace]:
             for path, verdict in zip(asked, verdicts, strict=True):
-                yield SimpleNamespace(path=path, verdict=verdict, score=0.5, error="", caveats="")
+                yield SimpleNamespace(path=path, verdict=verdict, score=0.5, error="")
 
     monkeypatch.setattr("dfdc_utils.prediction.Detector", Judge)
     assert main(["predict", *map(str, paths)]) == status

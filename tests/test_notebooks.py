@@ -21,6 +21,7 @@ IGNORE = "nbval-ignore-output"
 # Cells whose output may differ from run to run: a string from their source, and the reason.
 MAY_DIFFER = {
     "hashes = hash_faces(": "pixels differ by rounding between processors, and a bit of a hash may flip",
+    "train_baseline(table": "losses and seconds per epoch; sums in another order on another processor",
     "= train(": "losses and seconds per epoch; sums in another order on another processor",
     "train_missing(": "the same, if there is no model yet",
     "per epoch, with its start": "a speed",
@@ -30,6 +31,8 @@ MAY_DIFFER = {
     "summarise_ablations(": "the same",
     "vars(folder.calibration)": "the same",
     "fill(prediction.in_words()": "the same",
+    "explanation.contributions": "the same",
+    "drawn.in_words()": "the same",
     '["label", "verdict"]': "the same",
 }
 

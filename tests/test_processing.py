@@ -16,7 +16,7 @@ from clips import CYAN, MAGENTA, SquareDetector
 
 from dfdc_utils import files, processing as module
 from dfdc_utils.errors import BrokenCatalog, ConfigMismatch, NoFaceFound
-from dfdc_utils.faces import Face, SequenceConfig, Track, crop_track, extract_tracks, extraction, read_faces
+from dfdc_utils.faces import Face, SequenceConfig, Track, crop_tracks, extract_tracks, extraction, read_faces
 from dfdc_utils.faces.storage import CroppedTrack
 from dfdc_utils.processing import processing, read_manifest
 from dfdc_utils.videos import Clip, read_catalog, sample_frames
@@ -292,12 +292,12 @@ def test_a_surprise_in_one_video_is_a_row_and_a_log_line(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def stumble(clip: Clip, track: Track, config: SequenceConfig) -> CroppedTrack:
+    def stumble(clip: Clip, tracks: list[Track], config: SequenceConfig) -> list[CroppedTrack]:
         if clip.info.path.name == "aaa.mp4":
             raise ZeroDivisionError("nobody expected this")
-        return crop_track(clip, track, config)
+        return crop_tracks(clip, tracks, config)
 
-    monkeypatch.setattr(extraction, "crop_track", stumble)
+    monkeypatch.setattr(extraction, "crop_tracks", stumble)
     with caplog.at_level(logging.ERROR):
         manifest = run(pair, tmp_path / "faces").set_index("video")
     assert manifest["status"].to_dict() == {"aaa": "unreadable", "bbb": "ok"}
@@ -559,13 +559,13 @@ def test_an_interruption_says_how_much_is_done_and_keeps_it(
     make_folder(clip_store, pair, {"ccc.mp4": "one.mp4", "ddd.mp4": "one.mp4"})
     monkeypatch.setattr("random.randrange", lambda count: 0)  # where a run begins
 
-    def press(clip: Clip, track: Track, config: SequenceConfig) -> CroppedTrack:
+    def press(clip: Clip, tracks: list[Track], config: SequenceConfig) -> list[CroppedTrack]:
         if clip.info.path.name == "ddd.mp4":
             raise KeyboardInterrupt
-        return crop_track(clip, track, config)
+        return crop_tracks(clip, tracks, config)
 
     with monkeypatch.context() as patched:
-        patched.setattr(extraction, "crop_track", press)
+        patched.setattr(extraction, "crop_tracks", press)
         with pytest.raises(KeyboardInterrupt, match=r"^3 of 4 videos are done$") as caught:
             run(pair, target)
     assert isinstance(caught.value.__cause__, KeyboardInterrupt)

@@ -15,7 +15,7 @@ from dfdc_utils.evaluation.metrics import METRICS
 from dfdc_utils.files import prepare_target, write_atomically
 from dfdc_utils.models import ModelFolder, write_card
 from dfdc_utils.processing import read_manifest
-from dfdc_utils.sequences import make_dataset, report_leaks
+from dfdc_utils.sequences import report_leaks, score_people
 
 
 @dataclass(frozen=True)
@@ -87,15 +87,14 @@ def score_videos(
 ) -> pd.DataFrame:
     """Score each video of `table`; add `raw_score`, `score` and `mistake`.
 
-    `raw_score` is the model's output, `score` (0 real to 1 fake) the same after calibration, and `mistake` its distance
-    from the label, 0 to 1.
+    `raw_score` is the model's output for the most suspicious person, `score` (0 real to 1 fake) the same after
+    calibration, and `mistake` its distance from the label, 0 to 1.
 
     Raises `ConfigMismatch` if the faces in `save_path` were prepared with other settings than the model's, `ValueError`
     for videos without a label. Taught in notebook 05.
     """
     folder.require_faces(save_path)
-    dataset = make_dataset(table, save_path, batch_size=batch_size, cache=False)
-    raw = folder.model.predict(dataset, verbose=0).ravel().astype(float)
+    raw = score_people(folder.model, table, save_path, batch_size=batch_size).to_numpy()
     scores = folder.calibration.apply(raw)
     return table.assign(raw_score=raw, score=scores, mistake=np.abs(scores - _labels(table)))
 

@@ -12,13 +12,15 @@ from .extraction import (
     Job as Job,
     Status as Status,
     blank_record as blank_record,
-    crop_track as crop_track,
+    crop_tracks as crop_tracks,
     describe_failure as describe_failure,
     extract_tracks as extract_tracks,
     own_face_detector as own_face_detector,
     work_on as work_on,
 )
 from .storage import (
+    CroppedTrack as CroppedTrack,
+    deciding_tracks as deciding_tracks,
     encode_face as encode_face,
     find_finished as find_finished,
     read_faces as read_faces,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from dfdc_utils.errors import ConfigMismatch
@@ -18,7 +18,8 @@ class SequenceConfig:
     """How a video becomes a sequence. It is stored with the faces and with the model, and the two must agree.
 
     `capture_sec` is in seconds, `face_size` in pixels (crops are square), `margin` in multiples of the box's longer
-    side, `max_tracks` in people per video.
+    side, `max_tracks` in people per video. `time_step`, in seconds, is the median time between two frames of the
+    training sequences; it stands beside a model that sees change over time, and is 0 for others and for faces.
     """
 
     capture_sec: float = 5.0
@@ -28,6 +29,7 @@ class SequenceConfig:
     detector: str = "auto"
     fill_policy: str = "past_mean"
     max_tracks: int = 2
+    time_step: float = 0.0
 
     def __post_init__(self) -> None:
         # 5 and 5.0 are the same setting and must be the same in JSON.
@@ -59,9 +61,10 @@ class SequenceConfig:
     def require(self, other: SequenceConfig, *, what: str, remedy: str) -> None:
         """Raise `ConfigMismatch`, naming each field that differs, unless `other` equals this one.
 
-        If the detector of this one is `auto`, any other will do.
+        If the detector of this one is `auto`, any other will do. `time_step`, which follows from the videos, is not
+        compared.
         """
-        mine, others = asdict(self), asdict(other)
+        mine, others = asdict(self), asdict(replace(other, time_step=self.time_step))
         if self.detector == "auto":
             mine["detector"] = other.detector
         differ = [f"{key} {others[key]!r} instead of {mine[key]!r}" for key in mine if mine[key] != others[key]]

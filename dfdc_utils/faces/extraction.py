@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dfdc_utils.errors import NoFaceFound, TookTooLong, UnreadableVideo
 from dfdc_utils.faces.config import SequenceConfig
 from dfdc_utils.faces.detectors import Face, FaceDetector, YuNetDetector, load_face_detector
+from dfdc_utils.faces.shots import Thumbnail
 from dfdc_utils.faces.storage import CroppedTrack, find_finished, write_faces
 from dfdc_utils.faces.tracks import (
     MAX_GROWTH,
@@ -23,7 +24,9 @@ from dfdc_utils.faces.tracks import (
     box_overlap,
     crop_face,
     fill_missing_boxes,
+    find_flaw,
     follow_faces,
+    measure_sharpness,
     smooth_boxes,
 )
 from dfdc_utils.files import working_on
@@ -62,18 +65,25 @@ class Job:
     overwrite: bool = False
 
 
-def detect_faces(clip: Clip, detector: FaceDetector) -> list[list[Face]]:
-    """Find the faces in each frame of a clip, with boxes and landmarks in pixels of the full frame.
+def detect_faces(clip: Clip, detector: FaceDetector) -> tuple[list[list[Face]], NDArray[np.intp]]:
+    """Find the faces in each frame of a clip, with boxes and landmarks in pixels of the full frame; also number shots.
 
-    The whole frame is searched every `LOOK_AROUND_EVERY` seconds, and in every frame while a face is missing, for at
-    most as long. In between, each face is searched for around its last place. Taught in notebook 02.
+    The whole frame is searched every `LOOK_AROUND_EVERY` seconds, after a cut, and in every frame while a face is
+    missing, for at most as long. In between, each face is searched for around its last place. The second result (T,)
+    is the number of each frame's shot. Taught in notebook 02.
     """
     found: list[list[Face]] = []
+    shots = np.zeros(len(clip), np.intp)
+    before: Thumbnail | None = None
     expected: list[tuple[Face, float]] = []  # in pixels of the small frame, with the time when it was last seen
     last_look, last_shape = -np.inf, (0, 0)
     for index, moment in enumerate(clip.times):
         check_time()
         small = clip.small_frame(index, DETECTION_SIDE)
+        thumbnail = Thumbnail.of(small)
+        is_cut = before is not None and thumbnail.is_cut_from(before)
+        shots[index:] += is_cut
+        before, expected, last_look = thumbnail, [] if is_cut else expected, -np.inf if is_cut else last_look
         faces = None
         if moment - last_look < LOOK_AROUND_EVERY and small.shape[:2] == last_shape:
             faces = _find_all_again(detector, small, [face for face, _ in expected])
@@ -87,7 +97,7 @@ def detect_faces(clip: Clip, detector: FaceDetector) -> list[list[Face]]:
         expected = [(face, moment) for face in faces] + missing
         scale = clip.view(index).shape[1] / small.shape[1]  # a stream may change its size
         found.append([_moved(face, scale=scale) for face in faces])
-    return found
+    return found, shots
 
 
 def extract_tracks(clip: Clip, detector: FaceDetector, config: SequenceConfig) -> list[Track]:
@@ -95,8 +105,8 @@ def extract_tracks(clip: Clip, detector: FaceDetector, config: SequenceConfig) -
 
     Raises `NoFaceFound` if no face lasts. Taught in notebook 02.
     """
-    detections = detect_faces(clip, detector)
-    tracks = follow_faces(detections)
+    detections, shots = detect_faces(clip, detector)
+    tracks = follow_faces(detections, shots)
     if not tracks:
         hits = sum(map(bool, detections))
         better = "the detector yunet (go online once, or set DFDC_YUNET)" if detector.name == "haar" else ""
@@ -107,15 +117,21 @@ def extract_tracks(clip: Clip, detector: FaceDetector, config: SequenceConfig) -
     return [fill_missing_boxes(track, config.fill_policy) for track in tracks[: config.max_tracks]]
 
 
-def crop_track(clip: Clip, track: Track, config: SequenceConfig) -> CroppedTrack:
-    """Crop one person's face from each frame of a clip, along smoothed boxes."""
+def crop_tracks(clip: Clip, tracks: list[Track], config: SequenceConfig) -> list[CroppedTrack]:
+    """Crop each person's face from each frame of its shot, along smoothed boxes."""
+    widest = max((track.width for track in tracks), default=0.0)
+    return [_crop_track(clip, track, config, widest) for track in tracks]
+
+
+def _crop_track(clip: Clip, track: Track, config: SequenceConfig, widest: float) -> CroppedTrack:
     kept = np.flatnonzero(track.detected | track.filled).tolist()
     boxes = smooth_boxes(track.boxes[kept])
     crops = [
         crop_face(clip.view(index), box, config.face_size, margin=config.margin)
         for index, box in zip(kept, boxes, strict=True)
     ]
-    return CroppedTrack(track, kept, crops)
+    sharpness = measure_sharpness(crops)
+    return CroppedTrack(track, kept, crops, sharpness, find_flaw(track, sharpness, widest=widest))
 
 
 def blank_record(video: str, path: Path, config: SequenceConfig) -> dict[str, Any]:
@@ -149,7 +165,7 @@ def _extract(
         clip = sample_frames(job.path, job.config.frame_count, capture_sec=job.config.capture_sec)
         times, info = clip.times, clip.info
         record |= {"frames": len(clip), "width": info.width, "height": info.height, "fps": round(info.fps, 3)}
-        people = [crop_track(clip, track, job.config) for track in extract_tracks(clip, detector, job.config)]
+        people = crop_tracks(clip, extract_tracks(clip, detector, job.config), job.config)
         check_time()
     except Exception as error:  # a batch of thousands must not end because of one video
         status, text, retry = describe_failure(job.path, error)

@@ -24,11 +24,16 @@ OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 
 
 class CroppedTrack(NamedTuple):
-    """One track of a clip with its crops (face_size, face_size, 3); `kept` are the indices of their frames."""
+    """One track of a clip with its crops (face_size, face_size, 3); `kept` are the indices of their frames.
+
+    `flaw` says why it may not decide about the video (`find_flaw`).
+    """
 
     track: Track
     kept: list[int]
     crops: list[Image]
+    sharpness: float = float("nan")
+    flaw: str = ""
 
 
 def read_faces(save_path: str | Path, video: str) -> dict[str, Any]:
@@ -49,6 +54,7 @@ def find_finished(save_path: str | Path, wanted: dict[str, Any], *, overwrite: b
         record = read_faces(save_path, wanted["video"])
         made_with = SequenceConfig(**record["config"])
         unchanged = record["source_bytes"] == wanted["source_bytes"] and {"status", "error", "tracks"} <= record.keys()
+        unchanged &= all("flaw" in track for track in record["tracks"])  # else of an earlier version of this package
     except (OSError, ValueError, KeyError, TypeError):  # not there, or not written by this package
         return None
     config = SequenceConfig(**wanted["config"])
@@ -70,6 +76,15 @@ def sequence_paths(save_path: str | Path, video: str, frame_count: int, *, track
         raise ValueError(f"{video} has {len(tracks)} tracks and none numbered {track}. Choose rows whose status is ok.")
     files = [frame["file"] for frame in tracks[track]["frames"]]
     return [str(Path(save_path) / video / files[index]) for index in spread_evenly(len(files), frame_count)]
+
+
+def deciding_tracks(save_path: str | Path, video: str) -> list[int]:
+    """Return the numbers of the tracks that may decide about a video; that of the main person if none may.
+
+    Raises `FileNotFoundError` if the video was not processed.
+    """
+    tracks = read_faces(save_path, video)["tracks"]
+    return [number for number, track in enumerate(tracks) if not track["flaw"]] or [0]
 
 
 def spread_evenly(count: int, frame_count: int) -> list[int]:
@@ -98,7 +113,7 @@ def write_faces(
 
 
 def _write_track(folder: Path, number: int, person: CroppedTrack, times: NDArray[np.float64]) -> dict[str, Any]:
-    track, kept, crops = person
+    track, kept, crops, sharpness, flaw = person
     (folder / str(number)).mkdir()
     frames = []
     for index, crop in zip(kept, crops, strict=True):
@@ -113,8 +128,7 @@ def _write_track(folder: Path, number: int, person: CroppedTrack, times: NDArray
                 "origin": "detected" if track.detected[index] else "filled",
             }
         )
-    sharpness = [cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var() for crop in crops]
-    return {"sharpness": round(float(np.median(sharpness)), 1), "frames": frames}
+    return {"sharpness": round(sharpness, 1), "flaw": flaw, "frames": frames}
 
 
 def _put_in_place(partial: Path, final: Path, record: dict[str, Any], *, overwrite: bool) -> None:

@@ -4,10 +4,9 @@ from .calibration import (
     calibrate as calibrate,
 )
 from .card import (
-    SAMPLE as SAMPLE,
     write_card as write_card,
 )
-from .cnn_lstm import build_cnn_lstm as build_cnn_lstm
+from .cnn_lstm import build_cnn_lstm as build_cnn_lstm, copy_cnn as copy_cnn
 from .folder import (
     MEAN_BASELINE as MEAN_BASELINE,
     PRETRAINED as PRETRAINED,

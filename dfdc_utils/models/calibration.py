@@ -24,8 +24,9 @@ class Calibration:
 
     `temperature` divides the score's logit; `threshold` is the calibrated score above which a video is called fake.
     `false_positive_rate` and `recall` are the fractions of `real` REAL and `fake` FAKE ones above the threshold;
-    `false_positive_rate_upper` is the upper end of the 95 % interval of the first (Clopper and Pearson 1934). `counted`
-    says what the real ones are, `fakes` what the fake ones are.
+    `false_positive_rate_upper` is the upper end of the 95 % interval of the first (Clopper and Pearson 1934). The score
+    of a video is the highest of the people in it. `counted` says what the real ones are, `fakes` what the fake ones
+    are.
     """
 
     temperature: float = 1.0

@@ -15,7 +15,6 @@ from dfdc_utils.files import write_atomically
 from dfdc_utils.models.folder import ModelFolder
 from dfdc_utils.models.ood import OOD_PERCENTILE
 
-SAMPLE = "the embedded synthetic sample"
 NOT_FOR = (
     "A decision about a person: a score is a reason to look, not evidence.",
     "Methods of forgery that it was not trained on, whole-image synthesis, or altered sound.",
@@ -24,15 +23,24 @@ NOT_FOR = (
 NOT_FOR_BLENDS = (
     "Filters, make-up effects and edited skin: they change a part of the face, as a swap does, and may be called fake.",
 )
-OWN_SECTIONS = ("fingerprint", "trained_on", "data", "model", "begun_from", "notes", "people")  # of `training.json`
+OWN_SECTIONS = (
+    "fingerprint",
+    "trained_on",
+    "data",
+    "data_kind",
+    "model",
+    "begun_from",
+    "notes",
+    "people",
+)  # of `training.json`
 
 
 def write_card(folder: ModelFolder, **measured: pd.DataFrame) -> Path:
     """Write `card.md` into the folder of a trained model and return its path.
 
     `measured` are the tables `summary`, `comparison` and `leaks` of an `Evaluation`; without them the card says that
-    nothing was measured on test videos. `history.csv` is read from the folder, as are `metrics.csv` and `outliers.csv`
-    of a model without a split. Taught in notebook 05.
+    nothing was measured on test videos. `history.csv` is read from the folder, as are the tables of a model without a
+    split: `metrics.csv`, `deepfakes.csv` and `outliers.csv`. Taught in notebook 05.
     """
     note, fitted = folder.note, folder.calibration
     settings = {key: value for key, value in note.items() if key not in OWN_SECTIONS}
@@ -41,7 +49,7 @@ def write_card(folder: ModelFolder, **measured: pd.DataFrame) -> Path:
         f"A {note['model']} that scores a video's face sequence from 0 (real) to 1 (fake), trained on "
         f"**{folder.data}**.",
         *_uses(folder),
-        *(_test_metrics(folder.data, measured) if folder.split is not None else _validation_metrics(folder.path)),
+        *(_test_metrics(folder.data, measured) if folder.split is not None else _validation_metrics(folder)),
         "## Calibration",
         f"`calibration.json`: temperature {fitted.temperature:.2f}, operating threshold {fitted.threshold:.2f}. "
         f"{fitted.in_words()}",
@@ -58,12 +66,15 @@ def write_card(folder: ModelFolder, **measured: pd.DataFrame) -> Path:
 
 
 def _uses(folder: ModelFolder) -> list[str]:
-    sample = folder.data.startswith(SAMPLE)
-    how = "trained" if folder.data == SAMPLE else "fine-tuned"
-    own = "Any real video." if sample else "Videos that differ from its training data, unless it was tested on such."
+    drawn = folder.data_kind == "synthetic"
+    own = (
+        "Any real video: it gives no verdict on one."
+        if drawn
+        else "Videos that differ from its training data, unless it was tested on such."
+    )
     blends = folder.split is None or folder.note.get("self_blend")
     return [
-        f"**Its scores say nothing about real videos**: it was {how} on drawn faces and drawn fakes." if sample else "",
+        "**Its scores say nothing about real videos**: it was trained on drawn faces and drawn fakes." if drawn else "",
         "## Not for",
         "\n".join(f"- {text}" for text in (own, *NOT_FOR, *(NOT_FOR_BLENDS if blends else ()))),
     ]
@@ -85,19 +96,32 @@ def _test_metrics(data: str, measured: dict[str, pd.DataFrame]) -> list[str]:
     return sections
 
 
-def _validation_metrics(path: Path) -> list[str]:
-    """Describe a model that was trained on photographs, by the tables that `pretrain` left beside it."""
-    return [
+def _validation_metrics(folder: ModelFolder) -> list[str]:
+    """Describe a model that was trained on photographs, by the tables that lie beside it."""
+    sections = []
+    if folder.deepfakes is not None:
+        sections += [
+            "## Metrics on deepfakes and real clips",
+            "Clips of other data sets, of which none was used in training (YuNet, the first 5 s of each). A verdict is "
+            "`fake`, `no sign of a fake` or `unsure`. The clips' terms forbid passing them on, so these numbers cannot "
+            "be recomputed from this repository alone.",
+            _markdown(folder.deepfakes),
+        ]
+    sections += [
         "## Metrics on people that it was not trained on",
         "**These are not metrics on deepfakes.** The fakes are blends of photographs, made like those of its training. "
         "The same people were used to calibrate the scores. 95 % intervals come from resampling people.",
-        _markdown(pd.read_csv(path / "metrics.csv")),
-        "## Out-of-distribution input",
-        "`ood.npz` measures how far a video lies from the training data, as a percentile of the validation data. From "
-        f"{OOD_PERCENTILE:.0f} on, the verdict is `unsure`. Fraction flagged of pictures that are no photographs of "
-        "faces, with their kind in fitting (`flagged`) and without it (`flagged_if_left_out`):",
-        _markdown(pd.read_csv(path / "outliers.csv")),
+        _markdown(pd.read_csv(folder.path / "metrics.csv")),
     ]
+    if (folder.path / "outliers.csv").is_file():
+        sections += [
+            "## Out-of-distribution input",
+            "`ood.npz` measures how far a video lies from the training data, as a percentile of the validation data. "
+            f"From {OOD_PERCENTILE:.0f} on, the verdict is `unsure`. Fraction flagged of pictures that are no "
+            "photographs of faces (no such picture was used to fit it):",
+            _markdown(pd.read_csv(folder.path / "outliers.csv")),
+        ]
+    return sections
 
 
 def _data(folder: ModelFolder, leaks: pd.DataFrame | None) -> list[str]:

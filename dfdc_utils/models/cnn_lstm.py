@@ -14,9 +14,9 @@ with quiet_import():
 
 HEADS = ("lstm", "attention", "mean")
 
-# An untrained CNN's features are some ten times larger than their change from frame to frame. Scaled to a similar size,
-# the LSTM learns from both; unscaled, it memorises the faces of a small data set and learns nothing from the change.
-FEATURE_SCALE, CHANGE_SCALE = 0.3, 4.0
+# Features are some ten times larger than their change from frame to frame. Scaled to a similar size, the LSTM learns
+# from both; unscaled, it memorises the faces of a small data set and learns nothing from the change.
+FEATURE_SCALE, CHANGE_SCALE = 0.3, 8.0
 
 
 def build_cnn_lstm(
@@ -80,6 +80,20 @@ def build_cnn_lstm(
         x = ops.sum(x * ops.softmax(attention, axis=1), axis=1)  # (B, units)
     score = layers.Dense(1, activation="sigmoid", dtype="float32", name="score")(x)  # (B, 1)
     return keras.Model(sequence, score, name=f"cnn_{head}")
+
+
+def copy_cnn(source: keras.Model, target: keras.Model) -> None:
+    """Give the CNN of `target` the weights of that of `source`, both built by `build_cnn_lstm` with the same settings.
+
+    Raises `ValueError` if their CNNs differ.
+    """
+    heads = ("lstm", "seen", "frame_logits", "attention_logits", "score")
+    cnns = [[one for one in model.layers if one.weights and one.name not in heads] for model in (source, target)]
+    shapes = [[[tuple(weight.shape) for weight in layer.weights] for layer in cnn] for cnn in cnns]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"the CNN of {source.name} is not that of {target.name}: build both with the same settings")
+    for one, other in zip(*cnns, strict=True):
+        other.set_weights(one.get_weights())
 
 
 def _small_cnn(frames: keras.KerasTensor, filters: tuple[int, ...]) -> keras.KerasTensor:

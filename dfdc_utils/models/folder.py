@@ -4,7 +4,8 @@
 - `calibration.json`: the temperature and threshold of its scores; `training.json`: what it was trained on and how;
 - `split.csv`: which video was in which split (not for a model trained on photographs);
 - `ood.npz`: how to recognise out-of-distribution input (only for a model trained on photographs);
-- `history.csv` and `card.md`, for people to read; after pretraining also `metrics.csv` and `outliers.csv`.
+- `history.csv` and `card.md`, for people to read; after pretraining also `metrics.csv`. What was measured later, on
+  deepfakes (`deepfakes.csv`) and on pictures of other kinds (`outliers.csv`), is for the card and the verdicts.
 
 `training.json` is removed first and written last: a folder without it holds no finished model.
 """
@@ -29,6 +30,7 @@ from dfdc_utils.files import prepare_target, write_atomically
 from dfdc_utils.models.calibration import Calibration
 from dfdc_utils.models.ood import OODDetector
 from dfdc_utils.quiet import quiet_import
+from dfdc_utils.videos import DataKind
 
 if TYPE_CHECKING:
     import keras
@@ -37,14 +39,15 @@ PRETRAINED = "pretrained"  # names the model that is part of the package
 # Below a model's folder: the same CNN trained to score each frame by itself, the baseline that the model must beat.
 MEAN_BASELINE = "mean_over_frames"
 _BESIDE_MODEL = ["training.json", "calibration.json", "card.md", "ood.npz"]
-_BESIDE_MODEL += ["history.csv", "split.csv", "metrics.csv", "outliers.csv"]
+_BESIDE_MODEL += ["history.csv", "split.csv", "metrics.csv", "outliers.csv", "deepfakes.csv"]
 
 
 @dataclass(frozen=True, eq=False)
 class ModelFolder:
     """What lies in a finished model's folder, read once; `model` is loaded when it is first used.
 
-    `note` is `training.json`, `split` is `split.csv`: one row per video.
+    `note` is `training.json`, `split` is `split.csv` (one row per video), `deepfakes` is `deepfakes.csv`: what the
+    verdicts were on deepfakes and real clips of other data sets, one row per set.
 
         folder = ModelFolder.open("pretrained")
         scores = folder.model(sequences)  # (B, 1)
@@ -56,6 +59,7 @@ class ModelFolder:
     note: dict[str, Any] = field(default_factory=dict, repr=False)
     split: pd.DataFrame | None = field(default=None, repr=False)
     ood: OODDetector | None = field(default=None, repr=False)
+    deepfakes: pd.DataFrame | None = field(default=None, repr=False)
 
     @classmethod
     def open(cls, name_or_path: str | Path = PRETRAINED) -> ModelFolder:
@@ -68,7 +72,7 @@ class ModelFolder:
         note = read_note(path)
         if not note:
             raise FileNotFoundError(f"{path} holds no finished model. Run `dfdc train` again to finish its training.")
-        split, ood = path / "split.csv", path / "ood.npz"
+        split, ood, deepfakes = path / "split.csv", path / "ood.npz", path / "deepfakes.csv"
         return cls(
             path,
             SequenceConfig.load(path / "sequence.json"),
@@ -76,6 +80,7 @@ class ModelFolder:
             note,
             pd.read_csv(split, dtype=str, keep_default_na=False) if split.is_file() else None,
             OODDetector.load(ood) if ood.is_file() else None,
+            pd.read_csv(deepfakes) if deepfakes.is_file() else None,
         )
 
     @contextlib.contextmanager
@@ -105,6 +110,26 @@ class ModelFolder:
     def data(self) -> str:
         """What the model was trained on, in words to stand beside its scores."""
         return str(self.note.get("data", "unknown videos"))
+
+    @property
+    def data_kind(self) -> DataKind:
+        """`synthetic` for a model trained on the embedded sample, or begun from such a model; else `recorded`."""
+        return "synthetic" if self.note["data_kind"] == "synthetic" else "recorded"
+
+    @property
+    def caveats(self) -> str:
+        """What holds for every video that this model scores: its error rates, and what it was trained on."""
+        sentences = [self.calibration.in_words()]
+        if self.deepfakes is not None:
+            sums = self.deepfakes.sum(numeric_only=True)
+            sentences.append(
+                f"On clips of other data sets (see its card), {sums['real_called_fake']:.0f} of {sums['real']:.0f} "
+                f"real ones were called fake and {sums['real_unsure']:.0f} unsure; {sums['fake_called_fake']:.0f} of "
+                f"{sums['fake']:.0f} fakes were called fake."
+            )
+        elif self.calibration.real:
+            sentences.append("How this carries over to other videos is not known.")
+        return " ".join([*sentences, f"The model was trained on {self.data}."])
 
     @property
     def digest(self) -> str:
@@ -164,12 +189,15 @@ def load_model(path: str | Path) -> keras.Model:
 
 
 def read_note(folder: Path) -> dict[str, Any]:
-    """Read `training.json`, which training writes last; empty if the folder holds no finished model."""
+    """Read `training.json`, which training writes last; empty if the folder holds no finished model.
+
+    One without `data_kind` is of an earlier version of this package, and counts as none.
+    """
     try:
         note = json.loads((folder / "training.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return note if isinstance(note, dict) else {}
+    return note if isinstance(note, dict) and "data_kind" in note else {}
 
 
 @dataclass(frozen=True)

@@ -85,12 +85,15 @@ def _strips(window: WindowScore, sequence: Image, explanation: Explanation) -> s
         image_tag(np.hstack(list(sequence)), f"{len(sequence)} faces, {when}"),
         image_tag(laid, f"Heat maps of the same faces, {when}"),
     ]
-    when_most = window.faces.times[int(np.argmax(explanation.importance))]
-    strongest = f" Without the frame at {when_most:.2f} s the score would fall most."
+    most = int(np.argmax(explanation.contributions))
+    strongest = (
+        f" The frame at {window.faces.times[most]:.2f} s adds most, {explanation.contributions[most]:+.1f} of "
+        f"{explanation.contributions.sum():+.1f} in logits."
+    )
     return (
         f"<h3>What looked most suspicious ({when})</h3>"
         f"<p>Top: the faces the model saw. Bottom: the brighter, the more that spot raised the score."
-        f"{strongest if explanation.importance.max() > 0 else ''}</p>"
+        f"{strongest if explanation.contributions[most] > 0 else ''}</p>"
         f'<div style="max-width:{SIZE * len(sequence)}px">{"".join(images)}</div>'
     )
 

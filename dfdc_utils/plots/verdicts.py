@@ -26,7 +26,7 @@ def plot_score_over_time(prediction: Prediction, *, axis: Axes | None = None) ->
     if person is None:
         raise ValueError(f"{prediction.path.name} has no score to plot: {prediction.error}")
     axis = axis or plt.subplots(figsize=(6.4, 2.6), layout="constrained")[1]
-    threshold = prediction.calibration.threshold
+    threshold = prediction.threshold
     for place, track in enumerate(prediction.tracks):
         colour, line = (FAKE if track.score > threshold else REAL), LINES[place % len(LINES)]
         for number, window in enumerate(track.windows):

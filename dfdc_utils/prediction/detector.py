@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from tqdm.auto import tqdm
 from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.faces import SequenceConfig, find_yunet, load_face_detector
 from dfdc_utils.models import PRETRAINED, ModelFolder, with_style
-from dfdc_utils.prediction.explain import frame_importance, heat_maps
+from dfdc_utils.prediction.explain import explain_score
 from dfdc_utils.prediction.verdicts import Explanation, Prediction, TrackScore, WindowScore
 from dfdc_utils.prediction.windows import FaceWindow, Look, VideoFaces, find_faces
 from dfdc_utils.quiet import quiet_import
@@ -130,14 +131,17 @@ class Detector:
 
         Raises `ValueError` for a model that was not built by this package.
         """
-        sequence = decode_faces(window.faces)
-        return Explanation(heat_maps(self.model, sequence), frame_importance(self.model, sequence))
+        return explain_score(self.model, decode_faces(window.faces))
 
     def gather_evidence(
         self, predictions: Sequence[Prediction], *, most: int = MOST_EXPLAINED, show_progress: bool = False
     ) -> dict[Path, tuple[Image, Explanation]]:
-        """Collect what `write_page` shows: the faces of the worst window, explained, of the `most` highest scores."""
-        scored = sorted((one for one in predictions if one.decisive), key=lambda one: -(one.score or 0))
+        """Collect what `write_page` shows: the faces of the worst window, explained, of the `most` highest scores.
+
+        A video without sign of a fake has no evidence of one, and is left out.
+        """
+        suspicious = [one for one in predictions if one.verdict in ("fake", "unsure")]
+        scored = sorted(suspicious, key=lambda one: -(one.score or 0))
         evidence = {}
         for one in tqdm(scored[:most], desc="explaining scores", unit="video", disable=not show_progress):
             assert one.decisive
@@ -163,10 +167,8 @@ class Detector:
             for number in dict.fromkeys(window.faces.track for window in scored)
         ]
         tracks.sort(key=lambda track: -track.score)
-        model = (self.folder.calibration, self.folder.data)
-        return Prediction(
-            found.path, found.status, found.error, found.seconds, tuple(tracks), *model, duration=found.duration
-        )
+        status, error = _check(found, tracks, self.folder)
+        return Prediction(found.path, status, error, found.seconds, tuple(tracks), self.folder, found.duration)
 
     def _score(self, windows: tuple[FaceWindow, ...]) -> list[WindowScore]:
         scores: list[WindowScore] = []
@@ -184,6 +186,23 @@ class Detector:
                 for window, column, percentile in zip(some, calibrated.T, away, strict=True)
             ]
         return scores
+
+
+def _check(found: VideoFaces, people: list[TrackScore], folder: ModelFolder) -> tuple[Any, str]:
+    """Say whether the model may judge the video: its status, and what is wrong."""
+    name = found.path.name
+    if found.status != "ok":
+        return found.status, found.error
+    if found.is_synthetic != (folder.data_kind == "synthetic"):
+        drawn, camera = "synthetic", "recorded"
+        video, model = (drawn, camera) if found.is_synthetic else (camera, drawn)
+        remedy = "a model trained on the sample" if found.is_synthetic else f"--model {PRETRAINED}"
+        what = f"{name}: it is {video}, and the model was trained on {model} videos"
+        return "other_kind", f"{what}. Its score of {people[0].score:.2f} says nothing. Use {remedy}."
+    if all(person.flaw for person in people):
+        flaws = "; ".join(f"person {person.number + 1} is {person.flaw}" for person in people)
+        return "poor_face", f"{name}: {flaws}. Use a larger or sharper version of the video, or another part of it."
+    return "ok", found.error
 
 
 def decode_faces(window: FaceWindow) -> Image:

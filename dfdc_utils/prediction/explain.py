@@ -1,7 +1,7 @@
 """Why a model says FAKE: the places and the frames that raise its score.
 
-`heat_maps` is Grad-CAM (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391) with three changes, without which it
-does not point at the fault:
+The heat maps are Grad-CAM (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391) with three changes, without which
+it does not point at the fault:
 
 - It uses all maps that the features are averages of. The last ones alone locate to a sixth of the face.
 - The evidence in a change between frames is placed where the maps changed, not wherever they are active.
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from dfdc_utils.models import take_apart
+from dfdc_utils.prediction.verdicts import Explanation
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.videos import Image
 
@@ -31,13 +32,13 @@ with quiet_import():
 STEPS = 64
 
 
-def heat_maps(model: keras.Model, sequence: Image) -> NDArray[np.float32]:
-    """Where a model sees a fake: float32 (T, H, W), 0 to 1, of one sequence, uint8 RGB (T, H, W, 3).
+def explain_score(model: keras.Model, sequence: Image) -> Explanation:
+    """Explain the score of one sequence, uint8 RGB (T, H, W, 3).
 
-    Only evidence for FAKE is shown, on one scale for the whole sequence: the maximum equals the model's own score, so a
-    video with a low score stays dark. A change between two frames is shown on the later one, in the places that
-    changed. The resolution is that of the network's maps: 4 pixels for the small one, 16 for the pretrained one, 32 for
-    most of `keras.applications`.
+    `heat` shows only evidence for FAKE, on one scale for the whole sequence: the maximum equals the model's own score,
+    so a video with a low score stays dark. A change between two frames is shown on the later one, in the places that
+    changed. The resolution is that of the network's maps: 4 pixels for the small one, 16 for the pretrained one, 32
+    for most of `keras.applications`.
 
     `model` is one of `build_cnn_lstm` or `build_on_encoder`. Raises `ValueError` for another kind of model, or a
     sequence that does not fit. Taught in notebook 06.
@@ -45,35 +46,15 @@ def heat_maps(model: keras.Model, sequence: Image) -> NDArray[np.float32]:
     logit, evidence = weigh_evidence(model, sequence)
     heat = np.maximum(evidence, 0)
     peak = heat.max()
-    return heat / peak * np.float32(expit(logit)) if peak > 0 else heat
-
-
-def frame_importance(model: keras.Model, sequence: Image) -> NDArray[np.float64]:
-    """How much the logit falls when each frame is hidden: float64 (T,). Above 0, the frame pushes towards FAKE.
-
-    A frame is hidden by repeating the one before it (for the first frame, the one after it); a grey frame would itself
-    look like a fault. So only what distinguishes a frame from its neighbour counts: the values do not add up to the
-    logit, and are small where all frames look alike. Logits are used since scores near 1 hardly change.
-
-    Arguments and errors are those of `heat_maps`. Taught in notebook 06.
-    """
-    parts = _take_apart(model)
-    features = parts.cnn(_as_batch(model, sequence))[-1]  # (T, F)
-    count = len(sequence)
-    shown = np.tile(np.arange(count), (count + 1, 1))  # one sequence per row: all frames, then each hidden in turn
-    hidden = np.arange(count)
-    shown[hidden + 1, hidden] = np.where(hidden > 0, hidden - 1, min(1, count - 1))
-    seen = parts.compare(tf.gather(features, shown.ravel()))
-    logits = parts.judge(seen).numpy().ravel().astype(np.float64)
-    fall: NDArray[np.float64] = logits[0] - logits[1:]
-    return fall
+    heat = heat / peak * np.float32(expit(logit)) if peak > 0 else heat
+    return Explanation(heat, evidence.sum(axis=(1, 2)), logit)
 
 
 def weigh_evidence(model: keras.Model, sequence: Image) -> tuple[float, NDArray[np.float32]]:
     """The logit of a sequence, and what each place adds to it, in logits: float32 (T, H, W), FAKE above 0.
 
     Their sum is the logit minus that of a sequence whose maps are all zero. Arguments and errors are those of
-    `heat_maps`, which shows the part above 0.
+    `explain_score`.
     """
     parts = _take_apart(model)
     *maps, features = parts.cnn(_as_batch(model, sequence))

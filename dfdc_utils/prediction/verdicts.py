@@ -13,13 +13,23 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dfdc_utils.faces import Status
-from dfdc_utils.models import OOD_PERCENTILE, SAMPLE, Calibration
+from dfdc_utils.models import OOD_PERCENTILE, ModelFolder
 from dfdc_utils.prediction.windows import FaceWindow
 
 RARE = 90.0  # from this percentile of its validation data on, the words say that the model has seen few such faces
 NUMBERS = ("score", "low", "high", "ood_percentile")  # of a window, and of a person
+# A model that sees change over time judges frames that are as far apart as in its training, within this factor. On the
+# sample, frames twice as close lower the mean score of a fake from 0.98 to 0.71.
+MAX_TIME_FACTOR = 1.25
 
 Verdict = Literal["fake", "no sign of a fake", "unsure", "not judged"]
+REASONS = {
+    "ok": "",
+    "no_face": ": no face found",
+    "poor_face": ": no face that can be judged",
+    "other_kind": ": not the kind of video that this model was trained on",
+    "unreadable": ": cannot be read",
+}
 
 
 @dataclass(frozen=True)
@@ -50,20 +60,35 @@ class WindowScore:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a window has its score: `heat` (T, H, W), 0 to 1, is where in the faces the model sees a fake; `importance`
-    (T,) is how much the score's logit falls when each frame is hidden.
+    """Why a window has its score.
+
+    `heat` (T, H, W), 0 to 1, is where in the faces the model sees a fake. `contributions` (T,) is what each frame adds
+    to the score's `logit`. Their sum is the logit minus that of a window without any evidence.
     """
 
-    heat: NDArray[np.floating[Any]] = field(repr=False)
-    importance: NDArray[np.floating[Any]]
+    heat: NDArray[np.float32] = field(repr=False)
+    contributions: NDArray[np.float32]
+    logit: float
 
 
 @dataclass(frozen=True)
 class TrackScore:
-    """The scores of one person. `score`, `low`, `high` and `ood_percentile` are means over the person's windows."""
+    """The scores of one person. `score`, `low`, `high` and `ood_percentile` are means over the person's windows.
+
+    A window counts only if the face in it may decide about the video. If none may, `flaw` says why of the first one.
+    """
 
     number: int
-    windows: tuple[WindowScore, ...]
+    all_windows: tuple[WindowScore, ...]
+
+    @property
+    def windows(self) -> tuple[WindowScore, ...]:
+        """The windows that count, or all of them if none does."""
+        return tuple(window for window in self.all_windows if not window.faces.flaw) or self.all_windows
+
+    @property
+    def flaw(self) -> str:
+        return self.windows[0].faces.flaw
 
     @property
     def score(self) -> float:
@@ -83,9 +108,9 @@ class TrackScore:
         return fmean(known) if known else None
 
     @property
-    def out_of_distribution(self) -> bool:
-        """Whether these faces lie beyond `OOD_PERCENTILE` of the validation data."""
-        return self.ood_percentile is not None and self.ood_percentile >= OOD_PERCENTILE
+    def time_step(self) -> float:
+        """Median time between two frames, in seconds."""
+        return float(np.median([window.faces.time_step for window in self.windows]))
 
     @property
     def worst(self) -> WindowScore:
@@ -97,42 +122,61 @@ class TrackScore:
 class Prediction:
     """What a model says about one video.
 
-    `status` is `ok`, `no_face` or `unreadable`; without `ok` there is no score, and `error` says why and what to do.
-    The video was looked at from its start to `seconds`; `duration` is its length (0 if unknown). `tracks` are its
-    people, the highest score first. `calibration` and `trained_on` are the model's.
+    `status` is `ok`, `no_face`, `poor_face` (none of the faces may decide), `other_kind` (a recorded video and a model
+    trained on synthetic ones, or the reverse) or `unreadable`; without `ok` there is no verdict, and `error` says why
+    and what to do. The video was looked at from its start to `seconds`; `duration` is its length (0 if unknown).
+    `people` are all that were scored, the highest score first. `folder` is the model's.
     """
 
     path: Path
-    status: Status
+    status: Status | Literal["poor_face", "other_kind"]
     error: str
     seconds: float
-    tracks: tuple[TrackScore, ...]
-    calibration: Calibration = field(repr=False)
-    trained_on: str
+    people: tuple[TrackScore, ...]
+    folder: ModelFolder = field(repr=False)
     duration: float = 0.0
 
     @property
+    def threshold(self) -> float:
+        """The calibrated score above which a video counts as fake."""
+        return self.folder.calibration.threshold
+
+    @property
+    def tracks(self) -> tuple[TrackScore, ...]:
+        """The people who may decide, the highest score first; none without a verdict."""
+        return tuple(one for one in self.people if not one.flaw) if self.status == "ok" else ()
+
+    @property
     def score(self) -> float | None:
-        """The score of the person whom the verdict is about; None if nobody was scored."""
+        """The score of the person whom the verdict is about; None without a verdict."""
         return self.decisive.score if self.decisive else None
 
     @property
     def decisive(self) -> TrackScore | None:
         """The person whom the verdict is about: the first one called fake, else the one with the highest score."""
-        fake = (one for one in self.tracks if one.low > self.calibration.threshold and not one.out_of_distribution)
+        fake = (one for one in self.tracks if one.low > self.threshold and not self.doubt(one))
         return next(fake, self.tracks[0] if self.tracks else None)
+
+    def doubt(self, person: TrackScore) -> str:
+        """Say why the score of a person must not be relied on, whatever it is; empty if nothing speaks against it."""
+        step, trained = person.time_step, self.folder.sequence.time_step
+        if person.ood_percentile is not None and person.ood_percentile >= OOD_PERCENTILE:
+            return "The model was trained on nothing like these faces."
+        if trained and step and not 1 / MAX_TIME_FACTOR <= step / trained <= MAX_TIME_FACTOR:
+            return f"Its frames are {step:.2f} s apart; the model was trained on frames that are {trained:.2f} s apart."
+        return ""
 
     @property
     def verdict(self) -> Verdict:
         """`fake` or `no sign of a fake` where the whole range of scores lies on one side of the threshold.
 
-        `unsure` where it does not, where the faces are out of distribution, and where a single window of a whole video
-        is above the threshold though the mean is not; `not judged` where there is no score.
+        `unsure` where it does not, where the score is in `doubt`, and where a single window of a whole video is above
+        the threshold though the mean is not; `not judged` where there is no score.
         """
-        person, threshold = self.decisive, self.calibration.threshold
+        person, threshold = self.decisive, self.threshold
         if person is None:
             return "not judged"
-        if person.out_of_distribution:
+        if self.doubt(person):
             return "unsure"
         if person.low > threshold:
             return "fake"
@@ -147,42 +191,32 @@ class Prediction:
     @property
     def headline(self) -> str:
         """The verdict, with the reason if there is none."""
-        reasons = {"ok": "", "no_face": ": no face found", "unreadable": ": cannot be read"}
-        return f"{self.verdict.capitalize()}{reasons[self.status]}"
-
-    @property
-    def caveats(self) -> str:
-        """What holds for every video that this model scores: its error rates, and what it was trained on."""
-        fitted = self.calibration
-        sentences = [fitted.in_words(), f"The model was trained on {self.trained_on}."]
-        if fitted.real:
-            sentences.insert(1, "How this carries over to other videos is not known.")
-        if self.trained_on.startswith(SAMPLE):
-            sentences.append("A model trained on drawn fakes must not be used on real videos.")
-        return " ".join(sentences)
+        return f"{self.verdict.capitalize()}{REASONS[self.status]}"
 
     def in_words(self) -> str:
-        """The verdict in words: the score and its range, what was looked at, and the `caveats`."""
-        person, threshold = self.decisive, self.calibration.threshold
+        """The verdict in words: what was looked at, the score and its range, and the model's `caveats`."""
+        person = self.decisive
         if person is None:
             return f"{self.headline}. {self.error}"
-        who = f" (person {person.number + 1} of {len(self.tracks)})" if len(self.tracks) > 1 else ""
+        who = f" (person {person.number + 1} of {len(self.people)})" if len(self.people) > 1 else ""
+        length = f"{self.duration:.1f} s" if self.duration else "an unknown length"
         sentences = [
-            f"{self.headline}{who}: score {person.score:.2f}, {person.low:.2f} to {person.high:.2f} when the faces are "
-            f"mirrored or shifted; above {threshold:.2f} counts as fake."
+            f"{self.headline}{who}, looking at 0 to {self.seconds:.1f} s of {length}: score {person.score:.2f}, "
+            f"{person.low:.2f} to {person.high:.2f} when the faces are mirrored or shifted; above "
+            f"{self.threshold:.2f} counts as fake."
         ]
-        if len(person.windows) > 1 and (above := sum(window.score > threshold for window in person.windows)):
+        if len(person.windows) > 1 and (above := sum(window.score > self.threshold for window in person.windows)):
             sentences.append(
-                f"{above} of {len(person.windows)} windows score above {threshold:.2f}, the highest "
+                f"{above} of {len(person.windows)} windows score above {self.threshold:.2f}, the highest "
                 f"{person.worst.start:.1f} to {person.worst.end:.1f} s."
             )
-        if self.error:
-            sentences.append(f"Only the first {self.seconds:.1f} s were looked at. {self.error}")
-        elif self.is_partial:
-            sentences.append(f"Looked at the first {self.seconds:.1f} s of {self.duration:.1f} s.")
-        if person.ood_percentile is not None:
-            sentences.append(_describe_ood(person.ood_percentile))
-        return " ".join([*sentences, self.caveats])
+        if flawed := [f"person {one.number + 1}, {one.flaw}" for one in self.people if one.flaw]:
+            sentences.append(f"Also seen, not judged: {'; '.join(flawed)}.")
+        if doubt := self.doubt(person):
+            sentences.append(f"{doubt} Treat the score as a guess.")
+        elif person.ood_percentile is not None and person.ood_percentile >= RARE:
+            sentences.append("The model has seen few faces like these, so trust the score less.")
+        return " ".join([*sentences, *([self.error] if self.error else []), self.folder.caveats])
 
     def to_row(self) -> dict[str, Any]:
         """One row of a table."""
@@ -193,13 +227,13 @@ class Prediction:
             "status": self.status,
             "verdict": self.verdict,
             **{name: getattr(person, name, None) for name in NUMBERS},
-            "threshold": self.calibration.threshold,
-            "tracks": len(self.tracks),
+            "threshold": self.threshold,
+            "tracks": len(self.people),
             "worst_start": person.worst.start if person else None,
             "worst_end": person.worst.end if person else None,
             "seconds": self.seconds,
             "duration": self.duration,
-            "trained_on": self.trained_on,
+            "trained_on": self.folder.data,
             "error": self.error,
         }
 
@@ -208,17 +242,19 @@ class Prediction:
         people = [
             {
                 "track": person.number,
+                "flaw": person.flaw,
                 **{name: getattr(person, name) for name in NUMBERS},
                 "windows": [
                     {name: getattr(window, name) for name in ("start", "end", *NUMBERS)}
                     | {
+                        "flaw": window.faces.flaw,
                         "frames_detected": int(window.faces.detected.sum()),
                         "frames_filled": int((~window.faces.detected).sum()),
                     }
-                    for window in person.windows
+                    for window in person.all_windows
                 ],
             }
-            for person in self.tracks
+            for person in self.people
         ]
         return self.to_row() | {"in_words": self.in_words(), "people": people}
 
@@ -227,11 +263,3 @@ def predictions_table(predictions: Iterable[Prediction]) -> pd.DataFrame:
     """One row per video, highest score first, those without a score last. Taught in notebook 06."""
     rows = pd.DataFrame([prediction.to_row() for prediction in predictions])
     return rows.sort_values(["score", "video"], ascending=[False, True], na_position="last", ignore_index=True)
-
-
-def _describe_ood(percentile: float) -> str:
-    if percentile >= OOD_PERCENTILE:
-        return "It was trained on nothing like these faces. Treat the score as a guess."
-    if percentile >= RARE:
-        return "It has seen few faces like these, so trust the score less."
-    return "These faces resemble its training data."

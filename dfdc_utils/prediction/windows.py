@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from dfdc_utils.errors import NoFaceFound, UnreadableVideo
 from dfdc_utils.faces import (
     Boxes,
+    CroppedTrack,
     SequenceConfig,
     Status,
-    Track,
     box_overlap,
-    crop_track,
+    crop_tracks,
     describe_failure,
     encode_face,
     extract_tracks,
@@ -39,7 +39,8 @@ class FaceWindow:
 
     `track` numbers the person, 0 for the largest face. `times` (T,) are seconds from the video's start, `boxes` (T, 4)
     float (x, y, width, height) in pixels of the full frame, `detected` (T,) bool, False where the box was filled.
-    `faces` are the T crops as JPEG files. If there are fewer than T frames, some are repeated.
+    `faces` are the T crops as JPEG files. If there are fewer than T frames, some are repeated. `flaw` says why this
+    face may not decide about the video (see `find_flaw`); empty if it may.
     """
 
     track: int
@@ -47,6 +48,13 @@ class FaceWindow:
     boxes: Boxes
     detected: NDArray[np.bool_]
     faces: tuple[bytes, ...] = field(repr=False)
+    flaw: str = ""
+
+    @property
+    def time_step(self) -> float:
+        """Median time between two frames, in seconds."""
+        steps = np.diff(np.unique(self.times))
+        return float(np.median(steps)) if len(steps) else 0.0
 
     def overlap(self, other: FaceWindow) -> float:
         """Mean IoU of the boxes, 0 to 1, over the time that both windows cover; 0 if they do not overlap in time."""
@@ -75,7 +83,7 @@ class VideoFaces:
     """The faces in a video: `status` is `ok`, `no_face` or `unreadable`; `error` says what is wrong and what to do.
 
     The video was looked at from its start to `seconds`; `duration` is its length (0 if unknown). With status `ok`, an
-    `error` means that the file breaks off there.
+    `error` means that the file breaks off there. `is_synthetic` is true for a clip of the embedded sample.
     """
 
     path: Path
@@ -84,6 +92,7 @@ class VideoFaces:
     seconds: float
     windows: tuple[FaceWindow, ...]
     duration: float = 0.0
+    is_synthetic: bool = False
 
 
 def find_faces(look: Look) -> VideoFaces:
@@ -94,19 +103,20 @@ def find_faces(look: Look) -> VideoFaces:
     detector = own_face_detector(look.config.detector, look.weights)
     windows: list[FaceWindow] = []
     status: Status = "no_face"
-    error, seconds, duration = "", 0.0, 0.0
+    error, seconds, duration, drawn = "", 0.0, 0.0, False
     last: list[FaceWindow] = []
     try:
         limit = look.time_limit + (2 * probe_video(look.path).duration if look.whole else 0.0)
         with one_thread(), time_limited(look.path, limit):
             for clip in _clips(look):
-                seconds, duration = float(clip.times[-1]), clip.info.duration
+                seconds, duration, drawn = float(clip.times[-1]), clip.info.duration, clip.info.is_synthetic
                 try:
                     tracks = extract_tracks(clip, detector, look.config)
                 except NoFaceFound as nobody:
                     last, error = [], error if windows else str(nobody)
                     continue
-                seen = [_as_window(clip, track, look.config) for track in tracks]
+                people = crop_tracks(clip, tracks, look.config)
+                seen = [_as_window(clip.times, person, look.config.frame_count) for person in people]
                 last = _recognise(seen, last, newcomer=1 + max((window.track for window in windows), default=-1))
                 windows += last
                 status, error = "ok", ""
@@ -114,7 +124,7 @@ def find_faces(look: Look) -> VideoFaces:
         why, error, _ = describe_failure(look.path, failure)
         if not (windows and isinstance(failure, UnreadableVideo)):  # else what came before the break is kept
             windows, status = [], why
-    return VideoFaces(look.path, status, error, seconds, tuple(windows), duration)
+    return VideoFaces(look.path, status, error, seconds, tuple(windows), duration, drawn)
 
 
 def _clips(look: Look) -> Iterator[Clip]:
@@ -125,17 +135,17 @@ def _clips(look: Look) -> Iterator[Clip]:
         yield sample_frames(look.path, count, capture_sec=capture_sec)
 
 
-def _as_window(clip: Clip, track: Track, config: SequenceConfig) -> FaceWindow:
-    person = crop_track(clip, track, config)
-    chosen = spread_evenly(len(person.kept), config.frame_count)
+def _as_window(times: NDArray[np.float64], person: CroppedTrack, frame_count: int) -> FaceWindow:
+    chosen = spread_evenly(len(person.kept), frame_count)
     frames = np.array(person.kept)[chosen]
     faces = [encode_face(crop) for crop in person.crops]
     return FaceWindow(
         track=-1,
-        times=clip.times[frames],
-        boxes=track.boxes[frames],
-        detected=track.detected[frames],
+        times=times[frames],
+        boxes=person.track.boxes[frames],
+        detected=person.track.detected[frames],
         faces=tuple(faces[index] for index in chosen),
+        flaw=person.flaw,
     )
 
 

@@ -18,17 +18,8 @@ from numpy.typing import NDArray
 from dfdc_utils.evaluation import METRICS, bootstrap_interval
 from dfdc_utils.faces import FaceDetector, SequenceConfig, load_face_detector
 from dfdc_utils.files import prepare_target, replacing, write_atomically
-from dfdc_utils.models import (
-    OOD_PERCENTILE,
-    ModelFolder,
-    OODDetector,
-    build_on_encoder,
-    calibrate,
-    with_style,
-    write_card,
-)
+from dfdc_utils.models import ModelFolder, OODDetector, build_on_encoder, calibrate, with_style, write_card
 from dfdc_utils.pretraining.encoder import EncoderConfig, train_encoder
-from dfdc_utils.pretraining.outliers import make_outliers
 from dfdc_utils.pretraining.pairs import PairSource
 from dfdc_utils.pretraining.photographs import find_photographs, prepare_pictures
 from dfdc_utils.quiet import quiet_import
@@ -52,13 +43,12 @@ class PretrainingConfig:
     """The recipe: `encoder` for single frames; the model averages its logits over `frame_count` frames.
 
     The out-of-distribution detector is fitted on one pair of sequences of each of `ood_people` people of the training
-    split and on `outliers` sequences of each kind that shows no photograph of a face.
+    split.
     """
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     frame_count: int = 16
     ood_people: int = 1200
-    outliers: int = 160
 
 
 def pretrain(
@@ -108,20 +98,16 @@ def pretrain(
         fakes: observe(see, validation, first_seed=VALIDATION_SEED, swaps=swaps, workers=workers)
         for fakes, swaps in (("self-blends", 0.0), ("swaps", 1.0))
     }
-    scores = pd.concat([table for table, _ in unseen.values()])
-    fitted = replace(calibrate(scores["label"] == "FAKE", scores["score"]), counted=COUNTED, fakes="blends of them")
+    counted, _ = unseen["self-blends"]  # not both: each person counts once
+    fitted = replace(calibrate(counted["label"] == "FAKE", counted["score"]), counted=COUNTED, fakes="self-blends")
     metrics = measure({fakes: table for fakes, (table, _) in unseen.items()})
     say(metrics.round(3).to_string(index=False))
     say("fitting the out-of-distribution detector")
     _, seen = observe(see, some, first_seed=TRAINING_SEED, swaps=config.encoder.swaps, workers=workers)
-    ood, outliers = fit_ood(
-        seen,
-        np.concatenate([styles for _, styles in unseen.values()]),
-        _outlier_styles(see, train, face_detector, config.outliers, seed=0),
-        _outlier_styles(see, validation, face_detector, max(1, config.outliers // 2), seed=1),
-    )
+    ood = OODDetector.fit(seen, np.concatenate([styles for _, styles in unseen.values()]))
     note: dict[str, Any] = {
         "data": data or f"blends of the photographs in {Path(location).name}",
+        "data_kind": "recorded",
         "model": model.name,
         "photographs": len(table),
         "without_a_face": len(table) - len(pictures),
@@ -135,7 +121,7 @@ def pretrain(
     sequence = SequenceConfig(
         frame_count=config.frame_count, face_size=config.encoder.face_size, margin=SEQUENCE_MARGIN
     )
-    tables = {"history": pd.DataFrame(history).astype({"step": int}), "metrics": metrics, "outliers": outliers}
+    tables = {"history": pd.DataFrame(history).astype({"step": int}), "metrics": metrics}
     _write(ModelFolder(folder, sequence, fitted, note, None, ood), model, tables)
     return metrics
 
@@ -169,32 +155,6 @@ def measure(unseen: dict[str, pd.DataFrame]) -> pd.DataFrame:
                 interval = bootstrap_interval(part, auc, resamples=RESAMPLES)
                 rows.append((fakes, quality, len(part) // 2, auc(part["label"] == "FAKE", part["score"]), *interval))
     return pd.DataFrame(rows, columns=["fakes", "quality", "pairs", "auc", "low", "high"])
-
-
-def fit_ood(
-    training: Styles, validation: Styles, outliers: dict[str, Styles], unseen_outliers: dict[str, Styles]
-) -> tuple[OODDetector, pd.DataFrame]:
-    """Fit the out-of-distribution detector; also return the fraction of each kind of `unseen_outliers` that it flags.
-
-    `flagged_if_left_out` is the fraction if the kind is left out of fitting: what to expect of kinds not thought of.
-    """
-    fitted = OODDetector.fit(training, validation, np.concatenate(list(outliers.values())))
-    rows = []
-    for kind, styles in unseen_outliers.items():
-        others = np.concatenate([those for other, those in outliers.items() if other != kind])
-        left_out = OODDetector.fit(training, validation, others)
-        flagged = [(one.percentile(styles) >= OOD_PERCENTILE).mean() for one in (fitted, left_out)]
-        rows.append((kind, len(styles), *flagged))
-    return fitted, pd.DataFrame(rows, columns=["kind", "sequences", "flagged", "flagged_if_left_out"])
-
-
-def _outlier_styles(
-    see: keras.Model, source: PairSource, face_detector: FaceDetector, count: int, *, seed: int
-) -> dict[str, Styles]:
-    frame_count, face_size = see.input_shape[1:3]
-    settings = {"count": count, "frame_count": frame_count, "face_size": face_size, "seed": seed}
-    kinds = make_outliers(source, face_detector, **settings)
-    return {kind: see.predict(sequences, batch_size=8, verbose=0)[1] for kind, sequences in kinds}
 
 
 def _split(pictures: pd.DataFrame, location: str | Path) -> dict[str, pd.DataFrame]:

@@ -18,14 +18,15 @@ from dfdc_utils.sample.people import Person, draw_people
 from dfdc_utils.workers import each
 
 # Raise it when the drawing changes: samples of another version are then drawn anew.
-VERSION = 5
+VERSION = 6
 SEED = 20_200_331  # the day DFDC ended
 PARTS = ("dfdc_train_part_0", "dfdc_train_part_1")
 RECORD, TRUTH, METADATA = "sample.json", "truth.json", "metadata.json"
 # Folders that may lie beside the clips: what the other stages make of them.
 RESULTS = ("faces", "model", "results")
-# Fractions of fakes whose fault shows only over time, and of clips held upright.
-TEMPORAL_FRACTION, UPRIGHT_FRACTION = 0.4, 0.15
+# Where the fault of a fake shows: in single frames, only over time, or in both. As many fakes of each.
+FAKE_KINDS = ("steady", "temporal", "both")
+UPRIGHT_FRACTION = 0.15  # of clips held upright
 # Random streams of the seed (see also clips.py).
 PEOPLE_STREAM, PLAN_STREAM = 10, 11
 
@@ -120,7 +121,7 @@ def plan_clips(originals: int, people: int, seed: int) -> list[ClipPlan]:
         if name not in names:
             names.append(name)
     leads = [int(i % people) for i in rng.permutation(max(originals, people))][:originals]
-    temporal = set(rng.permutation(originals)[: round(TEMPORAL_FRACTION * originals)].tolist())
+    kinds = np.resize(FAKE_KINDS, originals)[rng.permutation(originals)].tolist()
     upright = set(rng.permutation(originals)[: max(1, round(UPRIGHT_FRACTION * originals))].tolist())
     real, fake = [], []
     for i, lead in enumerate(leads):
@@ -128,8 +129,8 @@ def plan_clips(originals: int, people: int, seed: int) -> list[ClipPlan]:
         candidates = rng.permutation([p for p in range(people) if p != lead])[:4]
         donor = max((cast[p] for p in candidates), key=lambda other: _difference(person, other))
         real.append(ClipPlan(names[i], part, "real", index=i, scene=i, people=(person,), upright=i in upright))
-        number, kind = originals + i, "temporal" if i in temporal else "spatial"
-        fake.append(replace(real[i], name=names[number], kind=kind, index=number, donor=donor, original=names[i]))
+        number = originals + i
+        fake.append(replace(real[i], name=names[number], kind=kinds[i], index=number, donor=donor, original=names[i]))
     last = 2 * originals
     pair = tuple(cast[p] for p in rng.permutation(people)[:2])
     return [

@@ -24,7 +24,7 @@ SCENE_STREAM, SWAP_STREAM, CAMERA_STREAM = 1, 2, 3
 
 @dataclass(frozen=True)
 class ClipPlan:
-    """What one clip shows. `kind` is real, spatial, temporal, no_face, two_people or cut_off."""
+    """What one clip shows. `kind` is real, steady, temporal, both, no_face, two_people or cut_off."""
 
     name: str
     part: str
@@ -152,8 +152,10 @@ class ClipRenderer:
         if self.plan.donor is None:
             return HonestFace(person, canvas)
         rng = np.random.default_rng([self.seed, SWAP_STREAM, self.plan.index])
-        swap = TemporalSwap if self.plan.kind == "temporal" else SpatialSwap
-        return swap(person, self.plan.donor, canvas, self.frame_count, rng)
+        if self.plan.kind == "temporal":
+            return TemporalSwap(person, self.plan.donor, canvas, self.frame_count, rng)
+        steady = self.plan.kind == "steady"
+        return SpatialSwap(person, self.plan.donor, canvas, self.frame_count, rng, steady=steady)
 
     def _draw_background(self, t: int) -> np.ndarray:
         x, y = self.camera.shifts[t]

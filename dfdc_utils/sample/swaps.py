@@ -1,8 +1,8 @@
 """How the fakes are made: two kinds of face swap, and the honest face that they are compared with.
 
 A *spatial* swap pastes the face of another person, shrunk and enlarged again, through a soft mask: single frames show
-it. In a *temporal* swap each frame on its own could be an honest face; but its place, its light and its features change
-several times a second, which those of an honest face never do.
+it. It is *steady*, or also jitters and flickers (*both*). In a *temporal* swap each frame on its own could be an honest
+face; but its place, its light and its features change several times a second, which those of an honest face never do.
 """
 
 from dataclasses import replace
@@ -87,16 +87,15 @@ class TemporalSwap:
 
 
 class SpatialSwap:
-    """The face of a donor pasted over a person's: blurred, off in colour, with a visible edge, and unsteady.
+    """The face of a donor pasted over a person's: blurred, off in colour, with a grid and an edge that show.
 
-    Swapping software works frame by frame, so what it pastes also jitters and flickers.
+    A `steady` one lies still on the head. Others also jitter and flicker, as of software that works frame by frame.
     """
 
-    faults = ("resolution", "colour", "edge", "jitter", "flicker")
-
     def __init__(
-        self, person: Person, donor: Person, canvas: Canvas, frame_count: int, rng: np.random.Generator
+        self, person: Person, donor: Person, canvas: Canvas, frame_count: int, rng: np.random.Generator, *, steady: bool
     ) -> None:
+        self.faults = ("resolution", "colour", "grid", "edge", *(() if steady else ("jitter", "flicker")))
         self.canvas = canvas
         self.portrait = paint_portrait(person, canvas)
         own, other = np.asarray(person.skin), np.asarray(donor.skin)
@@ -114,14 +113,16 @@ class SpatialSwap:
         )
         self.worn = paint_portrait(worn, canvas)
         strength = self.strength = float(rng.uniform(0.6, 1.0))
-        self.pixels = round(80 - 34 * strength * rng.uniform(0.7, 1.0))  # across the face, as autoencoders produce
-        shared = rng.choice((-1, 1)) * rng.uniform(0.03, 0.09) * strength
-        self.gain = 1.0 + shared + rng.normal(0, 0.035, 3) * strength
+        self.pixels = round(64 - 34 * strength * rng.uniform(0.7, 1.0))  # across the face, as autoencoders produce
+        shared = rng.choice((-1, 1)) * rng.uniform(0.06, 0.12) * strength
+        self.gain = 1.0 + shared + rng.normal(0, 0.05, 3) * strength
         self.edge = float(rng.uniform(0.10, 0.30) / (0.6 + strength))
         # Swapping software sharpens what it enlarges: fine detail stays lost and edges gain halos.
         self.sharpening = float(rng.uniform(0.5, 1.3))
-        self.seam = float(rng.choice((-1, 1)) * rng.uniform(0.0, 0.12) * strength)
-        moves = _jumps(rng, frame_count, 0.07, 0.2, 6)
+        self.seam = float(rng.choice((-1, 1)) * rng.uniform(0.04, 0.14) * strength)
+        # Transposed convolutions leave a regular grid (Odena et al. 2016, https://distill.pub/2016/deconv-checkerboard).
+        self.grid = float(rng.uniform(0.11, 0.22) * strength)
+        moves = _jumps(rng, frame_count, 0.07, 0.2, 6) * (not steady)
         self.offsets = strength * 0.028 * moves[:, :2]  # head units
         self.flicker = 1.0 + strength * 0.040 * (moves[:, 2:3] + 0.5 * moves[:, 3:])
 
@@ -141,6 +142,8 @@ class SpatialSwap:
         face = cv2.resize(face, small, interpolation=cv2.INTER_AREA)
         soft = cv2.GaussianBlur(face, (5, 5), 1.0)
         face = cv2.addWeighted(face, 1.0 + self.sharpening, soft, -self.sharpening, 0.0)
+        rows, columns = np.indices(face.shape[:2]) // 2 % 2
+        face *= (1.0 + self.grid * np.where(rows == columns, 1, -1))[..., None].astype(np.float32)
         offset = self.offsets[index]
         # Enlarge and move in one step.
         factors, shift = np.array((width, height)) / small, offset * self.canvas.scale

@@ -13,6 +13,7 @@ from .dataset import (
     make_batches as make_batches,
     make_dataset as make_dataset,
     plan_batches as plan_batches,
+    score_people as score_people,
     stack_faces as stack_faces,
 )
 from .splits import (

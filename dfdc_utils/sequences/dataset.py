@@ -13,7 +13,7 @@ import psutil
 from numpy.typing import NDArray
 
 from dfdc_utils.errors import ConfigMismatch
-from dfdc_utils.faces import SequenceConfig, load_face_detector, sequence_paths
+from dfdc_utils.faces import SequenceConfig, deciding_tracks, load_face_detector, sequence_paths
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.sequences.augmentation import augment_sequence
 from dfdc_utils.sequences.blending import find_landmarks, self_blend
@@ -55,7 +55,8 @@ def stack_faces(files: tf.Tensor, *, are_paths: bool = True) -> tf.Tensor:
 class SequenceStore:
     """The sequences of a table by number: from memory if all fit, else from their files each time.
 
-    A row of `table` is one video whose status is `ok`; T, H and W come from the `sequence.json` beside the faces.
+    A row of `table` is one video whose status is `ok`, and its main person, or the one that a column `track` numbers;
+    T, H and W come from the `sequence.json` beside the faces.
     `labels` is float32 (N,), 1.0 for FAKE. With `cache=None` the free memory decides; `in_memory` is the decision,
     `size` the bytes that all sequences take (0.4 MB per video by default).
 
@@ -78,7 +79,10 @@ class SequenceStore:
         self.size = len(table) * math.prod(self.shape)
         self.in_memory = self.size <= MEMORY_FRACTION * psutil.virtual_memory().available if cache is None else cache
         with tf.device("CPU:0"):
-            self._paths = tf.constant([sequence_paths(save_path, video, config.frame_count) for video in videos])
+            tracks = table["track"] if "track" in table else [0] * len(table)
+            chosen = zip(videos, tracks, strict=True)
+            paths = [sequence_paths(save_path, video, config.frame_count, track=track) for video, track in chosen]
+            self._paths = tf.constant(paths)
             found = tuple(self._read(0).shape)
             if found != self.shape:
                 what = f"the faces of {videos[0]} in {save_path} are {found[2]} x {found[1]} pixels"
@@ -180,15 +184,24 @@ def plan_batches(
 
 
 def make_batches(
-    store: SequenceStore | SelfBlends, plan: Plan, batch_size: int | None = None, *, augment: bool = False
+    store: SequenceStore | SelfBlends,
+    plan: Plan,
+    batch_size: int | None = None,
+    *,
+    augment: bool = False,
+    frames: int | None = None,
 ) -> tf.data.Dataset:
     """Make the dataset of a plan: (sequences, labels, weights), uint8 (B, T, H, W, 3), float32 (B, 1), float32 (B,).
 
-    `batch_size` cuts each of its batches into smaller ones. Taught in notebook 03.
+    `batch_size` cuts each of its batches into smaller ones. `frames` takes that many random frames of each sequence, in
+    random order, instead of all T. Taught in notebook 03.
     """
 
     def load(number: tf.Tensor, label: tf.Tensor, weight: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
         sequence = store.load(number, seed)
+        if frames:
+            order = tf.random.experimental.stateless_shuffle(tf.range(store.shape[0]), seed)
+            sequence = tf.ensure_shape(tf.gather(sequence, order[:frames]), (frames, *store.shape[1:]))
         return (augment_sequence(sequence, seed) if augment else sequence), label, weight
 
     numbers = plan.numbers.ravel()
@@ -218,6 +231,19 @@ def make_dataset(
     store = SequenceStore(table, save_path, cache=cache)
     plan = store.plan(min(batch_size, len(table)), epochs=epochs, shuffle=shuffle, seed=seed)
     return make_batches(store, plan, augment=augment).map(_without_padding)
+
+
+def score_people(model: Any, table: pd.DataFrame, save_path: str | Path, *, batch_size: int = 16) -> pd.Series:
+    """Score each video of `table` as a verdict does: the highest score of the people who may decide about it.
+
+    `model` is a Keras model, and the scores are its own, not calibrated, in the order of `table`. Raises like
+    `SequenceStore`.
+    """
+    numbered = table.assign(row=np.arange(len(table)))
+    numbered["track"] = [deciding_tracks(save_path, video) for video in table["video"]]
+    people = numbered.explode("track", ignore_index=True)
+    raw = model.predict(make_dataset(people, save_path, batch_size=batch_size, cache=False), verbose=0)
+    return pd.Series(raw.ravel().astype(float)).groupby(people["row"]).max().set_axis(table.index)
 
 
 def _blend(sequence: Image, landmarks: NDArray[np.float32], seed: NDArray[np.int64], is_fake: bool) -> Image:

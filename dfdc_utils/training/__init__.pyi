@@ -6,6 +6,7 @@ from .checkpoints import (
 from .fit import (
     is_trained as is_trained,
     train as train,
+    train_baseline as train_baseline,
     train_missing as train_missing,
 )
 from .loop import TrainingConfig as TrainingConfig

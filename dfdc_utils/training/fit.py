@@ -22,11 +22,21 @@ import pandas as pd
 from sklearn.metrics import log_loss
 
 from dfdc_utils.errors import TrainingDiverged
-from dfdc_utils.faces import SequenceConfig
+from dfdc_utils.faces import SequenceConfig, read_faces
 from dfdc_utils.files import prepare_target, replacing, write_atomically
-from dfdc_utils.models import MEAN_BASELINE, ModelFolder, StartFrom, build_cnn_lstm, calibrate, read_note, write_card
+from dfdc_utils.models import (
+    MEAN_BASELINE,
+    Calibration,
+    ModelFolder,
+    StartFrom,
+    build_cnn_lstm,
+    calibrate,
+    load_model,
+    read_note,
+    write_card,
+)
 from dfdc_utils.quiet import quiet_import
-from dfdc_utils.sequences import report_leaks
+from dfdc_utils.sequences import report_leaks, score_people
 from dfdc_utils.training.checkpoints import Progress, load_progress, save_progress
 from dfdc_utils.training.loop import TrainingConfig, TrainingLoop
 from dfdc_utils.training.strategies import choose_strategy, explaining_lost_workers, workers_in_tf_config, writes_files
@@ -39,6 +49,7 @@ with quiet_import():
 SPLIT_COLUMNS = ("video", "label", "original", "person", "part", "group", "split")
 # Seconds between saves within an epoch: a killed training loses no more than that. A save takes a fraction of a second.
 SAVE_SEC = 600
+FRAMES_PER_VIDEO = 2  # of a batch that single frames are learned from
 
 
 def train(
@@ -49,6 +60,7 @@ def train(
     config: TrainingConfig | None = None,
     strategy: tf.distribute.Strategy | None = None,
     build: Callable[[int, int], keras.Model] = build_cnn_lstm,
+    cnn: ModelFolder | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     resume: bool = True,
     show_progress: bool = True,
@@ -56,16 +68,18 @@ def train(
     """Train on the `train` rows of `table`, keep the weights that are best on `validation`, return the history.
 
     `table` is a manifest of `ok` videos with a `split` column, `save_path` the folder of their faces. `build` makes the
-    model from a frame count and a face size; `start_from("pretrained")` fine-tunes a trained model. The history has one
-    row per epoch: `epoch`, `loss`, `accuracy`, `val_loss`, `val_accuracy`; the losses are binary cross entropies
+    model from a frame count and a face size; `start_from("pretrained")` fine-tunes a trained model. `cnn` is the folder
+    of a model of the same videos whose CNN this one starts with, such as the mean over frames. The history has one row
+    per epoch: `epoch`, `loss`, `accuracy`, `val_loss`, `val_accuracy`; the losses are binary cross entropies
     against labels that are not smoothed. `callbacks` are Keras callbacks; they may set `stop_training`.
 
     An interrupted training continues when it is called again with the same arguments, from the last state saved (each
     epoch, and every ten minutes), and ends with the same weights and history as an uninterrupted one. `resume=False`
-    starts over. The result does not depend on the number of replicas, except for rounding. With several workers a
-    finished training is not repeated: a restarted worker must find what the others find.
+    starts over. A finished training with the same arguments is not repeated: its history is returned. The result does
+    not depend on the number of replicas, except for rounding.
 
-    Raises `ValueError` if a split is missing or the splits leak; `ConfigMismatch` if the folder holds an unfinished
+    Raises `ValueError` if a split is missing, the splits leak, or `cnn` was trained on other videos; `ConfigMismatch`
+    if the folder holds an unfinished
     training with other settings, or if the faces do not suit the model to start from; `TrainingDiverged` if the loss
     becomes NaN; `WorkerLost` if another worker dies. Taught in notebook 04.
     """
@@ -74,36 +88,70 @@ def train(
     sequence = SequenceConfig.load(Path(save_path) / "sequence.json")
     parts = _choose_parts(table, labels={"REAL"} if config.self_blend else {"REAL", "FAKE"})
     origin = _check_start(build, sequence, config) if isinstance(build, StartFrom) else {}
+    if cnn and cnn.note.get("trained_on") != _digest_data(table, sequence):
+        raise ValueError(f"{cnn.path} was trained on other videos or splits: train it again on these")
     with explaining_lost_workers():
-        loop = TrainingLoop(parts, save_path, sequence, config, strategy, build)
+        loop = TrainingLoop(parts, save_path, sequence, config, strategy, build, cnn.model if cnn else None)
         settings = _list_settings(table, sequence, loop, build, origin)
+        if cnn:
+            settings["cnn"] = cnn.note["fingerprint"][:8]
         run = _Run(Path(model_path), settings, writes=writes_files(strategy), show=show_progress)
         progress = run.resume() if resume else None
         fingerprint = _digest(json.dumps(settings))
         is_finished = read_note(Path(model_path)).get("fingerprint") == fingerprint
-        if is_finished and resume and progress is None and workers_in_tf_config() > 1:
+        if is_finished and resume and progress is None:
+            run.say(f"{model_path}: already trained with these settings")
             return pd.read_csv(Path(model_path) / "history.csv")
         progress = run.begin(loop, progress)
         _train_epochs(loop, progress, run, callbacks)
-    data = name_data(table) + (f", begun from a model trained on {origin['data']}" if origin else "")
-    note = {"fingerprint": fingerprint, "trained_on": _digest_data(table, sequence), "data": data}
+    data, kind = name_data(table)
+    if origin:
+        data += f", begun from a model trained on {origin['data']}"
+        kind = "synthetic" if origin["data_kind"] == "synthetic" else kind
+    note = {"fingerprint": fingerprint, "trained_on": _digest_data(table, sequence), "data": data, "data_kind": kind}
     note |= {"model": loop.model.name} | ({"begun_from": origin} if origin else {})
     note |= {**asdict(config), "replicas": strategy.num_replicas_in_sync}
-    calibration = calibrate(loop.labels, progress.best_scores)
-    if config.self_blend:
-        calibration = replace(calibration, fakes="self-blends of them")
-    folder = ModelFolder(Path(model_path), sequence, calibration, note, _split_columns(table))
-    return run.finish(folder, pd.DataFrame(progress.history))
+    history = pd.DataFrame(progress.history)
+    if writes_files(strategy):
+        _finish(loop, run, progress, note, table, parts["validation"], save_path)
+    if workers_in_tf_config() > 1:  # the others go on when the files are there
+        strategy.reduce("SUM", strategy.run(lambda: tf.constant(1.0)), axis=None)
+    return history
 
 
 def train_missing(table: pd.DataFrame, save_path: str | Path, model_path: str | Path, **settings: Any) -> None:
-    """Train the CNN-LSTM and, in a folder below it, the mean over frames as its baseline, unless they are there.
+    """Train the mean over frames, the baseline, in a folder below the model's; then the CNN-LSTM, from the same CNN.
 
-    `settings` are those of `train`, which this raises like. Taught in notebook 05.
+    Each is only trained if it is not there. `settings` are those of `train`, which this raises like. Taught in notebook
+    05.
     """
-    for path, head in ((Path(model_path), "lstm"), (Path(model_path) / MEAN_BASELINE, "mean")):
-        if not is_trained(table, save_path, path):
-            train(table, save_path, path, build=partial(build_cnn_lstm, head=head), **settings)
+    path = Path(model_path)
+    if not is_trained(table, save_path, path / MEAN_BASELINE):
+        train_baseline(table, save_path, path, **settings)
+    if not is_trained(table, save_path, path):
+        train(table, save_path, path, cnn=ModelFolder.open(path / MEAN_BASELINE), **settings)
+
+
+def train_baseline(
+    table: pd.DataFrame,
+    save_path: str | Path,
+    model_path: str | Path,
+    *,
+    config: TrainingConfig | None = None,
+    build: Callable[..., keras.Model] = build_cnn_lstm,
+    **settings: Any,
+) -> pd.DataFrame:
+    """Train the mean over frames in a folder below `model_path`; return the history. It sees no time.
+
+    It is the CNN-LSTM's baseline, and its CNN is where the CNN-LSTM starts: `train(..., cnn=...)`. It is trained on two
+    frames each of twice as many videos per batch, for 0.4 times the epochs: with more, it memorises the fakes whose
+    frames show no fault. The other arguments are those of `train`.
+    """
+    config = config or TrainingConfig()
+    batch_size, epochs = 2 * config.batch_size, max(1, round(0.4 * config.epochs))
+    config = replace(config, frames_per_video=FRAMES_PER_VIDEO, batch_size=batch_size, epochs=epochs)
+    path = Path(model_path) / MEAN_BASELINE
+    return train(table, save_path, path, config=config, build=partial(build, head="mean"), **settings)
 
 
 def is_trained(table: pd.DataFrame, save_path: str | Path, model_path: str | Path) -> bool:
@@ -151,6 +199,40 @@ def _train_epochs(
     listeners.on_train_end()
 
 
+def _finish(
+    loop: TrainingLoop,
+    run: _Run,
+    progress: Progress,
+    note: dict[str, Any],
+    table: pd.DataFrame,
+    validation: pd.DataFrame,
+    save_path: str | Path,
+) -> None:
+    sequence = SequenceConfig.load(Path(save_path) / "sequence.json")
+    if not loop.model.name.endswith("mean"):  # a mean over frames does not see time
+        sequence = replace(sequence, time_step=_time_step(table[table["split"] == "train"], save_path))
+    calibration = _calibrate(run.best_model(), loop, progress, validation, save_path)
+    folder = ModelFolder(run.path, sequence, calibration, note, _split_columns(table))
+    run.finish(folder, pd.DataFrame(progress.history))
+
+
+def _calibrate(
+    model: keras.Model, loop: TrainingLoop, progress: Progress, validation: pd.DataFrame, save_path: str | Path
+) -> Calibration:
+    """Calibrate on the scores that verdicts use: of each validation video the highest of the people in it."""
+    scores = np.array(progress.best_scores)
+    blends = loop.config.self_blend  # then the fakes are made of one person each, and keep their scores
+    scores[loop.labels == 0 if blends else slice(None)] = score_people(model, validation, save_path)
+    calibration = calibrate(loop.labels, scores)
+    return replace(calibration, fakes="self-blends of them") if blends else calibration
+
+
+def _time_step(table: pd.DataFrame, save_path: str | Path) -> float:
+    """Return the median time between two frames of the main person's faces, in seconds."""
+    times = ([one["time"] for one in read_faces(save_path, video)["tracks"][0]["frames"]] for video in table["video"])
+    return round(float(np.median([step for of_video in times for step in np.diff(of_video)] or [0.0])), 4)
+
+
 def _has_settled(progress: Progress, config: TrainingConfig) -> bool:
     """Say if the last `patience` epochs brought no lower validation loss."""
     losses = [row["val_loss"] for row in progress.history]
@@ -161,7 +243,7 @@ class _Run:
     """The files of a training under way. Of several workers only the first writes and prints; all may read."""
 
     def __init__(self, path: Path, settings: dict[str, Any], *, writes: bool, show: bool) -> None:
-        self._path, self._settings, self._writes, self._show = path, settings, writes, show and writes
+        self.path, self._settings, self._writes, self._show = path, settings, writes, show and writes
         self._progress, self._best = path / "progress.npz", path / "best.keras"
         self._saved = time.monotonic()
 
@@ -170,7 +252,7 @@ class _Run:
         progress = load_progress(self._progress)
         if progress:
             reached = f"{len(progress.history)} of {progress.settings.get('epochs')} epochs"
-            what = f"{self._path} holds an unfinished training, stopped after {reached},"
+            what = f"{self.path} holds an unfinished training, stopped after {reached},"
             remedy = "Use its settings to continue it, or discard it with resume=False (`dfdc train --afresh`)."
             progress.require(self._settings, what=what, remedy=remedy)
         return progress
@@ -179,7 +261,7 @@ class _Run:
         """Prepare the folder; return the state to start from."""
         self.say(f"train: {loop.store}\nvalidation: {loop.validation}")
         if self._writes:
-            prepare_target(self._path, what="the model")
+            prepare_target(self.path, what="the model")
         if progress:
             epochs = len(progress.history)
             self.say(f"going on after {epochs} epochs and {progress.step - epochs * loop.steps} steps")
@@ -212,20 +294,23 @@ class _Run:
         epoch, step = divmod(progress.step - 1, loop.steps)
         rate, lower = float(loop.model.optimizer.learning_rate), loop.config.learning_rate / 10
         raise TrainingDiverged(
-            f"{self._path}: the loss is NaN after step {step + 1} of epoch {epoch + 1} (learning rate {rate:.2g}). "
+            f"{self.path}: the loss is NaN after step {step + 1} of epoch {epoch + 1} (learning rate {rate:.2g}). "
             f"Try learning_rate={lower:.2g}, more warmup_epochs, or mixed_precision=False. An older model here is kept."
         )
 
-    def finish(self, folder: ModelFolder, history: pd.DataFrame) -> pd.DataFrame:
-        """Put the trained model in the place of the one that was here; return the history."""
-        if self._writes:
-            with folder.rewriting():
-                if self._best.exists():  # else a run that was killed in this block has moved it already
-                    self._best.replace(self._path / "model.keras")
-                write_atomically(self._path / "history.csv", history.to_csv(index=False))
-                write_card(folder)
-            self._progress.unlink(missing_ok=True)
-        return history
+    def best_model(self) -> keras.Model:
+        """Load the best weights of this training."""
+        # A run that was killed in `finish` has moved them already.
+        return load_model(self._best if self._best.exists() else self.path / "model.keras")
+
+    def finish(self, folder: ModelFolder, history: pd.DataFrame) -> None:
+        """Put the trained model in the place of the one that was here."""
+        with folder.rewriting():
+            if self._best.exists():
+                self._best.replace(self.path / "model.keras")
+            write_atomically(self.path / "history.csv", history.to_csv(index=False))
+            write_card(folder)
+        self._progress.unlink(missing_ok=True)
 
 
 def _list_settings(
@@ -266,7 +351,12 @@ def _check_start(build: StartFrom, sequence: SequenceConfig, config: TrainingCon
         raise ValueError("a trained model keeps the precision it was built with: leave mixed_precision out")
     remedy, folder = "Process the videos with the start model's settings.", build.folder
     folder.sequence.require(sequence, what="the faces to train on were made", remedy=remedy)
-    return {"data": folder.data, "notes": str(folder.note.get("notes", "")), "digest": folder.digest}
+    return {
+        "data": folder.data,
+        "data_kind": folder.data_kind,
+        "notes": str(folder.note.get("notes", "")),
+        "digest": folder.digest,
+    }
 
 
 def _digest_data(table: pd.DataFrame, sequence: SequenceConfig) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dfdc_utils.faces import SequenceConfig
+from dfdc_utils.models import copy_cnn
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.sequences import SelfBlends, SequenceStore
 from dfdc_utils.training.checkpoints import Progress
@@ -28,19 +29,22 @@ class TrainingConfig:
 
     The learning rate rises linearly for `warmup_epochs`, then falls along a cosine to 0 at the end of `epochs`.
     Training stops after `patience` epochs without a lower validation loss (None: never). `self_blend` trains and
-    validates on real videos and self-blends of them, and ignores the fakes. `mixed_precision` computes the CNN in
+    validates on real videos and self-blends of them, and ignores the fakes. `frames_per_video`, for a model that scores
+    each frame by itself, takes that many random frames of a video at a time instead of whole sequences: a batch then
+    shows more people, and an epoch has as many frames as before. `mixed_precision` computes the CNN in
     bfloat16, which is faster on recent GPUs and slower on most CPUs. `deterministic` makes TensorFlow choose operations
     with repeatable results, for the rest of this process. Raises `ValueError` for values that no training can have.
     """
 
     epochs: int = 60
     batch_size: int = 8
-    learning_rate: float = 2e-3
+    learning_rate: float = 5e-3
     warmup_epochs: float = 1.0
     label_smoothing: float = 0.05
     patience: int | None = 20
     augment: bool = True
     self_blend: bool = False
+    frames_per_video: int | None = None
     mixed_precision: bool = False
     deterministic: bool = True
     seed: int = 0
@@ -60,7 +64,8 @@ class TrainingLoop:
     3.15, https://github.com/keras-team/keras/issues/20585). A step depends only on the variables and on its number, so
     training can resume at any step.
 
-    `steps` is the number of steps per epoch, `labels` (V,) those of the validation sequences. Used by `train`.
+    The CNN starts with the weights of that of `cnn`, if given. `steps` is the number of steps per epoch, `labels` (V,)
+    those of the validation sequences. Used by `train`.
     """
 
     def __init__(
@@ -71,6 +76,7 @@ class TrainingLoop:
         config: TrainingConfig,
         strategy: tf.distribute.Strategy,
         build: Callable[[int, int], keras.Model],
+        cnn: keras.Model | None = None,
     ) -> None:
         self.config, self.strategy = config, strategy
         keras.utils.set_random_seed(config.seed)
@@ -84,19 +90,29 @@ class TrainingLoop:
         self.store, self.validation = open_part("train"), open_part("validation")
         settings: dict[str, int] = {"replicas": strategy.num_replicas_in_sync, "seed": config.seed}
         batch_size = min(config.batch_size, len(self.store.labels))
-        self._plan = self.store.plan(batch_size, epochs=config.epochs, shuffle=True, **settings)
+        taken = min(config.frames_per_video or sequence.frame_count, sequence.frame_count)
+        self._passes = sequence.frame_count // taken  # through all videos, per epoch
+        self._plan = self.store.plan(batch_size, epochs=config.epochs * self._passes, shuffle=True, **settings)
         self.steps = len(self._plan.numbers) // config.epochs
         self._scoring_plan = self.validation.plan(batch_size, **settings)
         self._counted = self._scoring_plan.weights.ravel() > 0
         self.labels = self.validation.labels[self._scoring_plan.numbers.ravel()[self._counted]]
         with strategy.scope(), _dtype_policy("mixed_bfloat16" if config.mixed_precision else "float32"):
             self.model = build(sequence.frame_count, sequence.face_size)
+            if cnn:
+                copy_cnn(cnn, self.model)
+            # The weights do not depend on the number of frames.
+            if config.frames_per_video and not self.model.name.endswith("mean"):
+                raise ValueError(
+                    f"frames_per_video: {self.model.name} sees time. Use it for the mean over frames only."
+                )
+            self._trained = build(taken, sequence.face_size) if config.frames_per_video else self.model
             self._optimizer = keras.optimizers.Adam(self._learning_rate())
-            self._optimizer.build(self.model.trainable_variables)
+            self._optimizer.build(self._trained.trainable_variables)
             # This loop needs no compiled model; whoever loads it and trains on does.
             loss = keras.losses.BinaryCrossentropy(label_smoothing=config.label_smoothing)
             self.model.compile(self._optimizer, loss, metrics=["accuracy"])
-        both = [*self.model.variables, *self._optimizer.variables]
+        both = [*self._trained.variables, *self._optimizer.variables]
         self._variables = list({id(variable): variable for variable in both}.values())
         self._batches: Iterator[Any] = iter(())
 
@@ -106,7 +122,12 @@ class TrainingLoop:
             for variable, value in zip(self._variables, progress.variables, strict=True):
                 variable.assign(value)
         self._batches = share_out(
-            self.strategy, self.store, self._plan, start=progress.step, augment=self.config.augment
+            self.strategy,
+            self.store,
+            self._plan,
+            start=progress.step,
+            augment=self.config.augment,
+            frames=self.config.frames_per_video,
         )
 
     def state(self) -> list[NDArray[Any]]:
@@ -117,13 +138,15 @@ class TrainingLoop:
         """Take the next step and count it in `progress`; return the batch's loss (labels not smoothed) and accuracy."""
         loss, accuracy = (float(value) for value in self._step(next(self._batches)))
         # Each sequence has the same weight in an epoch's mean, also in a smaller last batch.
-        fraction = np.count_nonzero(self._plan.weights[progress.step]) / len(self.store.labels)
+        fraction = np.count_nonzero(self._plan.weights[progress.step]) / len(self.store.labels) / self._passes
         progress.sums = [progress.sums[0] + fraction * loss, progress.sums[1] + fraction * accuracy]
         progress.step += 1
         return {"loss": loss, "accuracy": accuracy}
 
     def score_validation(self) -> NDArray[np.float64]:
         """Score the validation sequences: (V,), in the order of `labels`."""
+        if self._trained is not self.model:
+            self.model.set_weights(self._trained.get_weights())
         batches = share_out(self.strategy, self.validation, self._scoring_plan)
         scores = [self._score(batch).numpy().ravel() for batch in batches]
         return np.concatenate(scores)[self._counted].astype(np.float64)
@@ -134,10 +157,10 @@ class TrainingLoop:
 
         def on_replica(sequences: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             with tf.GradientTape() as tape:
-                scores = self.model(sequences, training=True)
+                scores = self._trained(sequences, training=True)
                 # The weights of a batch sum to 1 over all replicas, so its gradients only need to be added up.
                 smoothed = tf.reduce_sum(loss_of(labels, scores, label_smoothing=smoothing) * weights)
-            self._optimizer.apply(tape.gradient(smoothed, self.model.trainable_variables))  # adds them up
+            self._optimizer.apply(tape.gradient(smoothed, self._trained.trainable_variables))  # adds them up
             right = tf.cast((scores > 0.5) == (labels > 0.5), tf.float32)[:, 0]
             # Reported without smoothing, to be comparable with the validation loss.
             return tf.reduce_sum(loss_of(labels, scores) * weights), tf.reduce_sum(right * weights)

@@ -73,13 +73,17 @@ def share_out(
     *,
     start: int = 0,
     augment: bool = False,
+    frames: int | None = None,
 ) -> Iterator[tf.Tensor]:
-    """Iterate over the steps of `plan` from `start` on; each replica gets an equal part of every batch."""
+    """Iterate over the steps of `plan` from `start` on; each replica gets an equal part of every batch.
+
+    `augment` and `frames` are those of `make_batches`.
+    """
 
     def make_part(context: tf.distribute.InputContext) -> tf.data.Dataset:
         each = plan.numbers.shape[1] // context.num_replicas_in_sync
         part = plan.part(context.input_pipeline_id, context.num_input_pipelines, start=start)
-        return make_batches(store, part, each, augment=augment)
+        return make_batches(store, part, each, augment=augment, frames=frames)
 
     return iter(strategy.distribute_datasets_from_function(make_part))
 

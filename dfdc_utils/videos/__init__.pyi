@@ -1,5 +1,6 @@
 from .catalog import (
     LABELS as LABELS,
+    DataKind as DataKind,
     balance_classes as balance_classes,
     count_labels as count_labels,
     name_data as name_data,

@@ -16,13 +16,15 @@ import json
 import os
 import re
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
 from dfdc_utils.errors import BrokenCatalog
 
 LABELS = ("REAL", "FAKE")
+# Drawn by a program, as the embedded sample is, or recorded by a camera. A model of one kind cannot judge the other.
+DataKind = Literal["synthetic", "recorded"]
 COLUMNS = ("video", "path", "label", "original", "person", "part", "problem")
 # Containers that cameras, phones and screen recorders write and FFmpeg reads.
 VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".mts"})
@@ -182,14 +184,15 @@ def count_labels(table: pd.DataFrame) -> str:
     return ", ".join(f"{(table['label'] == label).sum()} {label}" for label in LABELS)
 
 
-def name_data(table: pd.DataFrame) -> str:
-    """Say in words which videos a catalog or manifest lists, so that no score on the sample passes for one on DFDC."""
+def name_data(table: pd.DataFrame) -> tuple[str, DataKind]:
+    """Say in words which videos a catalog or manifest lists, and whether any of them is synthetic."""
     folders = {Path(path).parent for path in table["path"] if path} if "path" in table else set()
     drawn = {folder for folder in folders if (folder.parent / "sample.json").is_file()}  # make_sample writes it last
+    kind: DataKind = "synthetic" if drawn else "recorded"
     if not folders:
-        return "videos of unknown origin"
+        return "videos of unknown origin", kind
     if drawn == folders:
-        return "the embedded synthetic sample"
+        return "the embedded synthetic sample", kind
     names = ", ".join(sorted({folder.name for folder in folders})[:3])
     mixed = ", mixed with the embedded synthetic sample" if drawn else ""
-    return f"videos in {len(folders)} folders ({names}{', …' if len(folders) > 3 else ''}){mixed}"
+    return f"videos in {len(folders)} folders ({names}{', …' if len(folders) > 3 else ''}){mixed}", kind

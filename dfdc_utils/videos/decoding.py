@@ -19,6 +19,8 @@ from dfdc_utils.errors import UnreadableVideo
 from dfdc_utils.workers import check_time
 
 Image = NDArray[np.uint8]
+# What the header of a drawn clip says, so that it never passes for a filmed one.
+SYNTHETIC = "synthetic, drawn by dfdc_utils"
 Skip = Literal["NONREF", "DEFAULT"]  # which frames not to decode: those that no other refers to, or none
 Packet: TypeAlias = "av.Packet[av.VideoStream]"  # only type checkers may subscript it
 
@@ -36,7 +38,8 @@ class VideoInfo:
     """What the header of a video says.
 
     `width` and `height` are in pixels, as displayed (rotation applied), `fps` in frames per second (0.0 if unknown),
-    `duration` in seconds (0.0 if unknown), `rotation` in degrees clockwise (0, 90, 180 or 270).
+    `duration` in seconds (0.0 if unknown), `rotation` in degrees clockwise (0, 90, 180 or 270). `is_synthetic` is true
+    for the clips of the embedded sample.
     """
 
     path: Path
@@ -45,6 +48,7 @@ class VideoInfo:
     fps: float
     duration: float
     rotation: int
+    is_synthetic: bool = False
 
 
 def probe_video(path: str | Path) -> VideoInfo:
@@ -217,7 +221,8 @@ def describe_video(
         duration = float(stream.duration * stream.time_base)
     elif container.duration is not None:
         duration = container.duration / av.time_base
-    return VideoInfo(Path(path), width, height, float(stream.average_rate or 0), duration, rotation)
+    drawn = container.metadata.get("comment") == SYNTHETIC
+    return VideoInfo(Path(path), width, height, float(stream.average_rate or 0), duration, rotation, drawn)
 
 
 def unreadable(path: str | Path, what: str) -> UnreadableVideo:

@@ -7,6 +7,8 @@ from pathlib import Path
 import av
 import numpy as np
 
+from dfdc_utils.videos.decoding import SYNTHETIC
+
 # As DFDC's files have them: frames per second, and samples per second of the sound.
 FRAME_RATE, SAMPLE_RATE = 30, 44_100
 # One thread, so that the bytes do not depend on the number of cores. A key frame every 250 and B-frames, as in x264's
@@ -31,8 +33,12 @@ def _add_video(container: av.container.OutputContainer, size: tuple[int, int], c
 
 
 def write_clip(path: Path, frames: Iterable[np.ndarray], *, sound: np.ndarray, size: tuple[int, int], crf: int) -> None:
-    """Write frames (H, W, 3) uint8 RGB and mono sound int16 (samples,) to an MP4 file of `size` (width, height)."""
+    """Write drawn frames (H, W, 3) uint8 RGB and mono sound int16 (samples,) to an MP4 file of `size` (width, height).
+
+    The header says that they are `SYNTHETIC`.
+    """
     with av.open(str(path), "w", format="mp4") as container:
+        container.metadata["comment"] = SYNTHETIC
         video = _add_video(container, size, crf)
         audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
         audio.bit_rate = 64_000  # plenty for one voice

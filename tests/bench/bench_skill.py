@@ -1,14 +1,12 @@
-"""How well the CNN-LSTM does on the sample's unseen sources: three seeds, each with its own split, weights and order.
+"""How well the CNN-LSTM does on people it has not seen: three seeds, each with its own split, weights and order.
 
-Beside it, on the same splits: the mean over frames, temporal attention, and the CNN-LSTM trained on self-blended
-images, which has seen no fake. Metrics on the synthetic sample; they say nothing about DFDC.
-Run by `make bench`.
+Beside it, on the same splits: the mean over frames, and the CNN-LSTM whose CNN did not start from single frames.
+Metrics on the synthetic sample; they say nothing about DFDC. Run by `make bench`.
 """
 
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +15,16 @@ import pytest
 
 from dfdc_utils.evaluation import calibration_error, score_videos
 from dfdc_utils.evaluation.metrics import METRICS
-from dfdc_utils.models import ModelFolder, build_cnn_lstm
+from dfdc_utils.models import MEAN_BASELINE, ModelFolder
 from dfdc_utils.processing import processing
 from dfdc_utils.sequences import split_by_group
-from dfdc_utils.training import TrainingConfig, train
+from dfdc_utils.training import TrainingConfig, train, train_baseline
 from dfdc_utils.videos import balance_classes
 
 SEEDS = (0, 1, 2)
-WAYS = {"lstm": "lstm", "mean over frames": "mean", "attention": "attention", "lstm, self-blends": "lstm"}  # heads
+EPOCHS = 40  # as in notebook 04
+KINDS = ("steady", "temporal", "both")  # of fakes
+WAYS = ("lstm", "lstm, own CNN")
 
 
 def auc_of(scores: pd.DataFrame) -> float:
@@ -33,8 +33,8 @@ def auc_of(scores: pd.DataFrame) -> float:
 
 def measure(scores: pd.DataFrame) -> dict[str, float]:
     row = {name: METRICS[name](scores["label"] == "FAKE", scores["score"]) for name in ("accuracy", "log loss", "AUC")}
-    for fault in ("spatial", "temporal"):
-        row[f"AUC {fault}"] = auc_of(scores[(scores["label"] == "REAL") | (scores["kind"] == fault)])
+    for kind in KINDS:
+        row[f"AUC {kind}"] = auc_of(scores[(scores["label"] == "REAL") | (scores["kind"] == kind)])
     return row | {"calibration error": calibration_error(scores["label"] == "FAKE", scores["score"])}
 
 
@@ -57,19 +57,24 @@ def scored(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.DataFra
     for seed in SEEDS:
         table = split_by_group(usable, seed=seed)
         test = table[table["split"] == "test"]
-        for way, head in WAYS.items():
-            model = folder / f"{way}_{seed}"
-            config = TrainingConfig(seed=seed, self_blend="self" in way)
-            build = partial(build_cnn_lstm, head=head)
-            history = train(table, folder / "faces", model, config=config, build=build, show_progress=False)
-            scores = score_videos(test, folder / "faces", ModelFolder.open(model))
+        folders: dict[str, Path] = {}
+        config = TrainingConfig(seed=seed, epochs=EPOCHS)
+        train_baseline(table, folder / "faces", folder / str(seed), config=config, show_progress=False)
+        baseline = ModelFolder.open(folder / str(seed) / MEAN_BASELINE)
+        folders["mean over frames"] = baseline.path
+        for way in WAYS:
+            folders[way] = folder / f"{way}_{seed}"
+            cnn = None if "own" in way else baseline
+            train(table, folder / "faces", folders[way], config=config, cnn=cnn, show_progress=False)
+        for way, path in folders.items():
+            scores = score_videos(test, folder / "faces", ModelFolder.open(path))
             tables.append(scores.assign(way=way, seed=seed))
-            print(f"seed {seed}, {way}: {len(history)} epochs, AUC {auc_of(scores):.3f}", flush=True)
+            print(f"seed {seed}, {way}: AUC {auc_of(scores):.3f}", flush=True)
     everything = pd.concat(tables, ignore_index=True)
     return everything.assign(kind=everything["video"].map(kind))
 
 
-def test_skill_on_unseen_sources(scored: pd.DataFrame) -> None:
+def test_skill_on_unseen_people(scored: pd.DataFrame) -> None:
     groups = scored.groupby(["way", "seed"], sort=False)
     rows = pd.DataFrame({key: measure(group) for key, group in groups}).T
     print(f"\nsynthetic sample, {len(scored) // len(groups)} test videos per seed\n{rows.round(3).to_string()}")
@@ -80,7 +85,8 @@ def test_skill_on_unseen_sources(scored: pd.DataFrame) -> None:
     print(
         f"\ncalibration error over all seeds' test videos: {error:.3f}, from chance alone {expected_error(pooled):.3f}"
     )
-    lstm = means.loc["lstm"]
-    assert lstm["AUC"] >= 0.95
-    assert lstm["AUC temporal"] >= means.loc["mean over frames", "AUC temporal"] + 0.10
+    kinds = [f"AUC {kind}" for kind in KINDS]
+    assert means.loc["lstm", kinds].min() >= 0.95
+    assert means.loc["mean over frames", "AUC steady"] >= 0.85
+    assert 0.35 <= means.loc["mean over frames", "AUC temporal"] <= 0.65
     assert error <= 0.08

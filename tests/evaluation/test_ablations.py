@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,9 @@ from faces_on_disk import flickering_faces
 from fake_models import open_model
 
 from dfdc_utils.evaluation import ABLATIONS, ablate, score_videos, summarise_ablations
-from dfdc_utils.models import build_cnn_lstm
+from dfdc_utils.evaluation.results import choose_videos
+from dfdc_utils.models import ModelFolder, build_cnn_lstm
+from dfdc_utils.processing import read_manifest
 
 FEATURES, CHANGE = slice(0, 24), slice(24, 48)  # of the head's input
 
@@ -56,6 +59,23 @@ def test_a_model_without_both_inputs_is_refused(faces: Path) -> None:
 def test_the_auc_of_each_kind_is_against_all_real_videos() -> None:
     scores = pd.DataFrame({"label": ["REAL", "REAL", "FAKE", "FAKE"]})
     scores = scores.assign(**{name: [0.1, 0.5, 0.3, 0.9] for name in ABLATIONS})
-    table = summarise_ablations(scores, pd.Series(["real", "real", "spatial", "temporal"]))
+    table = summarise_ablations(scores, pd.Series(["real", "real", "steady", "temporal"]))
     assert list(table["ablation"]) == list(ABLATIONS)
-    assert table.loc[0, ["all fakes", "spatial", "temporal"]].tolist() == [0.75, 0.5, 1.0]
+    assert table.loc[0, ["all fakes", "steady", "temporal"]].tolist() == [0.75, 0.5, 1.0]
+
+
+@pytest.mark.slow
+def test_the_model_of_the_sample_uses_single_frames_and_change(
+    sample: Path, sample_faces: Path, sample_model: Path
+) -> None:
+    """Each kind of fake by the input that shows it, on people whom it was not trained on."""
+    folder = ModelFolder.open(sample_model)
+    test = choose_videos(read_manifest(sample_faces), sample_faces, folder)
+    truth = json.loads((sample / "truth.json").read_text())
+    kinds = test["video"].map(lambda video: truth[f"{video}.mp4"]["kind"])
+    auc = summarise_ablations(ablate(test, sample_faces, folder), kinds).set_index("ablation")
+    assert auc.loc["unchanged", ["steady", "temporal", "both"]].min() >= 0.9
+    assert auc.loc["one frame repeated", "steady"] >= 0.8  # nothing changes: only single frames are left
+    assert auc.loc["change of REAL videos", "steady"] >= 0.8
+    assert auc.loc["features of REAL videos", "temporal"] >= 0.8
+    assert auc.loc["one frame repeated", "temporal"] <= 0.7

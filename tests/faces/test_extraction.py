@@ -18,7 +18,7 @@ from dfdc_utils.faces import (
     Job,
     SequenceConfig,
     box_overlap,
-    crop_track,
+    crop_tracks,
     extract_tracks,
     extraction,
     fill_missing_boxes,
@@ -64,7 +64,7 @@ def everywhere(clip: Clip, detector: FaceDetector) -> list[list[Face]]:
 
 def test_between_whole_looks_only_the_surroundings_are_searched(tmp_path: Path) -> None:
     clip, detector = make_clip(tmp_path / "a.mp4"), Counting()
-    found = detect_faces(clip, detector)
+    found, _ = detect_faces(clip, detector)
     whole = [shape for shape in detector.shown if shape == (360, 640)]
     assert len(detector.shown) == 16
     assert len(whole) == 2, "one at the start, one after 2.5 s"
@@ -75,7 +75,7 @@ def test_between_whole_looks_only_the_surroundings_are_searched(tmp_path: Path) 
 
 def test_a_face_that_is_lost_is_looked_for_everywhere(tmp_path: Path) -> None:
     clip, detector = make_clip(tmp_path / "a.mp4", hidden=range(60, 75)), Counting()
-    found = detect_faces(clip, detector)
+    found, _ = detect_faces(clip, detector)
     seen = [bool(faces) for faces in found]
     assert seen == [not 60 <= round(moment * 30) < 75 for moment in clip.times]
     assert sum(shape == (360, 640) for shape in detector.shown) >= 1 + seen.count(False)
@@ -84,7 +84,7 @@ def test_a_face_that_is_lost_is_looked_for_everywhere(tmp_path: Path) -> None:
 def test_a_face_that_jumps_is_found_again_at_once(tmp_path: Path) -> None:
     fast = [(MAGENTA, {"start": (0, 100), "step": (3, 0), "side": 60})]
     clip = make_clip(tmp_path / "a.mp4", people=fast, size=(640, 360))
-    for moment, faces in zip(clip.times, detect_faces(clip, Counting()), strict=True):
+    for moment, faces in zip(clip.times, detect_faces(clip, Counting())[0], strict=True):
         x = 3 * round(moment * 30)
         if x + 60 <= 640:
             assert faces[0].box == pytest.approx([x, 100, 60, 60], abs=3)
@@ -99,7 +99,7 @@ def test_one_who_is_missed_for_a_moment_is_found_again_though_another_is_in_view
     alone = list(clips.squares(150, size=(640, 360), people=people[1:]))
     frames[55:70] = alone[55:70]
     clip = sample_frames(clips.write_clip(tmp_path / "a.mp4", frames), 16)
-    both = [len(faces) == 2 for faces in detect_faces(clip, Counting())]
+    both = [len(faces) == 2 for faces in detect_faces(clip, Counting())[0]]
     assert both == [not 55 <= round(moment * 30) < 70 for moment in clip.times]
 
 
@@ -109,7 +109,7 @@ def test_two_people_who_meet_are_not_taken_for_one(tmp_path: Path) -> None:
         (CYAN, {"start": (500, 110), "step": (-2, 0), "side": 60}),
     ]
     clip = make_clip(tmp_path / "a.mp4", people=people)
-    for moment, faces in zip(clip.times, detect_faces(clip, Counting()), strict=True):
+    for moment, faces in zip(clip.times, detect_faces(clip, Counting())[0], strict=True):
         apart = abs((20 + 2 * moment * 30) - (500 - 2 * moment * 30)) > 100
         assert len(faces) == 2 or not apart
 
@@ -125,6 +125,26 @@ def test_who_comes_in_later_is_seen_at_the_next_whole_look(tmp_path: Path) -> No
     assert 2.0 <= first <= 2.0 + extraction.LOOK_AROUND_EVERY
 
 
+def test_a_track_ends_at_a_cut(tmp_path: Path) -> None:
+    """A face at the same place in the next scene is another track, and no box is filled beyond the cut."""
+    where = [(MAGENTA, {"start": (300, 100), "step": (0, 0), "side": 80})]
+    first = list(clips.squares(75, size=(640, 360), people=where, hidden=range(60, 75)))
+    second = [255 - image for image in clips.squares(75, size=(640, 360), people=[])]
+    stripes = (np.arange(360) // 40 % 2 * 200).astype(np.uint8)[:, None, None]
+    for image in second:
+        image[:] = np.minimum(image, stripes)
+        image[100:180, 300:380] = MAGENTA
+    clip = sample_frames(clips.write_clip(tmp_path / "a.mp4", [*first, *second]), 16)
+    found, shots = detect_faces(clip, Counting())
+    assert shots.tolist() == [int(moment > 2.48) for moment in clip.times]
+    one, two = sorted(extract_tracks(clip, Counting(), SequenceConfig()), key=lambda track: not track.detected[0])
+    assert one.in_shot.tolist() == (shots == 0).tolist() and two.in_shot.tolist() == (shots == 1).tolist()
+    assert ((one.detected | one.filled) == one.in_shot).all() and one.filled.any() and two.detected.any()
+    assert not (one.filled | one.detected)[shots == 1].any()
+    without = follow_faces(found)
+    assert len(without) == 1, "without the cut they would be one"
+
+
 def test_landmarks_are_in_pixels_of_the_full_frame(tmp_path: Path) -> None:
     class WithLandmarks(SquareDetector):
         def detect(self, image: Image, *, smallest: float | None = None) -> list[Face]:
@@ -133,7 +153,7 @@ def test_landmarks_are_in_pixels_of_the_full_frame(tmp_path: Path) -> None:
 
     people = [(MAGENTA, {"start": (300, 200), "step": (2, 0), "side": 240})]
     clip = make_clip(tmp_path / "a.mp4", people=people, size=(1280, 720))
-    for faces in detect_faces(clip, WithLandmarks()):
+    for faces in detect_faces(clip, WithLandmarks())[0]:
         for face in faces:
             assert face.landmarks is not None
             assert face.landmarks[0] == pytest.approx(face.box[:2])
@@ -151,7 +171,7 @@ def test_real_faces_are_found_where_whole_looks_find_them(
     for path in sorted(real_clips.rglob("*.mp4")):
         clip = sample_frames(path)
         ours, all_of_them = (
-            follow_faces(found)[0] for found in (detect_faces(clip, detector), everywhere(clip, detector))
+            follow_faces(found)[0] for found in (detect_faces(clip, detector)[0], everywhere(clip, detector))
         )
         frames += len(clip)
         lost += int((all_of_them.detected & ~ours.detected).sum())
@@ -189,7 +209,7 @@ def test_crops_are_those_of_whole_frames(tmp_path: Path) -> None:
     people = [(MAGENTA, {"start": (2, 1), "step": (1, 0), "side": 101})]
     clip = make_clip(tmp_path / "a.mp4", people=people)
     track = extract_tracks(clip, SquareDetector(), SequenceConfig())[0]
-    person = crop_track(clip, track, SequenceConfig())
+    (person,) = crop_tracks(clip, [track], SequenceConfig())
     boxes = smooth_boxes(track.boxes)
     for index, crop in zip(person.kept, person.crops, strict=True):
         assert np.array_equal(crop, crop_face(clip.frame(index), boxes[index]))

@@ -23,7 +23,7 @@ def make_person(count: int = 3) -> CroppedTrack:
     track = Track(boxes, np.where(detected, 0.75, 0.0), detected, ~detected)
     rng = np.random.default_rng(0)
     crops = [cv2.resize(rng.integers(0, 256, (8, 8, 3)).astype(np.uint8), (32, 32)) for _ in range(count)]
-    return CroppedTrack(track, list(range(count)), crops)
+    return CroppedTrack(track, list(range(count)), crops, sharpness=100.0)
 
 
 def record_of(video: str, **more: object) -> dict:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
 from dfdc_utils.faces import FILL_POLICIES, Face, Track, box_overlap, fill_missing_boxes, follow_faces, hide_and_fill
-from dfdc_utils.faces.tracks import MIN_FRACTION, crop_face, smooth_boxes
+from dfdc_utils.faces.tracks import MIN_FRACTION, crop_face, find_flaw, measure_sharpness, smooth_boxes
 
 
 def face(x: float, y: float = 50, side: float = 40, score: float = 0.9) -> Face:
@@ -301,3 +304,33 @@ def test_smoothing_of_nothing_and_of_one() -> None:
     assert smooth_boxes(np.empty((0, 4))).shape == (0, 4)
     two = np.array([[0.0, 0, 10, 10], [10, 0, 10, 10]])
     assert 0 < smooth_boxes(two)[0, 0] < smooth_boxes(two)[1, 0] < 10
+
+
+# Who may decide
+
+
+def test_only_a_large_sharp_steady_face_may_decide() -> None:
+    person = track_of([[100.0 + index, 50.0, 80.0, 80.0] for index in range(16)])
+    assert find_flaw(person, 100.0, widest=80.0) == ""
+    assert find_flaw(person, 100.0, widest=250.0) == "too small (80 pixels wide)"
+    tiny = track_of([[100.0, 50.0, 30.0, 30.0]] * 16)
+    assert find_flaw(tiny, 100.0, widest=30.0) == "too small (30 pixels wide)"
+    assert find_flaw(person, 10.0, widest=80.0) == "too blurred"
+    seldom = track_of([[100.0, 50.0, 80.0, 80.0] if index % 3 == 0 else None for index in range(16)])
+    assert find_flaw(seldom, 100.0, widest=80.0) == "found in too few frames"
+    toys = track_of([[100.0 + 90 * (index // 4 % 2), 50.0, 80.0, 80.0] for index in range(16)])
+    assert find_flaw(toys, 100.0, widest=80.0) == "not one face: it jumps"
+    assert find_flaw(track_of([[100.0, 50.0, 80.0, 80.0]]), 100.0, widest=80.0) == ""
+
+
+def test_frames_of_other_shots_do_not_count_against_a_face() -> None:
+    half = track_of([[100.0, 50.0, 80.0, 80.0] if index < 6 else None for index in range(16)])
+    assert find_flaw(half, 100.0, widest=80.0) == "found in too few frames"
+    assert find_flaw(replace(half, in_shot=np.arange(16) < 6), 100.0, widest=80.0) == ""
+
+
+def test_sharpness_does_not_depend_on_the_size_of_the_crops() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (24, 24, 3)).astype(np.uint8)
+    sizes = [measure_sharpness([cv2.resize(noise, (size, size), interpolation=cv2.INTER_CUBIC)]) for size in (96, 192)]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.25)
+    assert measure_sharpness([cv2.GaussianBlur(cv2.resize(noise, (96, 96)), (0, 0), 6)]) < sizes[0] / 10

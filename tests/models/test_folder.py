@@ -19,8 +19,8 @@ SPLIT = pd.DataFrame({"video": ["a", "b"], "label": ["REAL", "FAKE"], "original"
 def model_folder(path: Path, name: str, *, photographs: bool = False) -> ModelFolder:
     """A folder as training leaves it, or as pretraining does; each file says whose it is."""
     calibration = Calibration(1.0, 0.5 + len(name) / 100, 0.1, 0.2, 0.8, 20, 10)
-    ood = OODDetector(*(np.full(1, len(name), np.float32) for _ in range(4))) if photographs else None
-    note = {"model": name, "trained_on": name, "data": f"videos of {name}"}
+    ood = OODDetector(*(np.full(1, len(name), np.float32) for _ in range(3))) if photographs else None
+    note = {"model": name, "trained_on": name, "data": f"videos of {name}", "data_kind": "recorded"}
     return ModelFolder(path, SMALL, calibration, note, None if photographs else SPLIT.assign(part=name), ood)
 
 

@@ -16,7 +16,7 @@ from dfdc_utils.prediction import Explanation
 SEQUENCE = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype(np.uint8)
 HEAT = np.zeros((4, 32, 32), np.float32)
 HEAT[2, 8:16, 8:16] = 0.9
-EVIDENCE = SEQUENCE, Explanation(HEAT, np.array([0.1, -0.2, 1.5, 0.0]))
+EVIDENCE = SEQUENCE, Explanation(HEAT, np.array([0.1, -0.2, 1.5, 0.0], np.float32), 1.0)
 
 
 class Reader(HTMLParser):
@@ -49,8 +49,8 @@ def test_a_page_needs_nothing_beside_itself(tmp_path: Path) -> None:
     assert all(source.startswith("data:") for source in seen.sources)
     assert len(seen.alts) == 3 and all(seen.alts)
     assert "0.0 to 2.0 s: 0.90" in str(seen.alts[0])
-    assert "Without the frame at 1.33 s the score would fall most." in page
-    assert "v.mp4: Fake" in page and "must not be used on real videos" in page
+    assert "The frame at 1.33 s adds most, +1.5 of +1.4 in logits." in page
+    assert "v.mp4: Fake" in page and "trained on videos in 2 folders (a, b)" in page
 
 
 def test_names_and_errors_are_text_and_no_markup(tmp_path: Path) -> None:
@@ -103,5 +103,5 @@ def test_the_score_over_time_takes_any_number_of_people_and_shows_what_was_not_l
 
 
 def test_a_page_names_no_frame_where_none_raises_the_score() -> None:
-    nothing = Explanation(np.zeros_like(HEAT), np.zeros(4))
-    assert "Without the frame" not in describe(prediction(track((0.1, 0.0, 0.2))), (SEQUENCE, nothing))
+    nothing = Explanation(np.zeros_like(HEAT), np.zeros(4, np.float32), 0.0)
+    assert "adds most" not in describe(prediction(track((0.1, 0.0, 0.2))), (SEQUENCE, nothing))

@@ -3,8 +3,9 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import pandas as pd
 import pytest
-from predictions import prediction, track
+from predictions import model_folder, prediction, track
 
 from dfdc_utils.models import Calibration
 from dfdc_utils.prediction import Prediction, predictions_table
@@ -24,7 +25,8 @@ def test_the_verdict_needs_the_whole_range(scores: tuple[float, float, float], v
     one = prediction(track(scores))
     assert one.verdict == one.to_row()["verdict"] == verdict and one.headline == verdict.capitalize()
     words = one.in_words()
-    assert words.startswith(f"{one.headline}: score {scores[0]:.2f}, {scores[1]:.2f} to {scores[2]:.2f}")
+    looked = "looking at 0 to 3.0 s of an unknown length"
+    assert words.startswith(f"{one.headline}, {looked}: score {scores[0]:.2f}, {scores[1]:.2f} to {scores[2]:.2f}")
     assert "above 0.60 counts as fake" in words and "at most 34%" in words
 
 
@@ -58,31 +60,48 @@ def test_out_of_distribution_faces_get_no_sure_verdict() -> None:
     assert "Treat the score as a guess." in alone.in_words()
     both = prediction(strange(99.6), strange(40.0, number=1))
     assert both.verdict == "fake" and "(person 2 of 2)" in both.in_words() and both.to_row()["ood_percentile"] == 40.0
-    assert "These faces resemble its training data." in both.in_words()
     assert [one["ood_percentile"] for one in both.to_dict()["people"]] == [99.6, 40.0]
     assert "trust the score less" in prediction(strange(93.0)).in_words()
 
 
-def test_a_score_comes_with_what_the_model_was_trained_on() -> None:
-    drawn, fine_tuned, other = (
-        prediction(track((0.9, 0.8, 0.95)), trained_on=data)
-        for data in (
-            "the embedded synthetic sample",
-            "the embedded synthetic sample, begun from a model trained on photographs",
-            "videos in 2 folders (a, b)",
-        )
-    )
-    for one in (drawn, fine_tuned):
-        assert "must not be used on real videos" in one.in_words()
-    assert "trained on videos in 2 folders (a, b)." in other.in_words() and "must not" not in other.in_words()
-    assert other.in_words().endswith(other.caveats)
+def test_frames_that_are_further_apart_than_in_training_get_no_sure_verdict() -> None:
+    """For a model that sees change over time: the frames of a short video are closer to each other."""
+    person = track((0.9, 0.8, 0.95))
+    assert person.time_step == pytest.approx(2 / 3)
+    for trained, verdict in ((2 / 3, "fake"), (0.6, "fake"), (0.3, "unsure"), (1.4, "unsure"), (0.0, "fake")):
+        one = prediction(person, folder=model_folder(time_step=trained))
+        assert one.verdict == verdict
+        assert ("Its frames are 0.67 s apart" in one.in_words()) == (verdict == "unsure")
 
 
-def test_error_rates_claim_nothing_for_other_videos() -> None:
-    words = prediction(track((0.9, 0.8, 0.95))).caveats
+def test_who_may_not_decide_is_seen_and_not_judged() -> None:
+    toy, person = track((0.95, 0.9, 0.99), number=1, flaw="not one face: it jumps"), track((0.1, 0.0, 0.2))
+    both = prediction(toy, person)
+    assert both.verdict == "no sign of a fake" and both.score == pytest.approx(0.1)
+    assert "Also seen, not judged: person 2, not one face: it jumps." in both.in_words()
+    assert [one["flaw"] for one in both.to_dict()["people"]] == ["not one face: it jumps", ""]
+    alone = prediction(toy, status="poor_face", error="v.mp4: person 2 is not one face: it jumps. What to do.")
+    assert alone.verdict == "not judged" and alone.score is None and alone.tracks == ()
+    assert alone.in_words().startswith("Not judged: no face that can be judged. v.mp4: person 2 is")
+
+
+def test_only_the_windows_in_which_a_face_may_decide_count() -> None:
+    windows = (*track((0.9, 0.8, 0.95), flaw="too blurred").windows, *track((0.2, 0.1, 0.3)).windows)
+    person = TrackScore(0, windows)
+    assert person.score == pytest.approx(0.2) and person.flaw == "" and len(person.windows) == 1
+
+
+def test_error_rates_are_those_of_what_was_measured() -> None:
+    words = prediction(track((0.9, 0.8, 0.95))).in_words()
     assert "How this carries over to other videos is not known." in words
-    unmeasured = replace(prediction(track((0.9, 0.8, 0.95))), calibration=Calibration()).caveats
+    assert words.endswith("The model was trained on videos in 2 folders (a, b).")
+    unmeasured = model_folder(Calibration()).caveats
     assert "never measured" in unmeasured and "carries over" not in unmeasured
+    columns = ("fake", "real", "fake_called_fake", "real_called_fake", "real_unsure")
+    deepfakes = pd.DataFrame([(10, 20, 6, 1, 2), (5, 0, 1, 0, 0)], columns=columns)
+    measured = replace(model_folder(), deepfakes=deepfakes).caveats
+    assert "1 of 20 real ones were called fake and 2 unsure; 7 of 15 fakes were called fake." in measured
+    assert "carries over" not in measured
 
 
 def test_without_a_score_there_is_none_anywhere() -> None:
@@ -98,12 +117,12 @@ def looked_at(seconds: float, duration: float) -> Prediction:
     return replace(prediction(track((0.9, 0.8, 0.95))), seconds=seconds, duration=duration)
 
 
-def test_the_words_say_how_much_of_the_video_was_looked_at() -> None:
-    assert "Looked at the first 4.8 s of 24.3 s." in looked_at(4.84, 24.3).in_words()
-    for whole in (looked_at(4.84, 5.0), looked_at(4.84, 0.0)):  # as good as all, and a length that is not known
-        assert "Looked at" not in whole.in_words()
+def test_the_first_sentence_says_how_much_of_the_video_was_looked_at() -> None:
+    assert "Fake, looking at 0 to 4.8 s of 24.3 s: score" in looked_at(4.84, 24.3).in_words()
+    assert "Fake, looking at 0 to 4.8 s of 5.0 s: score" in looked_at(4.84, 5.0).in_words()
+    assert looked_at(4.84, 24.3).is_partial and not looked_at(4.84, 5.0).is_partial
     broken = replace(looked_at(3.0, 24.3), error="v.mp4: reading it failed.").in_words()
-    assert "Only the first 3.0 s were looked at. v.mp4: reading it failed." in broken and "24.3" not in broken
+    assert "0 to 3.0 s of 24.3 s" in broken and "v.mp4: reading it failed." in broken
     assert looked_at(4.84, 24.3).to_row()["duration"] == 24.3
 
 

@@ -29,7 +29,7 @@ from dfdc_utils.pretraining.photographs import find_photographs, prepare_picture
 
 TINY = EncoderConfig(steps=4, people=2, face_size=32, weights=None, every=2)
 MODEL_FILES = {"model.keras", "sequence.json", "calibration.json", "ood.npz", "history.csv", "metrics.csv"}
-MODEL_FILES |= {"outliers.csv", "training.json", "card.md"}
+MODEL_FILES |= {"training.json", "card.md"}
 
 
 class Killed(Exception):
@@ -80,7 +80,7 @@ def test_killed_and_begun_again_it_comes_to_the_same_weights(photographs: Path, 
 def test_the_recipe_leaves_a_model_to_use(
     photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = PretrainingConfig(encoder=TINY, frame_count=3, ood_people=8, outliers=4)
+    config = PretrainingConfig(encoder=TINY, frame_count=3, ood_people=8)
     settings = {"face_detector": CentralDetector(), "data": "drawn faces", "workers": 0}
     metrics = pretrain(photographs, tmp_path, config=config, **settings)
     assert {path.name for path in tmp_path.iterdir()} == MODEL_FILES | {"work"}
@@ -91,11 +91,10 @@ def test_the_recipe_leaves_a_model_to_use(
     assert folder.data == "drawn faces" and folder.note["people"] == {"train": 36, "validation": 4}
     assert folder.note["encoder"]["weights"] == "random" and folder.split is None
     assert folder.sequence.frame_count == 3 and folder.model.input_shape == (None, 3, 32, 32, 3)
-    assert folder.calibration.real == folder.calibration.fake == 8
+    assert folder.calibration.real == folder.calibration.fake == 4
+    assert folder.data_kind == "recorded"
     card = (tmp_path / "card.md").read_text()
     assert "**drawn faces**" in card and "not metrics on deepfakes" in card
-    outliers = pd.read_csv(tmp_path / "outliers.csv").set_index("kind")
-    assert len(outliers) == 7 and (outliers["sequences"] == 2).all() and "drawn" in outliers.index
     assert "step 4/4" in capsys.readouterr().out
 
 
@@ -140,7 +139,8 @@ def test_the_model_in_the_package_is_whole_and_small() -> None:
     for _, row in shipped.iterrows():
         assert row["low"] < row["auc"] < row["high"]
         assert f"{row['auc']:.3f}" in (folder / "card.md").read_text()
-    assert Calibration.load(folder / "calibration.json").real == shipped["pairs"].sum()
+    fitted = Calibration.load(folder / "calibration.json")
+    assert fitted.real == fitted.fake == shipped.loc["self-blends", "pairs"]  # each person once
     assert "research" in (folder / "card.md").read_text()
 
 
@@ -152,11 +152,9 @@ def test_the_model_in_the_package_loads_with_plain_keras(shipped: keras.Model) -
     scores, style = with_style(load_model("pretrained")).predict(sequences, verbose=0)
     np.testing.assert_allclose(scores, shipped.predict(sequences, verbose=0), rtol=1e-4, atol=1e-6)
     assert ((scores >= 0) & (scores <= 1)).all()
-    # Noise is no face, and the model says so; and of most drawn faces, unlike those of photographs.
+    # Noise is no face, and the model says so.
     known = OODDetector.load(model_path("pretrained") / "ood.npz")
     assert (known.percentile(style) >= OOD_PERCENTILE).all()
-    outliers = pd.read_csv(model_path("pretrained") / "outliers.csv").set_index("kind")
-    assert outliers.loc["drawn", "flagged"] >= 0.6 and outliers.loc["pattern", "flagged_if_left_out"] >= 0.9
 
 
 def test_a_package_without_a_model_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -25,9 +25,9 @@ from sklearn.preprocessing import StandardScaler
 
 from dfdc_utils.faces import HaarDetector, YuNetDetector, box_overlap
 from dfdc_utils.sample import build, data_folder, find_data, make_sample
-from dfdc_utils.videos import read_catalog, sample_frames
+from dfdc_utils.videos import probe_video, read_catalog, sample_frames
 
-SWAPS = ("spatial", "temporal")
+SWAPS = build.FAKE_KINDS
 TINY: dict[str, Any] = {"originals": 2, "people": 2, "seed": 3, "workers": 1, "show_progress": False}
 MOVES = 12  # into place: of seven clips, two metadata.json, truth.json, and sample.json twice
 
@@ -72,7 +72,7 @@ class TestContent:
 
     def test_each_clip_is_what_metadata_and_truth_say(self, tiny: Path) -> None:
         clips = read_clips(tiny)
-        kinds = ["cut_off", "no_face", "real", "real", "spatial", "temporal", "two_people"]
+        kinds = ["cut_off", "no_face", "real", "real", "steady", "temporal", "two_people"]
         assert sorted(clip["kind"] for clip in clips) == kinds
         for clip in clips:
             assert (clip["label"] == "FAKE") == (clip["kind"] in (*SWAPS, "cut_off"))
@@ -80,6 +80,7 @@ class TestContent:
                 with pytest.raises(av.error.InvalidDataError):
                     av.open(str(clip["path"]))
                 continue
+            assert probe_video(clip["path"]).is_synthetic
             with av.open(str(clip["path"])) as container:
                 video, sound = container.streams.video[0], container.streams.audio[0]
                 frames = list(container.decode(video=0))
@@ -300,7 +301,7 @@ def test_fakes_show_in_the_face_alone_and_temporal_ones_only_over_time(sample: P
     originals = np.array([clip.get("original", clip["path"].name) for clip in clips])
     assert separate(numbers, fake, originals) < 0.65
 
-    chosen = np.array([clip["kind"] != "spatial" for clip in clips])
+    chosen = np.array([clip["kind"] in ("real", "temporal") for clip in clips])
     faces, fake, originals = faces[chosen], fake[chosen], originals[chosen]
     coarse = np.array([cv2.resize(face, (4, 4), interpolation=cv2.INTER_AREA).ravel() for face in faces[:, 8]])
     assert separate(coarse, fake, originals) < 0.65

@@ -23,6 +23,7 @@ from dfdc_utils.sequences import (
     make_dataset,
     plan_batches,
     report_leaks,
+    score_people,
 )
 
 
@@ -192,3 +193,34 @@ def test_faces_of_another_size_are_a_mismatch(tmp_path: Path) -> None:
 def test_paths_are_in_order_of_time(folder: Path, manifest: pd.DataFrame) -> None:
     names = [Path(path).name for path in sequence_paths(folder, "real_00", 4)]
     assert names == sorted(names) and len(set(names)) == 4
+
+
+def test_a_video_has_the_score_of_the_most_suspicious_person_who_may_decide(tmp_path: Path) -> None:
+    class Brightness:
+        """A model that scores a sequence by its light."""
+
+        def predict(self, dataset: tf.data.Dataset, verbose: int) -> np.ndarray:
+            return np.concatenate([sequences.numpy().mean(axis=(1, 2, 3, 4)) for sequences, _ in dataset])[:, None]
+
+    dark, light, lighter = (np.full((4, 32, 32, 3), value, np.uint8) for value in (50, 100, 200))
+    write_video_faces(tmp_path, "two", list(dark), others={"": list(light), "too blurred": list(lighter)})
+    write_video_faces(tmp_path, "one", list(dark))
+    SMALL.save(tmp_path / "sequence.json")
+    table = pd.DataFrame({"video": ["two", "one"], "label": "REAL", "status": "ok"}, index=[7, 3])
+    scores = score_people(Brightness(), table, tmp_path)
+    assert scores.index.tolist() == [7, 3] and scores.tolist() == pytest.approx([100, 50], abs=1)
+
+
+def test_some_random_frames_of_each_video_are_taken(tmp_path: Path) -> None:
+    """Other ones in each pass, and the same ones for the same seed."""
+    write_video_faces(tmp_path, "ramp", grey_ramp(4))
+    SMALL.save(tmp_path / "sequence.json")
+    store = SequenceStore(pd.DataFrame({"video": ["ramp"], "label": "REAL", "status": "ok"}), tmp_path)
+    plan = store.plan(1, epochs=12, shuffle=True)
+    passes = [
+        [batch[0].numpy().mean(axis=(2, 3, 4)) for batch in make_batches(store, plan, frames=2)] for _ in range(2)
+    ]
+    np.testing.assert_array_equal(passes[0], passes[1])
+    levels = np.round(np.concatenate(passes[0]) / 20).astype(int)
+    assert levels.shape == (12, 2) and set(levels.ravel()) == {0, 1, 2, 3}
+    assert (levels[:, 0] != levels[:, 1]).all()

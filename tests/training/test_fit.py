@@ -11,7 +11,6 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-import tensorflow as tf
 from faces_on_disk import flickering_faces
 from sklearn.metrics import log_loss
 from small_training import weight_differences
@@ -20,9 +19,9 @@ from snapshots import contents, snapshots
 from dfdc_utils.errors import ConfigMismatch, TrainingDiverged
 from dfdc_utils.evaluation import score_videos
 from dfdc_utils.faces import SequenceConfig
-from dfdc_utils.models import Calibration, ModelFolder, build_cnn_lstm, load_model, start_from
+from dfdc_utils.models import MEAN_BASELINE, Calibration, ModelFolder, build_cnn_lstm, load_model, start_from
 from dfdc_utils.sequences import split_by_group
-from dfdc_utils.training import TrainingConfig, is_trained, train
+from dfdc_utils.training import TrainingConfig, is_trained, train, train_baseline
 
 QUICK = TrainingConfig(epochs=12, batch_size=4, learning_rate=5e-3)
 SHORT = TrainingConfig(epochs=2, batch_size=4)
@@ -88,8 +87,10 @@ def test_what_it_leaves(folder: Path, table: pd.DataFrame, trained: tuple[Path, 
     pd.testing.assert_frame_equal(pd.read_csv(model / "history.csv"), history)
     split = pd.read_csv(model / "split.csv", dtype=str)
     assert split.set_index("video")["split"].to_dict() == table.set_index("video")["split"].to_dict()
-    assert (model / "sequence.json").read_text() == (folder / "sequence.json").read_text()
-    assert json.loads((model / "training.json").read_text())["epochs"] == 12
+    made_with = SequenceConfig.load(folder / "sequence.json")
+    assert SequenceConfig.load(model / "sequence.json") == replace(made_with, time_step=0.1)
+    note = json.loads((model / "training.json").read_text())
+    assert note["epochs"] == 12 and note["data_kind"] == "recorded"
 
 
 def test_is_trained_only_for_this_table(folder: Path, table: pd.DataFrame, trained: tuple[Path, pd.DataFrame]) -> None:
@@ -299,16 +300,51 @@ def test_mixed_precision_trains_and_loads_as_it_is(folder: Path, table: pd.DataF
     assert scores["score"].between(0, 1).all()
 
 
-def test_several_workers_do_not_repeat_a_finished_training(
-    folder: Path, table: pd.DataFrame, trained: tuple[Path, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
+def test_a_finished_training_is_not_repeated(
+    folder: Path, table: pd.DataFrame, trained: tuple[Path, pd.DataFrame], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One that is started again must find what the others find."""
-    monkeypatch.setenv("TF_CONFIG", '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}')
+    """So a command that was interrupted between two trainings goes on with the second one."""
     before = contents(trained[0])
-    alone = tf.distribute.get_strategy()
-    history = train(table, folder, trained[0], config=QUICK, strategy=alone, show_progress=False)
+    history = train(table, folder, trained[0], config=QUICK)
     pd.testing.assert_frame_equal(history, trained[1])
-    assert contents(trained[0]) == before
+    assert contents(trained[0]) == before and "already trained with these settings" in capsys.readouterr().out
+
+
+def test_the_baseline_learns_from_single_frames_and_gives_its_cnn(
+    folder: Path, table: pd.DataFrame, tmp_path: Path
+) -> None:
+    history = train_baseline(table, folder, tmp_path, config=SHORT, show_progress=False)
+    baseline = ModelFolder.open(tmp_path / MEAN_BASELINE)
+    assert len(history) == 1 and baseline.note["frames_per_video"] == 2 and baseline.sequence.time_step == 0
+    assert baseline.model.input_shape == (None, 4, 32, 32, 3)
+    standing = TrainingConfig(epochs=1, learning_rate=0.0)
+    train(table, folder, tmp_path, config=standing, cnn=baseline, show_progress=False)
+    both = baseline.model, load_model(tmp_path)
+    for name in ("conv_0", "conv_3", "maps", "features"):
+        for one, other in zip(*(model.get_layer(name).get_weights() for model in both), strict=True):
+            np.testing.assert_array_equal(one, other)
+    other_videos = split_by_group(table.drop(columns="split"), seed=5)
+    with pytest.raises(ValueError, match="was trained on other videos or splits"):
+        train(other_videos, folder, tmp_path, cnn=baseline)
+    wider = partial(build_cnn_lstm, filters=(8, 32, 48, 64))
+    with pytest.raises(ValueError, match="the CNN of cnn_mean is not that of cnn_lstm"):
+        train(table, folder, tmp_path / "wider", config=standing, cnn=baseline, build=wider, show_progress=False)
+
+
+def test_single_frames_are_for_models_that_see_no_time(folder: Path, table: pd.DataFrame, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="frames_per_video"):
+        train(table, folder, tmp_path, config=replace(SHORT, frames_per_video=2), show_progress=False)
+
+
+def test_what_is_begun_from_a_model_of_the_sample_is_synthetic(
+    folder: Path, table: pd.DataFrame, trained: tuple[Path, pd.DataFrame], tmp_path: Path
+) -> None:
+    drawn = tmp_path / "drawn"
+    shutil.copytree(trained[0], drawn)
+    note = json.loads((drawn / "training.json").read_text()) | {"data_kind": "synthetic"}
+    (drawn / "training.json").write_text(json.dumps(note))
+    train(table, folder, tmp_path / "tuned", config=SHORT, build=start_from(drawn), show_progress=False)
+    assert ModelFolder.open(tmp_path / "tuned").data_kind == "synthetic"
 
 
 def test_a_full_disk_is_said(folder: Path, table: pd.DataFrame, tmp_path: Path) -> None:

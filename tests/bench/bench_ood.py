@@ -1,22 +1,32 @@
-"""Outliers for the out-of-distribution detector: clips of drawn, painted or negative faces, and of no face at all."""
+"""What the pretrained model's out-of-distribution detector flags: clips of no photographed face, and of real ones.
+
+`DFDC_FACES` names photographs of people, `DFDC_YUNET` the weights of YuNet. The table is `outliers.csv` beside the
+pretrained weights. Run by `make bench`.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import pandas as pd
+import pytest
 from numpy.typing import NDArray
 
-from dfdc_utils.faces import FaceDetector
+from dfdc_utils.faces import FaceDetector, load_face_detector
+from dfdc_utils.models import OOD_PERCENTILE, ModelFolder, with_style
 from dfdc_utils.pretraining.filming import Encoding, film_together, move_still
 from dfdc_utils.pretraining.pairs import TOGETHER, PairSource, Still
-from dfdc_utils.pretraining.photographs import POINTS, cut_photograph
+from dfdc_utils.pretraining.photographs import POINTS, cut_photograph, find_photographs, prepare_pictures
 from dfdc_utils.sample import ClipRenderer, plan_clips
 from dfdc_utils.videos import Image
 
 DRAWN_SEED = 1_000_000  # far from the seed of any sample, so that other people are drawn
+COUNT = 80  # clips of each kind
 
 
 def make_outliers(
@@ -107,3 +117,23 @@ _CHANGES = {
     "shuffled": _shuffle,
     "pattern": _pattern,
 }
+
+
+@pytest.mark.skipif(not os.environ.get("DFDC_FACES"), reason="photographs of people: set DFDC_FACES")
+def test_what_is_flagged(tmp_path: Path) -> None:
+    folder, location = ModelFolder.open("pretrained"), os.environ["DFDC_FACES"]
+    assert folder.ood
+    photographs = find_photographs(location, seed=0)
+    unseen = photographs[photographs["split"] == "validation"].head(COUNT * len(_CHANGES))
+    face_detector = load_face_detector("yunet")
+    pictures = prepare_pictures(unseen, location, tmp_path, face_detector, show_progress=False)
+    see, size = with_style(folder.model), folder.sequence.face_size
+    source = PairSource(tmp_path, pictures, face_size=size, seed=0)
+    settings = {"count": COUNT, "frame_count": folder.sequence.frame_count, "face_size": size, "seed": 1}
+    rows = []
+    for kind, clips in make_outliers(source, face_detector, **settings):
+        percentiles = folder.ood.percentile(see.predict(clips, batch_size=8, verbose=0)[1])
+        rows.append((kind, len(clips), (percentiles >= OOD_PERCENTILE).mean()))
+    table = pd.DataFrame(rows, columns=["kind", "sequences", "flagged"]).round(3)
+    print(f"\n{table.to_csv(index=False)}")
+    assert table.set_index("kind").loc[["shuffled", "pattern"], "flagged"].min() >= 0.6
