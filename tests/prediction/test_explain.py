@@ -75,7 +75,7 @@ def grad_cam(model: keras.Model, sequence: np.ndarray) -> np.ndarray:
 
 @pytest.mark.slow
 def test_heat_lies_where_the_fake_was_blended_in(known: Sample) -> None:
-    """The share of all frames' heat, as a mean over the both fakes of the test split; beside it what knows less."""
+    """The fraction of the heat, mean over the fakes with both faults in the test split; beside it what knows less."""
     keras.utils.set_random_seed(0)
     ways = {"ours": known.model, "untrained": build_cnn_lstm(FRAME_COUNT, FACE_SIZE)}
     shares: dict[str, list[float]] = {name: [] for name in [*ways, "last maps", "everywhere"]}
@@ -89,7 +89,7 @@ def test_heat_lies_where_the_fake_was_blended_in(known: Sample) -> None:
     print({name: round(value, 2) for name, value in mean.items()})
     assert len(shares["ours"]) >= 5
     assert mean["ours"] >= 0.70
-    assert mean["everywhere"] < 0.35 and mean["untrained"] < 0.55 and mean["last maps"] < 0.55
+    assert mean["everywhere"] < 0.35 and mean["untrained"] < 0.55 and mean["last maps"] < mean["ours"] - 0.15
 
 
 @pytest.mark.slow
