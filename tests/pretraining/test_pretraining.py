@@ -16,6 +16,7 @@ from dfdc_utils.models import (
     Calibration,
     ModelFolder,
     OODDetector,
+    binomial_interval,
     build_frame_encoder,
     build_on_encoder,
     load_model,
@@ -140,7 +141,11 @@ def test_the_model_in_the_package_is_whole_and_small() -> None:
         assert row["low"] < row["auc"] < row["high"]
         assert f"{row['auc']:.3f}" in (folder / "card.md").read_text()
     fitted = Calibration.load(folder / "calibration.json")
-    assert fitted.real == fitted.fake == shipped.loc["self-blends", "pairs"]  # each person once
+    # Each person is counted twice; the interval is that of as many people.
+    people = shipped.loc["self-blends", "pairs"]
+    assert fitted.real == 2 * people and f"{people} people" in fitted.in_words()
+    false_positives = round(fitted.false_positive_rate * people)
+    assert fitted.false_positive_rate_upper == pytest.approx(binomial_interval(false_positives, people)[1])
     assert "research" in (folder / "card.md").read_text()
 
 
