@@ -37,13 +37,15 @@ import numpy as np
 sys.path.insert(0, TESTS)
 from fake_models import open_model
 from dfdc_utils import Detector, SequenceConfig, plots, read_manifest
+from dfdc_utils.models import Calibration
 from dfdc_utils.widgets import FaceBrowser, ThresholdExplorer, VideoJudge
 plots.use_theme()
 manifest = read_manifest(FACES)
 scores = manifest[manifest["status"] == "ok"].iloc[:40].copy()
 scores["score"] = np.random.default_rng(0).uniform(0.05, 0.95, len(scores)).round(2)
 scores["mistake"] = (scores["score"] - (scores["label"] == "FAKE")).abs()
-detector = Detector(open_model(sequence=SequenceConfig(5.0, 16, 96, detector="haar")))
+calls_all_fake = Calibration(threshold=0.01)  # so that there is evidence to show
+detector = Detector(open_model(sequence=SequenceConfig(5.0, 16, 96, detector="haar"), calibration=calls_all_fake))
 """,
     "browser = FaceBrowser(manifest, FACES)\nbrowser",
     'browser.picked[["video", "label"]]',
