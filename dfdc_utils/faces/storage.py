@@ -84,7 +84,7 @@ def deciding_tracks(save_path: str | Path, video: str) -> list[int]:
     Raises `FileNotFoundError` if the video was not processed.
     """
     tracks = read_faces(save_path, video)["tracks"]
-    return [number for number, track in enumerate(tracks) if not track["flaw"]] or [0]
+    return [number for number, track in enumerate(tracks) if not track.get("flaw")] or [0]
 
 
 def spread_evenly(count: int, frame_count: int) -> list[int]:

@@ -19,7 +19,7 @@ from dfdc_utils.prediction.windows import FaceWindow
 RARE = 90.0  # from this percentile of its validation data on, the words say that the model has seen few such faces
 NUMBERS = ("score", "low", "high", "ood_percentile")  # of a window, and of a person
 # A model that sees change over time judges frames that are as far apart as in its training, within this factor. On the
-# sample, frames twice as close lower the mean score of a fake from 0.98 to 0.71.
+# sample, frames twice as close lowered the mean score of a fake from 0.98 to 0.71 (measured at commit 46b82a9).
 MAX_TIME_FACTOR = 1.25
 
 Verdict = Literal["fake", "no sign of a fake", "unsure", "not judged"]

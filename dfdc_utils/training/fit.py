@@ -144,8 +144,7 @@ def train_baseline(
     """Train the mean over frames in a folder below `model_path`; return the history. It sees no time.
 
     It is the CNN-LSTM's baseline, and its CNN is where the CNN-LSTM starts: `train(..., cnn=...)`. It is trained on two
-    frames each of twice as many videos per batch, for 0.4 times the epochs: with more, it memorises the fakes whose
-    frames show no fault. The other arguments are those of `train`.
+    frames each of twice as many videos per batch, for 0.4 times the epochs. The other arguments are those of `train`.
     """
     config = config or TrainingConfig()
     batch_size, epochs = 2 * config.batch_size, max(1, round(0.4 * config.epochs))

@@ -91,6 +91,7 @@ class TrainingLoop:
         settings: dict[str, int] = {"replicas": strategy.num_replicas_in_sync, "seed": config.seed}
         batch_size = min(config.batch_size, len(self.store.labels))
         taken = min(config.frames_per_video or sequence.frame_count, sequence.frame_count)
+        self._frames = taken if config.frames_per_video else None
         self._passes = sequence.frame_count // taken  # through all videos, per epoch
         self._plan = self.store.plan(batch_size, epochs=config.epochs * self._passes, shuffle=True, **settings)
         self.steps = len(self._plan.numbers) // config.epochs
@@ -127,7 +128,7 @@ class TrainingLoop:
             self._plan,
             start=progress.step,
             augment=self.config.augment,
-            frames=self.config.frames_per_video,
+            frames=self._frames,
         )
 
     def state(self) -> list[NDArray[Any]]:

@@ -256,9 +256,11 @@ def find_faces(clip: dict[str, Any], yunet: Path | None) -> list[int]:
     return counts
 
 
-@pytest.mark.parametrize("name", ["haar", "yunet"])
+@pytest.mark.parametrize(("name", "least"), [("haar", 0.95), ("yunet", 0.99)])
 @pytest.mark.slow
-def test_detectors_find_the_faces_where_the_truth_says(sample: Path, request: pytest.FixtureRequest, name: str) -> None:
+def test_detectors_find_the_faces_where_the_truth_says(
+    sample: Path, request: pytest.FixtureRequest, name: str, least: float
+) -> None:
     weights = request.getfixturevalue("yunet_path") if name == "yunet" else None
     clips = [clip for clip in read_clips(sample) if clip["kind"] != "cut_off"]
     counts = np.array(Parallel(n_jobs=2)(delayed(find_faces)(clip, weights) for clip in clips))
@@ -266,7 +268,10 @@ def test_detectors_find_the_faces_where_the_truth_says(sample: Path, request: py
     assert not counts[kinds == "no_face"].any()
     for kind in ("real", *SWAPS, "two_people"):
         present, hits, others = counts[kinds == kind].sum(axis=0)
-        assert hits >= 0.95 * present and others <= 0.05 * present
+        # YuNet misses one of the twenty steady fakes, whose grid hides the face.
+        assert hits >= (0.95 if kind == "steady" else least) * present
+        assert others <= 0.05 * present
+    assert counts[:, 2].sum() < 0.03 * counts[:, 0].sum()
 
 
 def measure(clip: dict[str, Any]) -> tuple[list[float], np.ndarray]:

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from faces_on_disk import flickering_faces
+from faces_on_disk import SMALL, flickering_faces
 from sklearn.metrics import log_loss
 from small_training import weight_differences
 from snapshots import contents, snapshots
@@ -334,6 +334,13 @@ def test_the_baseline_learns_from_single_frames_and_gives_its_cnn(
 def test_single_frames_are_for_models_that_see_no_time(folder: Path, table: pd.DataFrame, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="frames_per_video"):
         train(table, folder, tmp_path, config=replace(SHORT, frames_per_video=2), show_progress=False)
+
+
+def test_a_baseline_of_sequences_of_one_frame(tmp_path: Path) -> None:
+    """There are fewer frames than the baseline takes at a time."""
+    table = split_by_group(flickering_faces(tmp_path / "faces", families=8, config=replace(SMALL, frame_count=1)))
+    train_baseline(table, tmp_path / "faces", tmp_path / "model", config=SHORT, show_progress=False)
+    assert ModelFolder.open(tmp_path / "model" / MEAN_BASELINE).model.input_shape == (None, 1, 32, 32, 3)
 
 
 def test_what_is_begun_from_a_model_of_the_sample_is_synthetic(
