@@ -41,8 +41,9 @@ def build_cnn_lstm(
     BatchNormalization, so one and two replicas compute the same, and brightness over time is not normalised away; in
     the others BatchNormalization is frozen.
 
-    `head` is `"lstm"`, over each frame's features and their change since the previous frame; `"attention"`, a learned
-    weighted mean of the same; or `"mean"`, which scores each frame by itself and averages: the baseline without time.
+    `head` is `"lstm"`, over each frame's features and the change since the previous frame of other features, since
+    those that show a fault in a single frame hardly move; `"attention"`, a learned weighted mean of the same; or
+    `"mean"`, which scores each frame by itself and averages: the baseline without time.
 
     Raises `ValueError` for an unknown name, for `weights` of the small CNN, or if a face is too small to be halved that
     often; `FileNotFoundError` if the weights are not there and cannot be fetched.
@@ -61,15 +62,20 @@ def build_cnn_lstm(
     sequence = keras.Input((frame_count, face_size, face_size, 3), name="sequence")
     frames = ops.reshape(sequence, (-1, face_size, face_size, 3))  # (B·T, H, W, 3)
     x = _small_cnn(frames, filters) if backbone == "small" else application_maps(frames, backbone, weights)
-    # In float32 from here on: half precision would lose the small changes from frame to frame.
-    x = layers.Dense(feature_count, dtype="float32", name="features")(x)  # (B·T, F)
-    features = ops.reshape(x, (-1, frame_count, feature_count))  # (B, T, F)
+
+    def project(name: str) -> keras.KerasTensor:  # (B, T, F)
+        # In float32 from here on: half precision would lose the small changes from frame to frame.
+        projected = layers.Dense(feature_count, dtype="float32", name=name)(x)
+        return ops.reshape(projected, (-1, frame_count, feature_count))
+
+    features = project("features")
     if head == "mean":
-        x = layers.Dense(lstm_units, activation="tanh", dtype="float32", name="seen")(features * FEATURE_SCALE)
-        logits = layers.Dense(1, dtype="float32", name="frame_logits")(x)  # (B, T, 1)
+        hidden = layers.Dense(lstm_units, activation="tanh", dtype="float32", name="seen")(features * FEATURE_SCALE)
+        logits = layers.Dense(1, dtype="float32", name="frame_logits")(hidden)  # (B, T, 1)
         score = layers.Activation("sigmoid", dtype="float32", name="score")(ops.mean(logits, axis=1))  # (B, 1)
         return keras.Model(sequence, score, name="cnn_mean")
-    change = ops.pad(ops.absolute(features[:, 1:] - features[:, :-1]), [[0, 0], [1, 0], [0, 0]])  # 0 at the first frame
+    moving = project("moving_features")
+    change = ops.pad(ops.absolute(moving[:, 1:] - moving[:, :-1]), [[0, 0], [1, 0], [0, 0]])  # 0 at the first frame
     both = [features * FEATURE_SCALE, change * CHANGE_SCALE]
     x = layers.Concatenate(dtype="float32", name="features_and_change")(both)  # (B, T, 2·F)
     if head == "lstm":
@@ -83,11 +89,11 @@ def build_cnn_lstm(
 
 
 def copy_cnn(source: keras.Model, target: keras.Model) -> None:
-    """Give the CNN of `target` the weights of that of `source`, both built by `build_cnn_lstm` with the same settings.
+    """Give the CNN of `target`, as far as to its `features`, the weights of that of `source`.
 
-    Raises `ValueError` if their CNNs differ.
+    Both are of `build_cnn_lstm`, with the same settings. Raises `ValueError` if their CNNs differ.
     """
-    heads = ("lstm", "seen", "frame_logits", "attention_logits", "score")
+    heads = ("moving_features", "lstm", "seen", "frame_logits", "attention_logits", "score")
     cnns = [[one for one in model.layers if one.weights and one.name not in heads] for model in (source, target)]
     shapes = [[[tuple(weight.shape) for weight in layer.weights] for layer in cnn] for cnn in cnns]
     if shapes[0] != shapes[1]:

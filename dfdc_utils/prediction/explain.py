@@ -77,12 +77,14 @@ def weigh_evidence(model: keras.Model, sequence: Image) -> tuple[float, NDArray[
 
 class _Parts(NamedTuple):
     """A model in four parts: `cnn` from one sequence to maps and features, `pool` from maps to features, both (T, …);
-    `compare` from features (B·T, F) to the head's input, `judge` from that to logits (B, 1)."""
+    `compare` from features (B·T, F) to the head's input, `judge` from that to logits (B, 1). Of the head's input, the
+    first `shown` (all if None) are features, the others changes."""
 
     cnn: Callable[[tf.Tensor], list[tf.Tensor]]
     pool: Callable[[list[tf.Tensor]], tf.Tensor]
     compare: Callable[[tf.Tensor], tf.Tensor]
     judge: Callable[[tf.Tensor], tf.Tensor]
+    shown: int | None = None
 
 
 def _weigh_features(parts: _Parts, maps: list[tf.Tensor], features: tf.Tensor) -> tuple[float, tf.Tensor, tf.Tensor]:
@@ -99,7 +101,7 @@ def _weigh_features(parts: _Parts, maps: list[tf.Tensor], features: tf.Tensor) -
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(features)
         seen = parts.compare(features)
-    is_change = np.arange(end.shape[-1]) >= features.shape[-1]  # the head's input: features, then their changes
+    is_change = np.arange(end.shape[-1]) >= (parts.shown or end.shape[-1])
     of_features, of_changes = (
         tape.gradient(seen, features, output_gradients=tf.where(chosen, slopes, 0))
         for chosen in (~is_change, is_change)
@@ -115,16 +117,22 @@ def _take_apart(model: keras.Model) -> _Parts:
         return _take_pretrained_apart(model)
     pools = (layers.GlobalAveragePooling2D, layers.AveragePooling2D)
     maps = [layer.input for layer in model.layers if isinstance(layer, pools)]
-    missing = [f"layer {name!r}" for name in ("features", "score") if name not in found]
+    needed = ("features", "score", *(["moving_features"] if "features_and_change" in found else []))
+    missing = [f"layer {name!r}" for name in needed if name not in found]
     missing += [] if maps else ["maps that it averages"]
     if missing:
         raise ValueError(f"the model {model.name} has no {' and no '.join(missing)}: only this package's are explained")
-    features, score = found["features"].output, found["score"]
-    seen = found["features_and_change"].output if "features_and_change" in found else features
+    score = found["score"]
+    projected = [found[name].output for name in ("features", "moving_features") if name in found]
+    features = ops.concatenate(projected, axis=-1)
+    seen = found["features_and_change"].output if len(projected) > 1 else projected[0]
     logit = score.input if isinstance(score, layers.Activation) else ops.matmul(score.input, score.kernel) + score.bias
-    compare = tf.identity if seen is features else keras.Model(features, seen)
     cnn, pool = keras.Model(model.input, [*maps, features]), keras.Model(maps, features)
-    return _Parts(cnn, pool, compare, keras.Model(seen, logit))
+    judge = keras.Model(seen, logit)
+    if len(projected) == 1:
+        return _Parts(cnn, pool, tf.identity, judge)
+    side_by_side = keras.Model(projected, seen)
+    return _Parts(cnn, pool, lambda both: side_by_side(tf.split(both, 2, axis=-1)), judge, features.shape[-1] // 2)
 
 
 def _take_pretrained_apart(model: keras.Model) -> _Parts:
