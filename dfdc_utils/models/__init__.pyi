@@ -20,6 +20,7 @@ from .folder import (
 from .frame_encoder import (
     build_frame_encoder as build_frame_encoder,
     build_on_encoder as build_on_encoder,
+    copy_encoder as copy_encoder,
     take_apart as take_apart,
     with_style as with_style,
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from dfdc_utils.models.cnn_lstm import application_maps, prepare_frames
 from dfdc_utils.quiet import quiet_import
 
@@ -11,43 +13,70 @@ with quiet_import():
 
 
 def build_frame_encoder(
-    face_size: int = 112, *, weights: str | None = "imagenet", feature_count: int = 128
+    face_size: int = 160, *, weights: str | None = "imagenet", feature_count: int = 128
 ) -> keras.Model:
-    """Build the model that scores single frames: MobileNetV2 up to `block_12_add`, its maps, their average, a logit.
+    """Build the model that scores single frames and places in them: MobileNetV2 up to `block_12_add`, and two heads.
 
-    Takes frames (B, H, W, 3), uint8 or float in 0..255 RGB, H = W = `face_size`; returns logits (B, 1). The layer
-    `features` holds the averaged maps (B, `feature_count`). `weights` is `"imagenet"`, a local file or None.
-    BatchNormalization is frozen. Raises `FileNotFoundError` if the weights are not there and cannot be fetched.
+    Takes frames (B, H, W, 3), uint8 or float in 0..255 RGB, H = W = `face_size`; returns logits (B, 1), and logits of
+    places (B, h, w, 1), each of 16 x 16 pixels. A frame's logit is linear in its `features` (B, `feature_count` + 1):
+    the averaged maps, and the highest of its places. `weights` is `"imagenet"`, a local file or None.
+    BatchNormalization is frozen. Raises `FileNotFoundError` if the weights are not there and cannot be
+    fetched.
 
     A blend's edge is fine and can be anywhere: deeper blocks encode objects rather than edges, and cost more.
     """
     frames = keras.Input((face_size, face_size, 3), name="frame")
     maps = application_maps(frames, "MobileNetV2", weights, until="block_12_add")  # (B, H/16, W/16, 96)
     maps = layers.Conv2D(feature_count, 1, activation="relu", name="traces")(maps)
-    features = layers.GlobalAveragePooling2D(name="features")(maps)
-    return keras.Model(frames, layers.Dense(1, name="frame_logit")(features), name="frame_encoder")
+    places = layers.Conv2D(1, 1, dtype="float32", name="place_logits")(maps)
+    logit = layers.Dense(1, dtype="float32", name="frame_logit")(_pool(maps, places))
+    return keras.Model(frames, [logit, places], name="frame_encoder")
+
+
+def _pool(maps: keras.KerasTensor, places: keras.KerasTensor) -> keras.KerasTensor:
+    """Features (B, F + 1) of maps (B, h, w, F) and logits of their places (B, h, w, 1)."""
+    parts = [layers.GlobalAveragePooling2D(name="average")(maps), layers.GlobalMaxPooling2D(name="highest")(places)]
+    return layers.Concatenate(dtype="float32", name="features")(parts)
+
+
+def copy_encoder(source: keras.Model, encoder: keras.Model) -> None:
+    """Start `encoder`, of `build_frame_encoder`, from a model of `build_on_encoder`; new parts of it start at 0.
+
+    Raises `ValueError` if `source` is of another kind.
+    """
+    see, head = take_apart(source)
+    for name in ("traces", "place_logits"):
+        layer = encoder.get_layer(name)
+        known = any(one.name == name for one in see.layers)
+        layer.set_weights(see.get_layer(name).get_weights() if known else [0 * part for part in layer.get_weights()])
+    _network(encoder).set_weights(_network(see).get_weights())
+    logit = encoder.get_layer("frame_logit")
+    kernel, bias = head.get_layer("frame_logit").get_weights()
+    logit.set_weights([np.pad(kernel, ((0, logit.kernel.shape[0] - len(kernel)), (0, 0))), bias])
+
+
+def _network(encoder: keras.Model) -> keras.Model:
+    return next(layer for layer in encoder.layers if layer.name.startswith("MobileNetV2"))
 
 
 def see_frames(encoder: keras.Model) -> keras.Model:
-    """Build a model on what `build_frame_encoder` made: it returns maps (B, h, w, F), features (B, F), style (B, S).
+    """Build a model on what `build_frame_encoder` made: it returns maps (B, h, w, F), logits of places (B, h, w, 1),
+    features (B, F + 1) and style (B, S).
 
-    Weights are shared. Each frame is seen as it is and mirrored, and the maps are the mean of both. Features and logit
-    are linear in the maps, so a mirrored video gets the same score. The style, which `OODDetector` judges, is the mean
-    and the standard deviation of the maps of `block_6_project_BN` and `block_9_add`, each scaled to length 1: layers
-    that respond to textures and parts, and so to the kind of picture.
+    Weights are shared. The style, which `OODDetector` judges, is the mean and the standard deviation of the maps of
+    `block_6_project_BN` and `block_9_add`, each scaled to length 1: layers that respond to textures and parts, and so
+    to the kind of picture.
     """
-    network = next(layer for layer in encoder.layers if layer.name.startswith("MobileNetV2"))
+    network = _network(encoder)
     early = [network.get_layer(name).output for name in ("block_6_project_BN", "block_9_add")]
     seen = keras.Model(network.input, [*early, network.output], name=network.name)
     frames = keras.Input(encoder.input_shape[1:], name="frame")
     *early, maps = seen(prepare_frames("MobileNetV2", frames))
-    *_, mirrored = seen(prepare_frames("MobileNetV2", ops.flip(frames, axis=2)))
-    traces = encoder.get_layer("traces")
-    maps = layers.Average(name="both_ways")([traces(maps), ops.flip(traces(mirrored), axis=2)])
-    features = encoder.get_layer("features")(maps)
+    maps = encoder.get_layer("traces")(maps)
+    places = encoder.get_layer("place_logits")(maps)
     summaries = [summary(part, axis=(1, 2)) for part in early for summary in (ops.mean, ops.std)]
     style = layers.Concatenate(name="style")([layers.UnitNormalization()(part) for part in summaries])
-    return keras.Model(frames, [maps, features, style], name="frame_encoder")
+    return keras.Model(frames, [maps, places, _pool(maps, places), style], name="frame_encoder")
 
 
 def build_on_encoder(encoder: keras.Model, frame_count: int = 16) -> keras.Model:
@@ -63,7 +92,7 @@ def build_on_encoder(encoder: keras.Model, frame_count: int = 16) -> keras.Model
     frame_logit.set_weights(encoder.get_layer("frame_logit").get_weights())
     sequence = keras.Input((frame_count, size, size, 3), name="sequence")
     frames = ops.reshape(sequence, (-1, size, size, 3))  # (B·T, H, W, 3)
-    _, features, _ = see_frames(encoder)(frames)
+    *_, features, _ = see_frames(encoder)(frames)
     return keras.Model(sequence, head(ops.reshape(features, (-1, frame_count, count))), name="pretrained_mean")
 
 
@@ -87,6 +116,6 @@ def with_style(model: keras.Model) -> keras.Model:
     see, head = take_apart(model)
     frame_count, size = model.input_shape[1:3]
     sequence = keras.Input(model.input_shape[1:], name="sequence")
-    _, features, style = see(ops.reshape(sequence, (-1, size, size, 3)))
+    *_, features, style = see(ops.reshape(sequence, (-1, size, size, 3)))
     score = head(ops.reshape(features, (-1, frame_count, features.shape[-1])))
     return keras.Model(sequence, [score, ops.mean(ops.reshape(style, (-1, frame_count, style.shape[-1])), axis=1)])

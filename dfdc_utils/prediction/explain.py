@@ -138,7 +138,7 @@ def _take_apart(model: keras.Model) -> _Parts:
 def _take_pretrained_apart(model: keras.Model) -> _Parts:
     """The parts of a model of `build_on_encoder`, whose head sees the features themselves."""
     encoder, head = take_apart(model)
-    maps, features, _ = encoder.outputs
+    maps, *_, features, _ = encoder.outputs
     see = keras.Model(encoder.input, [maps, features])
     return _Parts(
         lambda sequences: see(sequences[0]),

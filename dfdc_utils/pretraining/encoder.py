@@ -9,11 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.metrics import log_loss, roc_auc_score
 
-from dfdc_utils.models import build_frame_encoder
-from dfdc_utils.pretraining.pairs import PairSource
+from dfdc_utils.models import PRETRAINED, build_frame_encoder, copy_encoder, load_model
+from dfdc_utils.pretraining.pairs import CELL, Frames, PairSource
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.training import Progress, load_progress, save_progress
 from dfdc_utils.videos import Image
@@ -30,25 +31,23 @@ VALIDATION_FRAMES_SEED = 10**9  # far from any step's
 class EncoderConfig:
     """How the frame encoder is trained: `steps` batches of `people` real faces and a fake of each.
 
-    The steps are divided into `cycles`. In each, the learning rate falls along a cosine to 0, from half the value of
-    the cycle before (Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983). MobileNetV2 starts from `weights`:
-    `"imagenet"`, a file, or None. The validation people are scored on self-blends `every` so many steps. `swaps` is the
-    fraction of swaps among the fakes after the first cycle.
+    It starts from `weights`: `"pretrained"` or the folder of another pretrained model, `"imagenet"`, a file of
+    MobileNetV2's weights, or None. The learning rate falls along a cosine to 0, and the weights that are scored and
+    kept are an exponential moving average with momentum `ema`. It is trained on random patches of `patch` pixels, which
+    cost less, and sees whole faces of `face_size` pixels afterwards. The fraction `swaps` of the fakes are swaps. The
+    validation people are scored on self-blends `every` so many steps; nothing is chosen by that.
     """
 
-    steps: int = 36000
-    cycles: int = 3
+    steps: int = 7000
     people: int = 16
-    learning_rate: float = 4e-4
-    face_size: int = 112
-    weights: str | None = "imagenet"
+    learning_rate: float = 3e-4
+    ema: float = 0.998
+    face_size: int = 160
+    patch: int = 128
+    weights: str | None = "pretrained"
     swaps: float = 0.5
     every: int = 500
     seed: int = 0
-
-    def swaps_at(self, step: int) -> float:
-        """The fraction of swaps at a step: none in the first cycle, in which the subtlest traces are learnt."""
-        return self.swaps if step >= self.steps / self.cycles else 0.0
 
 
 def train_encoder(
@@ -62,16 +61,15 @@ def train_encoder(
 ) -> tuple[keras.Model, list[dict[str, float]]]:
     """Train on pairs of `train`; return the encoder and its history, one row for each time `validation` is scored.
 
-    A training that was killed resumes from `folder / "encoder.npz"` when called with the same arguments, and ends with
-    the same weights.
+    The loss is that of the frame, blended or not, plus that of its places. A training that was killed resumes from
+    `folder / "encoder.npz"` when called with the same arguments, and ends with the same weights.
     """
     keras.utils.set_random_seed(config.seed)
     tf.config.experimental.enable_op_determinism()
-    encoder = build_frame_encoder(config.face_size, weights=config.weights)
-    rate = keras.optimizers.schedules.CosineDecayRestarts(
-        config.learning_rate, config.steps / config.cycles, t_mul=1.0, m_mul=0.5
-    )
-    optimizer = keras.optimizers.Adam(rate)
+    encoder = _start(config)
+    whole = build_frame_encoder(config.face_size, weights=None)
+    rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, config.steps)
+    optimizer = keras.optimizers.Adam(rate, use_ema=True, ema_momentum=config.ema)
     encoder.compile(optimizer, keras.losses.BinaryCrossentropy(from_logits=True), jit_compile=False)
     optimizer.build(encoder.trainable_variables)
     variables = [*encoder.variables, *optimizer.variables]
@@ -96,15 +94,16 @@ def train_encoder(
         saved = time.monotonic()
 
     started, first = time.monotonic(), progress.step
-    batches = train.batches(config.people, progress.step, config.steps, swaps=config.swaps_at, workers=workers)
-    for reals, fakes in batches:
+    for frames in train.batches(config.people, progress.step, config.steps, swaps=config.swaps, workers=workers):
+        pictures, places = _cut_patches(frames, config.patch, np.random.default_rng((config.seed, 4, progress.step)))
         encoder.reset_metrics()  # otherwise Keras returns the mean of all batches so far
-        loss = float(encoder.train_on_batch(np.concatenate([reals, fakes]), labels))
+        loss = float(encoder.train_on_batch(pictures, [labels, places])[0])
         progress.sums[0] += loss
         progress.step += 1
         if progress.step % config.every == 0 or progress.step == config.steps:
             since = (progress.step - 1) % config.every + 1
-            row = {"step": float(progress.step), "loss": progress.sums[0] / since, **_score_frames(encoder, *seen)}
+            _copy_average(encoder, whole)
+            row = {"step": float(progress.step), "loss": progress.sums[0] / since, **_score_frames(whole, seen)}
             progress.history.append(row)
             progress.sums = [0.0, 0.0]
             save()
@@ -115,13 +114,44 @@ def train_encoder(
             )
         elif time.monotonic() > saved + ENCODER_SAVE_SEC:
             save()
-    return encoder, progress.history
+    _copy_average(encoder, whole)
+    return whole, progress.history
 
 
-def _score_frames(encoder: keras.Model, reals: Image, fakes: Image) -> dict[str, float]:
+def _start(config: EncoderConfig) -> keras.Model:
+    """Build the encoder of patches with the weights that its training starts from."""
+    weights = config.weights
+    if weights not in (None, "imagenet") and (weights == PRETRAINED or Path(weights).is_dir()):
+        encoder = build_frame_encoder(config.patch, weights=None)
+        copy_encoder(load_model(weights), encoder)
+        return encoder
+    return build_frame_encoder(config.patch, weights=weights)
+
+
+def _cut_patches(frames: Frames, size: int, generator: np.random.Generator) -> tuple[Image, NDArray[np.float32]]:
+    """Cut the same random patch out of all frames: (2N, size, size, 3), and out of their masks: (2N, h, w, 1)."""
+    row, column = generator.integers(0, (frames.reals.shape[1] - size) // CELL + 1, 2)
+    cells = size // CELL
+    pictures = np.concatenate([frames.reals, frames.fakes])
+    masks = np.concatenate([np.zeros_like(frames.masks), frames.masks])[..., None]
+    place = (slice(None), slice(CELL * row, CELL * row + size), slice(CELL * column, CELL * column + size))
+    return pictures[place], masks[:, row : row + cells, column : column + cells]
+
+
+def _copy_average(encoder: keras.Model, whole: keras.Model) -> None:
+    """Give `whole` the moving average of the weights of `encoder`."""
+    weights = encoder.get_weights()
+    encoder.optimizer.finalize_variable_values(encoder.trainable_variables)
+    whole.set_weights(encoder.get_weights())
+    encoder.set_weights(weights)
+
+
+def _score_frames(encoder: keras.Model, seen: Frames) -> dict[str, float]:
     """`val_loss` and `val_auc` of single frames."""
-    logits = np.concatenate([encoder.predict(part, batch_size=64, verbose=0)[:, 0] for part in (reals, fakes)])
-    labels = np.repeat([0, 1], len(reals))
+    logits = np.concatenate(
+        [encoder.predict(part, batch_size=64, verbose=0)[0][:, 0] for part in (seen.reals, seen.fakes)]
+    )
+    labels = np.repeat([0, 1], len(seen.reals))
     probabilities = expit(logits.astype(np.float64))
     return {"val_loss": float(log_loss(labels, probabilities)), "val_auc": float(roc_auc_score(labels, logits))}
 

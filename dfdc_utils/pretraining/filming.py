@@ -17,14 +17,14 @@ from dfdc_utils.videos import Image, encode_and_decode
 
 Points = NDArray[np.float32]
 
-MARGINS = (1.2, 1.5)  # side of the crop in multiples of the box; `processing` uses 1.3, and Haar's boxes differ
+MARGINS = (1.1, 1.6)  # side of the crop in multiples of the box; `processing` uses 1.3, and Haar's boxes differ
 CENTRE, ROLL = 0.05, 8.0  # largest error of a detector's centre, as a fraction of the side; tilt of the head in degrees
 # Motion of a head over a whole sequence that is left in crops that follow the face (fractions of the side, degrees).
 PAN, ZOOM, TURN, SWAY = 0.02, 0.03, 0.04, 3.0
 SHAKE = 0.004  # of the side, from frame to frame: the jitter of a detector's boxes that smoothing leaves
 SPEECH = 0.02  # of the side: how far a mouth or a brow moves; a real face changes too
 # Chosen so that crops are about as sharp as those of real videos: most of these have larger faces, which shrink.
-SIZES = (96, 176)  # pixels of a crop when it is filmed
+SIZES = (112, 208)  # pixels of a crop when it is filmed
 CRFS = (18, 40)  # from light to heavy compression: FaceForensics++ c23 and c40 lie inside
 FILMED, SHARPENED, SHRUNK, DEFOCUSED, NOISY, RECOMPRESSED = 0.7, 0.6, 0.15, 0.15, 0.25, 0.35  # probabilities
 SHARPEST, NOISE = 1.2, 6.0  # the strongest: added detail as a fraction; standard deviation of 255
@@ -33,10 +33,11 @@ SHARPEST, NOISE = 1.2, 6.0  # the strongest: added detail as a fraction; standar
 def move_still(
     picture: Image, side: float, landmarks: Points, frame_count: int, size: int, generator: np.random.Generator
 ) -> tuple[Image, Points]:
-    """Make a clip of a still that moves like a head: uint8 (T, size, size, 3), and its landmarks (T, 5, 2).
+    """Make a clip of a still that moves like a head: uint8 (T, size, size, 3), and its landmarks (T, K, 2).
 
-    `picture` (S, S, 3) has the face, `side` pixels across, at its centre. Position, size, tilt and turn of the head
-    change slowly, with a little jitter; mouth and brows move. Each frame is resampled from the picture once.
+    `picture` (S, S, 3) has the face, `side` pixels across, at its centre. The first five `landmarks` (K, 2) are as in
+    `Face`. Position, size, tilt and turn of the head change slowly, with a little jitter; mouth and brows move. Each
+    frame is resampled from the picture once.
     """
     width = side * generator.uniform(*MARGINS)  # of the crop, in pixels of the picture
     zoom = size / width
@@ -50,7 +51,7 @@ def move_still(
     speech = generator.uniform(0, SPEECH) * size * _wander(generator, frame_count, 2, fastest=5.0)
     speech *= generator.random() < 0.7 and frame_count > 1
     clip = np.empty((frame_count, size, size, 3), np.uint8)
-    points = np.empty((frame_count, 5, 2), np.float32)
+    points = np.empty((frame_count, *landmarks.shape), np.float32)
     bumps: tuple[Points, Points] | None = None
     for index in range(frame_count):
         angle = np.deg2rad(roll + SWAY * sways[index])
@@ -60,13 +61,13 @@ def move_still(
         moved = np.column_stack([linear, size / 2 + pan[index] - linear @ centre])
         points[index] = landmarks @ linear.T + moved[:, 2]
         if mirror < 0:  # the right eye becomes the left one
-            points[index] = points[index, [1, 0, 2, 4, 3]]
+            points[index, :5] = points[index, [1, 0, 2, 4, 3]]
         if not speech.any():
             clip[index] = cv2.warpAffine(
                 picture, moved, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
             )
             continue
-        bumps = bumps or _bumps(points[index], size)
+        bumps = bumps or _bumps(points[index, :5], size)
         inverse = cv2.invertAffineTransform(moved)
         columns, rows = np.meshgrid(np.arange(size, dtype=np.float32), np.arange(size, dtype=np.float32))
         rows = rows + np.float32(speech[index, 0]) * bumps[0] + np.float32(0.5 * speech[index, 1]) * bumps[1]

@@ -17,13 +17,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dfdc_utils.pretraining.filming import Encoding, film_together, move_still
+from dfdc_utils.pretraining.mesh import MeshOutline
 from dfdc_utils.pretraining.photographs import POINTS
 from dfdc_utils.sequences import align, self_blend, swap_face
 from dfdc_utils.videos import Image
 
 TOGETHER = 8  # people in one encoder: few enough for a batch to hold several qualities
-FILMED_FRAMES = 3  # for training on single frames: the encoder needs a past to predict from
+FILMED_FRAMES = 2  # for training on single frames: the encoder needs a past to predict from
 SWAP_CANDIDATES = 24  # pictures, of which the one with the most similar pose gives the face of a swap
+MESHES = 0.85  # fraction of the fakes with the outline of a face mesh, where there is one; the others have an oval
+CELL = 16  # pixels of a cell of the masks: the frame encoder's maps
 AHEAD = 6  # batches made in advance
 
 Numbers = Sequence[int] | NDArray[np.intp]
@@ -31,16 +34,28 @@ Made = TypeVar("Made")
 
 
 class Pairs(NamedTuple):
-    """`reals` and `fakes` (N, T, H, W, 3); a number for each of the N `people`, and how each pair was encoded."""
+    """`reals` and `fakes` (N, T, H, W, 3), and how much of each cell of a fake is blended, `masks` (N, T, h, w).
+
+    A number for each of the N `people`, and how each pair was encoded.
+    """
 
     reals: Image
     fakes: Image
+    masks: NDArray[np.float32]
     people: NDArray[np.intp]
     encodings: list[Encoding]
 
 
+class Frames(NamedTuple):
+    """Single frames: `reals` and `fakes` (N, H, W, 3), `masks` (N, h, w)."""
+
+    reals: Image
+    fakes: Image
+    masks: NDArray[np.float32]
+
+
 class Still(NamedTuple):
-    """`picture` (S, S, 3) with a face at its centre; `side` of its box and `landmarks` (5, 2) in pixels."""
+    """`picture` (S, S, 3) with a face at its centre; `side` of its box and `landmarks` (5 or 5 + 468, 2) in pixels."""
 
     picture: Image
     side: float
@@ -58,6 +73,8 @@ class PairSource:
         self._people = pd.factorize(table["identity"])[0]
         self.digest = hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()
         self._pictures: Image | None = None
+        meshes = folder / "meshes.npy"
+        self._meshes = np.load(meshes)[self._rows] if meshes.is_file() else None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -79,7 +96,10 @@ class PairSource:
         if self._pictures is None:
             self._pictures = np.load(self._folder / "pictures.npy", mmap_mode="r")
         picture = np.asarray(self._pictures[self._rows[number]])
-        return Still(picture, float(self._sides[number]), self._landmarks[number])
+        landmarks = self._landmarks[number]
+        if self._meshes is not None:
+            landmarks = np.concatenate([landmarks, self._meshes[number]])
+        return Still(picture, float(self._sides[number]), landmarks)
 
     def make(self, numbers: Numbers, seed: int, frame_count: int, *, swaps: float = 0.0) -> Pairs:
         """Make pairs of sequences of the people `numbers`; the same seed makes the same ones.
@@ -87,40 +107,40 @@ class PairSource:
         The fraction `swaps` of the fakes have the face of someone else in this source; the others are self-blends.
         """
         generator = np.random.default_rng((self._seed, 2, seed))
-        crops, encodings = [], []
+        crops, masks, encodings = [], [], []
+        cells = self._face_size // CELL
         for start in range(0, len(numbers), TOGETHER):
             part = numbers[start : start + TOGETHER]
             encoding = Encoding.sample(generator)
             clips = np.empty((len(part), 2, frame_count, encoding.size, encoding.size, 3), np.uint8)
             for place, number in enumerate(part):
                 clip, points = move_still(*self.still(number), frame_count, encoding.size, generator)
+                outline = None
+                if self._meshes is not None and generator.random() < MESHES:
+                    outline = MeshOutline(generator)
                 if swaps and generator.random() < swaps:
-                    donor = self._choose_donor(int(number), points[0], generator)
-                    pair = swap_face(clip, points, donor.picture, donor.landmarks, generator)
+                    donor = self._choose_donor(int(number), points[0, :5], generator)
+                    blend = swap_face(clip, points, donor.picture, donor.landmarks, generator, outline)
                 else:
-                    pair = self_blend(clip, points, generator)
-                clips[place, 0], clips[place, 1] = pair
+                    blend = self_blend(clip, points, generator, outline)
+                clips[place, 0], clips[place, 1] = blend.real, blend.fake
+                masks.append([cv2.resize(one, (cells, cells), interpolation=cv2.INTER_AREA) for one in blend.mask])
             crops.append(film_together(clips, encoding, self._face_size, generator))
             encodings += [encoding] * len(part)
         both = np.concatenate(crops)
-        return Pairs(both[:, 0], both[:, 1], self._people[numbers], encodings)
+        return Pairs(both[:, 0], both[:, 1], np.array(masks), self._people[numbers], encodings)
 
-    def make_frames(self, numbers: Numbers, seed: int, *, swaps: float = 0.0) -> tuple[Image, Image]:
-        """Make pairs of single frames, (N, H, W, 3) each: the same moment of a short sequence and of its fake."""
+    def make_frames(self, numbers: Numbers, seed: int, *, swaps: float = 0.0) -> Frames:
+        """Make pairs of single frames: the same moment of a short sequence and of its fake."""
         pairs = self.make(numbers, seed, FILMED_FRAMES, swaps=swaps)
         moments = np.random.default_rng((self._seed, 3, seed)).integers(0, FILMED_FRAMES, len(numbers))
         people = np.arange(len(numbers))
-        return pairs.reals[people, moments], pairs.fakes[people, moments]
+        return Frames(*(part[people, moments] for part in (pairs.reals, pairs.fakes, pairs.masks)))
 
-    def batches(
-        self, count: int, start: int, stop: int, *, swaps: Callable[[int], float], workers: int = 1
-    ) -> Iterator[tuple[Image, Image]]:
-        """`make_frames` for `count` people at each step from `start` to `stop`, made ahead by `workers` processes.
-
-        `swaps` returns the fraction of swaps at a step.
-        """
+    def batches(self, count: int, start: int, stop: int, *, swaps: float, workers: int = 1) -> Iterator[Frames]:
+        """`make_frames` for `count` people at each step from `start` to `stop`, made ahead by `workers` processes."""
         steps = range(start, stop)
-        jobs = (partial(self.make_frames, self.choose(step, count), step, swaps=swaps(step)) for step in steps)
+        jobs = (partial(self.make_frames, self.choose(step, count), step, swaps=swaps) for step in steps)
         return _work_ahead(jobs, workers)
 
     def sequences(

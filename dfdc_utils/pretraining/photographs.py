@@ -1,7 +1,8 @@
 """From a folder of face photographs to square pictures of one size with landmarks, split by person.
 
 The folder may also hold faces that `processing` made of real videos. The pictures are kept in the work folder:
-`pictures.npy`, uint8 (N, CANVAS, CANVAS, 3), and `pictures.csv`, one row per photograph.
+`pictures.npy`, uint8 (N, CANVAS, CANVAS, 3), `pictures.csv`, one row per photograph, and, with a face mesh,
+`meshes.npy`, float32 (N, 468, 2).
 """
 
 from __future__ import annotations
@@ -13,14 +14,16 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
 from dfdc_utils.faces import FaceDetector, largest, reflect_indices, sequence_paths
 from dfdc_utils.files import replacing, write_atomically
+from dfdc_utils.pretraining.mesh import FaceMesh
 from dfdc_utils.processing import read_manifest
 from dfdc_utils.videos import Image
 
-CANVAS = 160  # pixels: a face of 94 with its surroundings
+CANVAS = 256  # pixels: a face of 150 with its surroundings
 CANVAS_MARGIN = 1.7  # of the longer side of the box; a crop that is turned and shifted needs so much around the face
 SMALLEST = 40  # pixels of a box's longer side; in smaller faces a blend leaves no visible trace
 DETECTED_AT = 640  # pixels of the longer side, for which YuNet was made
@@ -69,7 +72,13 @@ def _name_person(file: Path) -> str:
 
 
 def prepare_pictures(
-    table: pd.DataFrame, location: str | Path, target: Path, face_detector: FaceDetector, *, show_progress: bool = True
+    table: pd.DataFrame,
+    location: str | Path,
+    target: Path,
+    face_detector: FaceDetector,
+    *,
+    mesh: FaceMesh | None = None,
+    show_progress: bool = True,
 ) -> pd.DataFrame:
     """Crop every photograph of `table` to its face and return the rows with a face, with its box and landmarks.
 
@@ -77,13 +86,15 @@ def prepare_pictures(
     `SMALLEST` pixels are left out; so are files that cannot be read, with a line that names them. The result of an
     earlier call for the same files and face detector is used again. Raises `ValueError` if no face is found at all.
     """
-    pictures, listed = target / "pictures.npy", target / "pictures.csv"
+    pictures, meshes, listed = (target / name for name in ("pictures.npy", "meshes.npy", "pictures.csv"))
     stored = pd.read_csv(listed, dtype={"file": str}) if listed.is_file() else pd.DataFrame()
     files = [Path(location) / file for file in table["file"]]
     sizes = [path.stat().st_size if path.is_file() else -1 for path in files]
-    wanted = table[["file"]].assign(bytes=sizes, detector=face_detector.name)
+    finder = face_detector.name + (" and face mesh" if mesh else "")
+    wanted = table[["file"]].assign(bytes=sizes, detector=finder)
     if not (pictures.is_file() and set(wanted) <= set(stored) and stored[list(wanted)].equals(wanted)):
         kept: list[Image] = []
+        found: list[NDArray[np.float32]] = []
         rows: list[dict[str, Any]] = []
         for path in tqdm(files, desc="photographs", disable=not show_progress):
             picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
@@ -97,12 +108,18 @@ def prepare_pictures(
             else:
                 rows.append({"row": len(kept), "side": cut[1], **cut[2]})
                 kept.append(cut[0])
+                if mesh:
+                    found.append(mesh.find(cut[0], np.full(2, CANVAS / 2), cut[1]))
         if not kept:
             raise ValueError(f"{location}: no face of {SMALLEST} pixels or more was found in {len(table)} photographs")
         stored = wanted.join(pd.DataFrame(rows, index=wanted.index))
-        listed.unlink(missing_ok=True)  # it describes the other file, and is written last
+        listed.unlink(missing_ok=True)  # it describes the other files, and is written last
+        meshes.unlink(missing_ok=True)
         with replacing(pictures) as partial:
             np.save(partial, np.stack(kept))
+        if mesh:
+            with replacing(meshes) as partial:
+                np.save(partial, np.stack(found))
         write_atomically(listed, stored.to_csv(index=False))
     return table.merge(stored[stored["row"] >= 0].drop(columns=["bytes", "detector"]), on="file")
 

@@ -20,6 +20,7 @@ from dfdc_utils.faces import FaceDetector, SequenceConfig, load_face_detector
 from dfdc_utils.files import prepare_target, replacing, write_atomically
 from dfdc_utils.models import ModelFolder, OODDetector, build_on_encoder, calibrate, with_style, write_card
 from dfdc_utils.pretraining.encoder import EncoderConfig, train_encoder
+from dfdc_utils.pretraining.mesh import FaceMesh
 from dfdc_utils.pretraining.pairs import PairSource
 from dfdc_utils.pretraining.photographs import find_photographs, prepare_pictures
 from dfdc_utils.quiet import quiet_import
@@ -57,6 +58,7 @@ def pretrain(
     *,
     config: PretrainingConfig | None = None,
     face_detector: FaceDetector | None = None,
+    mesh: FaceMesh | None = None,
     data: str | None = None,
     notes: str = "",
     workers: int = 1,
@@ -65,7 +67,8 @@ def pretrain(
     """Train on the face photographs in `location`, write a model to `save_path`, return its metrics on unseen people.
 
     `data` says in a line what the photographs are; `notes` is Markdown for the card: whose they are and who may use
-    them. `face_detector` must give landmarks: YuNet by default. `workers` processes make pairs while this one trains.
+    them. `face_detector` must give landmarks: YuNet by default. With a face `mesh`, most blends end at
+    outlines of the face and its parts. `workers` processes make pairs while this one trains.
     The table has one row per kind of fakes and quality of video: `fakes`, `quality`, `pairs`, `auc`, `low`, `high`
     (95 %, people resampled). An interrupted run continues when called with the same arguments; `save_path / "work"`
     holds what it needs for that.
@@ -83,7 +86,7 @@ def pretrain(
 
     table = find_photographs(location, seed=config.encoder.seed)
     face_detector = face_detector or load_face_detector("yunet")
-    pictures = prepare_pictures(table, location, work, face_detector, show_progress=show_progress)
+    pictures = prepare_pictures(table, location, work, face_detector, mesh=mesh, show_progress=show_progress)
     parts = _split(pictures, location)
     chosen = parts["train"].sample(min(config.ood_people, len(parts["train"])), random_state=config.encoder.seed)
     train, validation, some = (
@@ -117,6 +120,7 @@ def pretrain(
         "trained_on": hashlib.sha256(pictures[["file", "split"]].to_csv(index=False).encode()).hexdigest(),
     }
     weights = config.encoder.weights  # the name of a file, not where it lies on this machine
+    note["face_mesh"] = mesh is not None
     note["encoder"]["weights"] = {"imagenet": "ImageNet", None: "random"}.get(weights) or Path(str(weights)).name
     sequence = SequenceConfig(
         frame_count=config.frame_count, face_size=config.encoder.face_size, margin=SEQUENCE_MARGIN

@@ -1,7 +1,10 @@
 from .augmentation import augment_sequence as augment_sequence
 from .blending import (
     TYPICAL as TYPICAL,
+    Blend as Blend,
+    Outline as Outline,
     align as align,
+    fill_polygon as fill_polygon,
     self_blend as self_blend,
     swap_face as swap_face,
 )

@@ -7,6 +7,8 @@ Source: Shiohara and Yamasaki, CVPR 2022, https://arxiv.org/abs/2204.08376; the 
 
 from __future__ import annotations
 
+from typing import NamedTuple, Protocol
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +24,30 @@ SWAP_RATIOS = (0.75, 1.0, 1.0, 1.0)  # with less of another person's face it is 
 HULLS = 0.3  # fraction of the pairs whose mask is the hull of the landmarks
 OUTER_IS_CHANGED = 0.35  # fraction of the pairs; below half, since a swap changes the face and not its surroundings
 JITTER = 0.012  # of the picture's side, and of the light: how much a swap made frame by frame trembles
+FEATHER = (0.004, 0.035)  # of the picture's side: standard deviation of the blur of a mask's edge
+RECOLOURED, BENT = 0.65, 0.35  # fractions of the copies with other colours, and with another expression
+BEND = 0.02  # of the picture's side: how far a changed expression moves a point
 
 # Where YuNet finds right and left eye, nose and corners of the mouth in a crop with a margin of 1.3, as fractions of
 # its side: the mean over the faces of the sample. Used where no landmark is found.
 TYPICAL = np.array([[0.34, 0.43], [0.65, 0.43], [0.49, 0.60], [0.37, 0.72], [0.62, 0.72]], np.float32)
+
+
+class Blend(NamedTuple):
+    """A pair: the real and the fake sequence, uint8 (T, H, W, 3), and where they differ, float32 (T, H, W), 0 to 1."""
+
+    real: Image
+    fake: Image
+    mask: NDArray[np.float32]
+
+
+class Outline(Protocol):
+    """What a blend covers. `anchors` are the numbers of the five landmarks that a donor's face is aligned by."""
+
+    anchors: list[int]
+
+    def draw(self, landmarks: NDArray[np.floating], size: int) -> NDArray[np.float32]:
+        """Draw the mask, float32 (size, size), 1 inside."""
 
 
 def find_landmarks(sequence: Image, detector: FaceDetector) -> Landmarks:
@@ -44,64 +66,82 @@ def find_landmarks(sequence: Image, detector: FaceDetector) -> Landmarks:
     return found
 
 
-def self_blend(sequence: Image, landmarks: Landmarks, generator: np.random.Generator) -> tuple[Image, Image]:
+def self_blend(
+    sequence: Image, landmarks: Landmarks, generator: np.random.Generator, outline: Outline | None = None
+) -> Blend:
     """Make a pair from one real sequence: the real one and its fake, each uint8 (T, H, W, 3), equal outside the mask.
 
-    `landmarks` is float32 (T, 5, 2) in pixels. Shape of the mask, light, sharpness, offset and blend ratio are constant
-    in a sequence; offset and light then stay, drift or jitter over time, in a third of the pairs each. Apart from the
-    blend the two do not differ: both are resampled once, and where the fake's surroundings are the changed copy, the
-    real one's are, too. The same state of `generator` makes the same pair. Taught in notebook 03.
+    `landmarks` is float32 (T, K, 2) in pixels, the first five as in `Face`. By default `outline` is an oval around the
+    face or its lower half, or the hull of the landmarks. Its shape, light, sharpness, offset and blend ratio are
+    constant in a sequence; offset and light then stay, drift or jitter over time, in a third of the pairs each. Apart
+    from the blend the two do not differ: both are resampled once, and where the fake's surroundings are the changed
+    copy, the real one's are, too. The same state of `generator` makes the same pair. Taught in notebook 03.
     """
     size = sequence.shape[1]
     change = _Change(generator)
     shift = generator.uniform(-SHIFT, SHIFT, 2) * size
-    scale = 1 + generator.uniform(-SCALE, SCALE)
+    scale = 1 + generator.uniform(-SCALE, SCALE, 2)
     ratio = np.float32(generator.choice(RATIOS))
-    outline = _Outline(generator)
-    feather = generator.uniform(0.01, 0.07) * size  # pixels over which the edge fades
+    outline = outline or _Outline(generator)
+    feather = generator.uniform(*FEATHER) * size
     outer_shift = generator.uniform(-0.5, 0.5, 2)  # less than a pixel: only the resampling matters
     course = _course(generator, len(sequence))
     outer_is_changed = generator.random() < OUTER_IS_CHANGED
-    reals, fakes = np.empty_like(sequence), np.empty_like(sequence)
+    blend = Blend(np.empty_like(sequence), np.empty_like(sequence), np.empty(sequence.shape[:3], np.float32))
     for index, frame in enumerate(sequence):
         changed = change.apply(frame, light=float(course[index, 2]))
         inner, outer = (frame, changed) if outer_is_changed else (changed, frame)
-        reals[index] = _resample(outer, 1.0, outer_shift)
-        offset = shift + course[index, :2] * size + size / 2 * (1 - scale)
+        blend.real[index] = _resample(outer, np.ones(2), outer_shift)
+        # Growth is about the middle of what is covered.
+        middle = landmarks[index, outline.anchors].mean(axis=0)
+        offset = shift + course[index, :2] * size + middle * (1 - scale)
         inner = _resample(inner, scale, offset)
         mask = outline.draw((landmarks[index] + outer_shift) * scale + offset, size)
-        mask = cv2.GaussianBlur(mask, (0, 0), feather)[..., None] * ratio
-        fakes[index] = np.clip(reals[index] + mask * (inner.astype(np.float32) - reals[index]), 0, 255).round()
-    return reals, fakes
+        _lay_over(blend, index, inner, mask, feather, ratio)
+    return blend
 
 
 def swap_face(
-    sequence: Image, landmarks: Landmarks, donor: Image, donor_landmarks: Landmarks, generator: np.random.Generator
-) -> tuple[Image, Image]:
+    sequence: Image,
+    landmarks: Landmarks,
+    donor: Image,
+    donor_landmarks: Landmarks,
+    generator: np.random.Generator,
+    outline: Outline | None = None,
+) -> Blend:
     """Make a pair from one real sequence and a picture of another person, `donor` (S, S, 3): the real one and its fake.
 
-    The donor's face is aligned with each frame by its landmarks (5, 2), and its colours are matched to the face that it
+    The donor's face is aligned with each frame by its landmarks (K, 2), and its colours are matched to the face that it
     covers. It is then changed as in `self_blend`, or, in half of the pairs, in sharpness only.
     """
     size = sequence.shape[1]
     change = _Change(generator, colours=generator.random() < 0.5)
     ratio = np.float32(generator.choice(SWAP_RATIOS))
-    outline = _Outline(generator)
-    feather = generator.uniform(0.01, 0.07) * size
+    outline = outline or _Outline(generator)
+    feather = generator.uniform(*FEATHER) * size
     course = _course(generator, len(sequence))
-    fakes = np.empty_like(sequence)
-    gain = offset = None
+    blend = Blend(sequence, np.empty_like(sequence), np.empty(sequence.shape[:3], np.float32))
+    gain = shift = None
     for index, frame in enumerate(sequence):
-        placed = align(donor_landmarks, landmarks[index] + course[index, :2] * size)
+        there = landmarks[index, outline.anchors] + course[index, :2] * size
+        placed = align(donor_landmarks[outline.anchors], there)
         inner = cv2.warpAffine(donor, placed, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
-        inside = outline.draw(landmarks[index], size)
-        if gain is None or offset is None:  # once per sequence: the match must not follow changes of light
-            gain, offset = _match_colours(inner, frame, inside > 0.5)
-        matched = np.clip(inner * gain + offset, 0, 255).astype(np.uint8)
-        changed = change.apply(matched, light=float(course[index, 2]))
-        mask = cv2.GaussianBlur(inside, (0, 0), feather)[..., None] * ratio
-        fakes[index] = np.clip(frame + mask * (changed.astype(np.float32) - frame), 0, 255).round()
-    return sequence, fakes
+        mask = outline.draw(landmarks[index], size)
+        if gain is None or shift is None:  # once per sequence: the match must not follow changes of light
+            gain, shift = _match_colours(inner, frame, mask > 0.5)
+        matched = np.clip(inner * gain + shift, 0, 255).astype(np.uint8)
+        _lay_over(blend, index, change.apply(matched, light=float(course[index, 2])), mask, feather, ratio)
+    return blend
+
+
+def _lay_over(
+    blend: Blend, index: int, inner: Image, mask: NDArray[np.float32], feather: float, ratio: np.float32
+) -> None:
+    """Lay `inner` over frame `index` of the real sequence, where `mask` is, with a soft edge."""
+    blend.mask[index] = cv2.GaussianBlur(mask, (0, 0), feather)
+    real = blend.real[index]
+    mixed = real + blend.mask[index][..., None] * ratio * (inner.astype(np.float32) - real)
+    blend.fake[index] = np.clip(mixed, 0, 255).round()
 
 
 def align(landmarks: NDArray[np.floating], to: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -135,35 +175,45 @@ def _course(generator: np.random.Generator, frame_count: int) -> NDArray[np.floa
     return 2 * JITTER * np.sin(angles + generator.uniform(0, 6, 3))
 
 
-def _resample(frame: Image, scale: float, offset: NDArray[np.floating]) -> Image:
+def _resample(frame: Image, scale: NDArray[np.floating], offset: NDArray[np.floating]) -> Image:
     size = frame.shape[0]
-    moved = np.array([[scale, 0, offset[0]], [0, scale, offset[1]]], np.float32)
+    moved = np.column_stack([np.diag(scale), offset]).astype(np.float32)
     resampled = cv2.warpAffine(frame, moved, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
     return np.asarray(resampled, np.uint8)
 
 
 class _Change:
-    """How the copy differs: in colour, saturation, contrast, and sharpness or (twice as often) resolution."""
+    """How the copy differs: in colour, saturation, contrast, expression, and sharpness, resolution or texture."""
 
     def __init__(self, generator: np.random.Generator, *, colours: bool = True) -> None:
-        strength = float(colours)
+        strength = float(colours and generator.random() < RECOLOURED)
         self._gain = (1 + strength * generator.uniform(-0.1, 0.1, 3)).astype(np.float32)
         self._contrast = np.float32(1 + strength * generator.uniform(-0.15, 0.15))
         self._offset = np.float32(strength * generator.uniform(-12, 12))
         self._saturation = np.float32(1 + strength * generator.uniform(-0.25, 0.25))
-        self._way = generator.choice(("sharper", "softer", "softer", "as it is"))
+        self._way = generator.choice(("sharper", "softer", "softer", "smooth", "as it is"))
         self._strength = generator.uniform(0.3, 1.0)
+        field = generator.uniform(-BEND, BEND, (2, 5, 5)).astype(np.float32)
+        self._field = field if generator.random() < BENT else None
 
     def apply(self, frame: Image, *, light: float) -> Image:
         changed: Image = frame
         height, width = frame.shape[:2]
+        if self._field is not None:
+            columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+            across, down = (cv2.resize(one, (width, height), interpolation=cv2.INTER_CUBIC) for one in self._field)
+            moved = (columns + width * across, rows + height * down)
+            changed = cv2.remap(changed, *moved, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
         if self._way == "sharper":
-            soft = cv2.GaussianBlur(frame, (0, 0), 1.0)
-            changed = cv2.addWeighted(frame, 1 + self._strength, soft, -self._strength, 0)
+            soft = cv2.GaussianBlur(changed, (0, 0), 1.0)
+            changed = cv2.addWeighted(changed, 1 + self._strength, soft, -self._strength, 0)
         elif self._way == "softer":  # as if a network of lower resolution had made it
             scale = 1 - 0.7 * self._strength
-            small = cv2.resize(frame, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
+            small = cv2.resize(changed, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
             changed = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+        elif self._way == "smooth":  # edges stay, texture goes
+            spread = float(10 + 40 * self._strength)
+            changed = cv2.bilateralFilter(changed, 5, spread, 2.0)
         lit = changed.astype(np.float32) * self._gain
         grey = lit.mean(axis=-1, keepdims=True)
         lit = (grey + (lit - grey) * self._saturation - 128) * self._contrast + 128 + self._offset + 255 * light
@@ -174,6 +224,7 @@ class _Outline:
     """A deformed oval around the whole face or its lower half, or the hull of the landmarks."""
 
     def __init__(self, generator: np.random.Generator) -> None:
+        self.anchors = [0, 1, 2, 3, 4]
         self._angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
         waves = generator.normal(size=(3, 2)) * 0.06  # three slow waves along the edge
         self._radii = 1 + sum(
@@ -185,7 +236,6 @@ class _Outline:
         self._width, self._height = generator.uniform(0.85, 1.15, 2)
 
     def draw(self, landmarks: NDArray[np.floating], size: int) -> NDArray[np.float32]:
-        """The mask, float32 (size, size), 1 inside."""
         if self._hull:  # of eyes and mouth, widened: what a swap of the inner face replaces
             hull = landmarks[[0, 1, 4, 3]]
             centre = hull.mean(axis=0)
@@ -193,7 +243,7 @@ class _Outline:
                 [1.5 * self._width, 1.35 * self._height]
             )  # brows and chin, too
             points = points + np.outer(self._radii[::6] - 1, landmarks[1] - landmarks[0])
-            return _fill(cv2.convexHull(points.astype(np.float32))[:, 0], size)
+            return fill_polygon(cv2.convexHull(points.astype(np.float32))[:, 0], size)
         eyes, mouth = landmarks[:2].mean(axis=0), landmarks[3:].mean(axis=0)
         across = (landmarks[1] - landmarks[0]) / 2  # from between the eyes to one of them
         down = (mouth - eyes) / 2
@@ -206,10 +256,11 @@ class _Outline:
             + np.outer(self._radii * np.cos(self._angles), across * self._width)
             + np.outer(self._radii * np.sin(self._angles), down * self._height)
         )
-        return _fill(points, size)
+        return fill_polygon(points, size)
 
 
-def _fill(points: NDArray[np.floating], size: int) -> NDArray[np.float32]:
+def fill_polygon(points: NDArray[np.floating], size: int) -> NDArray[np.float32]:
+    """Draw a mask, float32 (size, size), 1 inside the polygon of `points` (K, 2)."""
     mask = np.zeros((size, size), np.float32)
     cv2.fillPoly(mask, [np.round(points * 16).astype(np.int32)], 1.0, cv2.LINE_AA, shift=4)
     return mask

@@ -1,0 +1,93 @@
+"""Outlines of a face and of its parts, drawn from the 468 landmarks of MediaPipe's face mesh.
+
+Real swaps end at such outlines: at the brows, at the jaw, or around the mouth alone. Li et al. 2020
+(https://arxiv.org/abs/1912.13458) and Shiohara and Yamasaki 2022 (https://arxiv.org/abs/2204.08376) blend in hulls of
+landmarks, too; the parts are ours.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dfdc_utils.sequences import fill_polygon
+from dfdc_utils.videos import Image
+
+POINTS = 468
+INPUT_SIZE, INPUT_MARGIN = 192, 1.5  # pixels of the network's input; its side in multiples of the face's box
+OUTPUT = "conv2d_20"
+
+# Numbers of MediaPipe's landmarks, https://github.com/google-ai-edge/mediapipe (face_mesh_connections.py).
+_OVAL = [10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152]
+_OVAL += [148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109]
+_JAW = _OVAL[8:29]  # from ear to ear, by the chin
+_BROWS = ([46, 53, 52, 65, 55, 70, 63, 105, 66, 107], [276, 283, 282, 295, 285, 300, 293, 334, 296, 336])
+_EYES = ([33, 7, 163, 144, 145, 153, 154, 155, 133, 246], [263, 249, 390, 373, 374, 380, 381, 382, 362, 466])
+_NOSE = [168, 48, 64, 98, 2, 327, 294, 278]
+_LIPS = [61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185]
+
+# The hulls of each part, which of YuNet's five landmarks lie in it (for a donor's part to be aligned by), how often it
+# is chosen, and by how much it may grow.
+PARTS: dict[str, tuple[tuple[list[int], ...], list[int], float, tuple[float, float]]] = {
+    "face": ((_OVAL,), [0, 1, 2, 3, 4], 0.25, (0.88, 1.08)),
+    "face without forehead": (([*_JAW, *_BROWS[0], *_BROWS[1]],), [0, 1, 2, 3, 4], 0.2, (0.9, 1.05)),
+    "inner face": (([*_BROWS[0], *_BROWS[1], *_LIPS],), [0, 1, 2, 3, 4], 0.15, (0.95, 1.3)),
+    "nose to chin": (([98, 327, *_JAW[3:-3]],), [2, 3, 4], 0.1, (0.85, 1.05)),
+    "mouth": ((_LIPS,), [2, 3, 4], 0.2, (1.1, 2.0)),
+    "eyes": (tuple([*brow, *eye] for brow, eye in zip(_BROWS, _EYES, strict=True)), [0, 1, 2], 0.06, (1.0, 1.4)),
+    "nose": ((_NOSE,), [0, 1, 2], 0.04, (1.0, 1.4)),
+}
+BEND = 0.025  # of the picture's side: how far an outline's edge is deformed
+
+
+class FaceMesh:
+    """MediaPipe's face mesh, run by OpenCV: 468 landmarks of a face, in 2 to 6 ms.
+
+    Raises `FileNotFoundError` if the file `face_landmark.tflite` is not there.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"{path}: no such file. It is face_landmark.tflite, a part of MediaPipe.")
+        self._network = cv2.dnn.readNetFromTFLite(str(path))
+
+    def find(self, picture: Image, centre: NDArray[np.floating], side: float) -> NDArray[np.float32]:
+        """Find the landmarks (468, 2) of a face in RGB (H, W, 3); `centre` (2,) and `side` of its box in pixels."""
+        scale = INPUT_SIZE / (INPUT_MARGIN * side)
+        placed = np.array([[scale, 0, 0], [0, scale, 0]], np.float32)
+        placed[:, 2] = INPUT_SIZE / 2 - scale * np.asarray(centre)
+        size = (INPUT_SIZE, INPUT_SIZE)
+        crop = cv2.warpAffine(picture, placed, size, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT_101)
+        self._network.setInput(cv2.dnn.blobFromImage(crop, 1 / 127.5, mean=(127.5, 127.5, 127.5)))
+        points = self._network.forward(OUTPUT).reshape(POINTS, 3)[:, :2]
+        return np.asarray((points - placed[:, 2]) / scale, np.float32)
+
+
+class MeshOutline:
+    """A deformed hull around the face or a part of it, for `self_blend` and `swap_face`.
+
+    Landmarks are (5 + 468, 2): YuNet's, then the mesh's.
+    """
+
+    def __init__(self, generator: np.random.Generator) -> None:
+        part = generator.choice(list(PARTS), p=[part[2] for part in PARTS.values()])
+        self._hulls, self.anchors, _, growth = PARTS[str(part)]
+        self._growth = generator.uniform(*growth)
+        self._field = generator.uniform(-1, 1, (2, 6, 6)).astype(np.float32)
+        self._bend = BEND * generator.uniform(0.2, 1.0) * (0.5 if len(self.anchors) < 5 else 1.0)
+
+    def draw(self, landmarks: NDArray[np.floating], size: int) -> NDArray[np.float32]:
+        """The mask, float32 (size, size), 1 inside."""
+        mask = np.zeros((size, size), np.float32)
+        for hull in self._hulls:
+            points = cv2.convexHull(landmarks[5:][hull].astype(np.float32))[:, 0]
+            centre = points.mean(axis=0)
+            mask = np.maximum(mask, fill_polygon(centre + self._growth * (points - centre), size))
+        columns, rows = np.meshgrid(np.arange(size, dtype=np.float32), np.arange(size, dtype=np.float32))
+        across, down = (cv2.resize(one, (size, size), interpolation=cv2.INTER_CUBIC) for one in self._field)
+        return np.asarray(
+            cv2.remap(mask, columns + size * self._bend * across, rows + size * self._bend * down, cv2.INTER_LINEAR)
+        )
