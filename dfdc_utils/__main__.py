@@ -430,20 +430,29 @@ def _write_tables(predictions: Sequence[Prediction], *, csv: Path | None, json: 
 @cli.command()
 @click.argument("location", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--save-path", type=FOLDER, default=DATA / "pretrained", help="Folder for the model.")
-@click.option("--weights", default="imagenet", help="Initial weights of MobileNetV2: 'imagenet', a file, or 'none'.")
+@click.option(
+    "--weights",
+    default=PRETRAINED,
+    help="Initial weights: 'pretrained', such a model's folder, 'imagenet', a file with MobileNetV2's, or 'none'.",
+)
+@click.option("--mesh", type=EXISTING, help="MediaPipe's face_landmark.tflite, for blends of parts of a face.")
 @click.option("--data", help="What the photographs are, in a few words; shown beside each score.")
 @click.option("--notes", type=EXISTING, help="Markdown for the model card: whose photographs, on what terms.")
 @click.option("--workers", type=COUNT_OR_ZERO, default=1, help="Processes that prepare batches. 0: none.")
-def pretrain(location: Path, save_path: Path, weights: str, notes: Path | None, **options: Any) -> None:
+def pretrain(
+    location: Path, save_path: Path, weights: str, mesh: Path | None, notes: Path | None, **options: Any
+) -> None:
     """Train on face photographs in LOCATION and blends of them.
 
     Needs no video and no deepfake. Takes hours; after an interruption, run the same command to continue.
     """
-    _check_weights(weights, "imagenet", "none")
+    if not Path(weights).is_dir():
+        _check_weights(weights, PRETRAINED, "imagenet", "none")
     options["notes"] = notes.read_text(encoding="utf-8") if notes else ""
     _prepare_targets(save_path / "model.keras")
     from dfdc_utils import pretraining
 
+    options["mesh"] = pretraining.FaceMesh(mesh) if mesh else None
     encoder = pretraining.EncoderConfig(weights=None if weights == "none" else weights)
     pretraining.pretrain(location, save_path, config=pretraining.PretrainingConfig(encoder=encoder), **options)
     print(save_path / "card.md")

@@ -1,4 +1,5 @@
 from .encoder import EncoderConfig as EncoderConfig
+from .mesh import FaceMesh as FaceMesh
 from .recipe import (
     PretrainingConfig as PretrainingConfig,
     pretrain as pretrain,

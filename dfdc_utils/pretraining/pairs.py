@@ -134,8 +134,8 @@ class PairSource:
         """Make pairs of single frames: the same moment of a short sequence and of its fake."""
         pairs = self.make(numbers, seed, FILMED_FRAMES, swaps=swaps)
         moments = np.random.default_rng((self._seed, 3, seed)).integers(0, FILMED_FRAMES, len(numbers))
-        people = np.arange(len(numbers))
-        return Frames(*(part[people, moments] for part in (pairs.reals, pairs.fakes, pairs.masks)))
+        chosen = np.arange(len(numbers)), moments
+        return Frames(pairs.reals[chosen], pairs.fakes[chosen], pairs.masks[chosen])
 
     def batches(self, count: int, start: int, stop: int, *, swaps: float, workers: int = 1) -> Iterator[Frames]:
         """`make_frames` for `count` people at each step from `start` to `stop`, made ahead by `workers` processes."""

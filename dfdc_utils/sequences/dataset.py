@@ -247,7 +247,8 @@ def score_people(model: Any, table: pd.DataFrame, save_path: str | Path, *, batc
 
 
 def _blend(sequence: Image, landmarks: NDArray[np.float32], seed: NDArray[np.int64], is_fake: bool) -> Image:
-    return self_blend(sequence, landmarks, np.random.default_rng(seed))[int(is_fake)]
+    blend = self_blend(sequence, landmarks, np.random.default_rng(seed))
+    return blend.fake if is_fake else blend.real
 
 
 def _without_padding(sequences: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -224,13 +224,15 @@ def test_every_kind_of_model_is_explained(
 
 
 def test_the_pretrained_kind_is_explained_too() -> None:
-    """Within what summing over 64 steps leaves; heat lies where the maps show something, as coarse as they are."""
+    """Contributions add up, within what summing over 64 steps leaves; heat is what the places say."""
     keras.utils.set_random_seed(1)
     encoder = build_frame_encoder(64, weights=None, feature_count=8)
     traces = encoder.get_layer("traces")
     traces.kernel.assign(traces.kernel * 1e3)  # untrained, the maps before it are all but empty
     frame_logit = encoder.get_layer("frame_logit")
     frame_logit.kernel.assign(np.abs(frame_logit.kernel) / 10)  # all that the maps show speaks for FAKE
+    places = encoder.get_layer("place_logits")
+    places.kernel.assign(np.abs(places.kernel))
     model = build_on_encoder(encoder, 3)
     sequence = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3)).astype(np.uint8)
     explained = explain_score(model, sequence)
@@ -239,6 +241,9 @@ def test_the_pretrained_kind_is_explained_too() -> None:
     assert heat.shape == (3, 64, 64) and heat.min() >= 0 and heat.max() == pytest.approx(score, abs=1e-3)
     assert contributions.shape == (3,) and contributions.any()
     logit, evidence = weigh_evidence(model, sequence)
+    cells = encoder.predict(sequence, verbose=0)[1][..., 0]
+    strongest = np.unravel_index(cells.argmax(), cells.shape)
+    assert explained.heat[strongest[0]].max() == heat.max()
     of_nothing = float(frame_logit.bias[0])
     assert evidence.any() and evidence.sum() == pytest.approx(logit - of_nothing, abs=1e-2, rel=0.05)
 

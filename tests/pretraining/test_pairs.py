@@ -94,15 +94,12 @@ def test_everyone_has_a_turn_before_anyones_second(source: PairSource) -> None:
 
 
 def test_processes_make_what_this_one_makes_in_the_same_order(source: PairSource) -> None:
-    here, there = (
-        list(source.batches(4, 2, 6, swaps=lambda step: float(step >= 4), workers=workers)) for workers in (0, 1)
-    )
+    here, there = (list(source.batches(4, 2, 6, swaps=0.5, workers=workers)) for workers in (0, 1))
     for step in range(2, 6):
-        wanted = source.make_frames(source.choose(step, 4), step, swaps=float(step >= 4))
-        np.testing.assert_array_equal(here[step - 2], wanted)
-    for (real, fake), (other_real, other_fake) in zip(here, there, strict=True):
-        np.testing.assert_array_equal(real, other_real)
-        np.testing.assert_array_equal(fake, other_fake)
+        wanted = source.make_frames(source.choose(step, 4), step, swaps=0.5)
+        for frames in (here[step - 2], there[step - 2]):
+            for part, other in zip(frames, wanted, strict=True):
+                np.testing.assert_array_equal(part, other)
 
 
 def test_the_donor_of_a_swap_is_someone_else_whose_head_is_held_alike(source: PairSource) -> None:

@@ -19,16 +19,17 @@ from dfdc_utils.models import (
     binomial_interval,
     build_frame_encoder,
     build_on_encoder,
+    copy_encoder,
     load_model,
     model_path,
     with_style,
 )
 from dfdc_utils.pretraining import EncoderConfig, PretrainingConfig, pretrain
-from dfdc_utils.pretraining.encoder import train_encoder
-from dfdc_utils.pretraining.pairs import PairSource
+from dfdc_utils.pretraining.encoder import _cut_patches, train_encoder
+from dfdc_utils.pretraining.pairs import CELL, Frames, PairSource
 from dfdc_utils.pretraining.photographs import find_photographs, prepare_pictures
 
-TINY = EncoderConfig(steps=4, people=2, face_size=32, weights=None, every=2)
+TINY = EncoderConfig(steps=4, people=2, face_size=48, patch=32, weights=None, every=2)
 MODEL_FILES = {"model.keras", "sequence.json", "calibration.json", "ood.npz", "history.csv", "metrics.csv"}
 MODEL_FILES |= {"training.json", "card.md"}
 
@@ -52,7 +53,7 @@ def test_killed_and_begun_again_it_comes_to_the_same_weights(photographs: Path, 
     table = find_photographs(photographs)
     pictures = prepare_pictures(table, photographs, tmp_path, CentralDetector(), show_progress=False)
     train, validation = (
-        PairSource(tmp_path, pictures[pictures["split"] == name], face_size=32, seed=0)
+        PairSource(tmp_path, pictures[pictures["split"] == name], face_size=48, seed=0)
         for name in ("train", "validation")
     )
 
@@ -91,7 +92,7 @@ def test_the_recipe_leaves_a_model_to_use(
     folder = ModelFolder.open(tmp_path)
     assert folder.data == "drawn faces" and folder.note["people"] == {"train": 36, "validation": 4}
     assert folder.note["encoder"]["weights"] == "random" and folder.split is None
-    assert folder.sequence.frame_count == 3 and folder.model.input_shape == (None, 3, 32, 32, 3)
+    assert folder.sequence.frame_count == 3 and folder.model.input_shape == (None, 3, 48, 48, 3)
     assert folder.calibration.real == folder.calibration.fake == 4
     assert folder.data_kind == "recorded"
     card = (tmp_path / "card.md").read_text()
@@ -100,17 +101,31 @@ def test_the_recipe_leaves_a_model_to_use(
 
 
 def test_the_sequence_model_is_the_mean_over_frames(encoder: keras.Model) -> None:
-    """Of the frames' logits, each frame seen as it is and mirrored: a mirrored video has the same score."""
     sequences = np.random.default_rng(0).integers(0, 256, (2, 4, 32, 32, 3)).astype(np.uint8)
     model = build_on_encoder(encoder, 4)
-    both_ways = np.stack([sequences, sequences[:, :, :, ::-1]], axis=1)
-    logits = encoder.predict(both_ways.reshape(-1, 32, 32, 3), verbose=0).reshape(2, 2 * 4).mean(axis=1)
+    logits = encoder.predict(sequences.reshape(-1, 32, 32, 3), verbose=0)[0].reshape(2, 4).mean(axis=1)
     np.testing.assert_allclose(model.predict(sequences, verbose=0)[:, 0], 1 / (1 + np.exp(-logits)), rtol=1e-4)
-    mirrored = model.predict(np.ascontiguousarray(sequences[:, :, :, ::-1]), verbose=0)
-    np.testing.assert_allclose(mirrored, model.predict(sequences, verbose=0), rtol=1e-4)
     scores, style = with_style(model).predict(sequences, verbose=0)
     assert style.shape == (2, 2 * (64 + 64))  # average and spread of two layers
     np.testing.assert_allclose(scores, model.predict(sequences, verbose=0), rtol=1e-5)
+
+
+def test_training_goes_on_from_a_pretrained_model(encoder: keras.Model) -> None:
+    other = build_frame_encoder(32, weights=None, feature_count=16)
+    copy_encoder(build_on_encoder(encoder, 4), other)
+    frames = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
+    for one, same in zip(encoder.predict(frames, verbose=0), other.predict(frames, verbose=0), strict=True):
+        np.testing.assert_allclose(one, same, rtol=1e-5)
+
+
+def test_patches_and_their_masks_show_the_same_place() -> None:
+    masks = np.random.default_rng(0).random((2, 4, 4)).astype(np.float32)
+    fakes = np.repeat(np.repeat(255 * masks, CELL, axis=1), CELL, axis=2)[..., None].repeat(3, axis=-1).astype(np.uint8)
+    for seed in range(5):
+        frames = Frames(np.zeros_like(fakes), fakes, masks)
+        pictures, places = _cut_patches(frames, 2 * CELL, np.random.default_rng(seed))
+        assert pictures.shape == (4, 32, 32, 3) and places.shape == (4, 2, 2, 1) and not places[:2].any()
+        np.testing.assert_allclose(pictures[:, 8::CELL, 8::CELL, :1] / 255, places, atol=1 / 255)
 
 
 def test_the_weights_in_the_package_come_of_the_default_recipe() -> None:

@@ -23,7 +23,7 @@ def still() -> np.ndarray:
 
 
 def pairs(sequence: np.ndarray, count: int = 20) -> list[tuple[np.ndarray, np.ndarray]]:
-    return [self_blend(sequence, LANDMARKS, np.random.default_rng(seed)) for seed in range(count)]
+    return [self_blend(sequence, LANDMARKS, np.random.default_rng(seed))[:2] for seed in range(count)]
 
 
 def test_the_same_state_makes_the_same_pair(still: np.ndarray) -> None:
@@ -61,7 +61,7 @@ def test_on_real_faces_it_changes_the_face(real_clips: Path, yunet_path: Path, t
         landmarks = find_landmarks(sequence, detector)
         assert (landmarks[:, 0, 0] < landmarks[:, 1, 0]).all()  # right eye left in the picture
         assert (landmarks[:, :2, 1].mean() < landmarks[:, 3:, 1]).all()  # eyes above the mouth
-        real, fake = self_blend(sequence, landmarks, np.random.default_rng(0))
+        real, fake, _ = self_blend(sequence, landmarks, np.random.default_rng(0))
         assert 0.5 < np.abs(fake.astype(int) - real).mean() < 40
 
 
@@ -118,7 +118,7 @@ def test_a_swap_lays_the_donors_face_over_the_landmarks(still: np.ndarray, monke
     away: dict[str, list[float]] = {"placed": [], "misplaced": []}
     for seed in range(20):
         for name, points in (("placed", there), ("misplaced", LANDMARKS[0])):
-            real, fake = swap_face(still, LANDMARKS, donor, points.astype(np.float32), np.random.default_rng(seed))
+            real, fake, _ = swap_face(still, LANDMARKS, donor, points.astype(np.float32), np.random.default_rng(seed))
             np.testing.assert_array_equal(real, still)
             away[name].append(np.abs(fake.astype(float) - real)[:, 34:44, 22:42].mean())
     assert np.median(away["placed"]) < 6 and 2 * np.median(away["placed"]) < np.median(away["misplaced"])
@@ -126,8 +126,18 @@ def test_a_swap_lays_the_donors_face_over_the_landmarks(still: np.ndarray, monke
 
 def test_a_swap_changes_the_face_alone(still: np.ndarray) -> None:
     donor = np.ascontiguousarray(still[0][::-1])
-    swaps = [swap_face(still, LANDMARKS, donor, LANDMARKS[0], np.random.default_rng(seed)) for seed in range(20)]
+    swaps = [swap_face(still, LANDMARKS, donor, LANDMARKS[0], np.random.default_rng(seed))[:2] for seed in range(20)]
     differs = np.mean([np.abs(real.astype(int) - fake).mean(axis=(0, 3)) for real, fake in swaps], axis=0)
     assert differs[:2].max() < 1 < 5 < differs[36:40, 30:34].min()
     away = swap_face(still, LANDMARKS - 500, donor, LANDMARKS[0], np.random.default_rng(0))
-    np.testing.assert_array_equal(*away)  # a mask outside the picture changes nothing
+    np.testing.assert_array_equal(away.real, away.fake)  # a mask outside the picture changes nothing
+    assert not away.mask.any()
+
+
+def test_the_mask_is_where_a_pair_differs(still: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blending, "RATIOS", (1.0,))
+    for seed in range(20):
+        real, fake, mask = self_blend(still, LANDMARKS, np.random.default_rng(seed))
+        differs = (real != fake).any(axis=-1)
+        assert mask.shape == differs.shape and mask.min() >= 0 and mask.max() <= 1.001
+        assert not differs[mask < 1e-3].any() and differs[mask > 0.5].mean() > 0.8
