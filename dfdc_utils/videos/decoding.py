@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import av
 import numpy as np
 from av.filter import Graph
+from av.stream import Disposition
 from numpy.typing import NDArray
 
 from dfdc_utils.errors import UnreadableVideo
+from dfdc_utils.videos.hdr import HDR_CURVES, tone_map
 from dfdc_utils.workers import check_time
 
 Image = NDArray[np.uint8]
@@ -24,22 +27,25 @@ SYNTHETIC = "synthetic, drawn by dfdc_utils"
 Skip = Literal["NONREF", "DEFAULT"]  # which frames not to decode: those that no other refers to, or none
 Packet: TypeAlias = "av.Packet[av.VideoStream]"  # only type checkers may subscript it
 
-# The packets of one window are read before they are decoded. 64 MiB is over 100 Mbit/s for five seconds, ten times what
-# DFDC's best clips need. A file that exceeds it is hostile, or no camera made it.
-MAX_WINDOW_BYTES = 64 * 2**20
+# The packets of one window are read before they are decoded. They are kept up to 64 MiB, over 100 Mbit/s for five
+# seconds; above that, as in raw or editing formats, they are read a second time instead.
+KEPT_BYTES = 64 * 2**20
+MAX_FRAMES = 2**20  # of a window, an hour of 240 frames per second: a file that holds more is hostile
 # Memory for a packet besides its content, so that a million empty ones count too.
 PACKET_BYTES = 500
 # 8K, in any shape. A few bytes in a header can ask for more memory than any machine has.
 MAX_PIXELS = 8192 * 4352
+PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
 
 @dataclass(frozen=True)
 class VideoInfo:
     """What the header of a video says.
 
-    `width` and `height` are in pixels, as displayed (rotation applied), `fps` in frames per second (0.0 if unknown),
-    `duration` in seconds (0.0 if unknown), `rotation` in degrees clockwise (0, 90, 180 or 270). `is_synthetic` is true
-    for the clips of the embedded sample.
+    `width` and `height` are as displayed, in square pixels: those of the largest frame, turned. `fps` is in frames per
+    second and `duration` in seconds (0.0 if unknown). The stored frames are mirrored left to right if `mirrored`, then
+    turned by `rotation` degrees clockwise (0, 90, 180 or 270). `is_synthetic` is true for the clips of the embedded
+    sample.
     """
 
     path: Path
@@ -49,6 +55,15 @@ class VideoInfo:
     duration: float
     rotation: int
     is_synthetic: bool = False
+    mirrored: bool = False
+
+
+class Picture(NamedTuple):
+    """A decoded frame, and its size in square pixels: anamorphic video stores fewer columns or rows."""
+
+    decoded: av.VideoFrame
+    width: int
+    height: int
 
 
 def probe_video(path: str | Path) -> VideoInfo:
@@ -63,13 +78,18 @@ def probe_video(path: str | Path) -> VideoInfo:
             raise unreadable(path, f"its first frame cannot be decoded ({reason(error)})") from error
         if first is None:
             raise unreadable(path, "it holds no frame")
-        return describe_video(path, container, stream, first)
+        pictures = [as_picture(first, stream.sample_aspect_ratio)]
+        return describe_video(path, container, stream, pictures, orientation_of(first))
 
 
 @contextlib.contextmanager
 def open_video(path: str | Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    """Open a file and its first video stream. Raises `UnreadableVideo` if there is none."""
+    """Open a file and the video stream that a player would show. Raises `UnreadableVideo` if there is none."""
     file = Path(path)
+    if address := re.match(r"\w{2,}:/+", str(path)):
+        raise UnreadableVideo(
+            f"{path}: this is an address ({address[0]}). Download the video first, and name the file."
+        )
     if not file.is_file():
         raise UnreadableVideo(f"{file.name}: file not found in {file.parent}. Check the path.")
     if file.stat().st_size == 0:
@@ -84,19 +104,35 @@ def open_video(path: str | Path) -> Iterator[tuple[av.container.InputContainer, 
             raise unreadable(file, "it holds nothing that can be read as a video")
         if not container.streams.video:
             raise UnreadableVideo(f"{file.name}: it has sound or data, but no video stream. Leave it out.")
-        stream = container.streams.video[0]
+        shown = [one for one in container.streams.video if not one.disposition & PICTURES]
+        if not shown:
+            raise UnreadableVideo(f"{file.name}: it has a cover picture, but no video stream. Leave it out.")
+        # As players do: the default stream, else the first.
+        stream = max(shown, key=lambda one: bool(one.disposition & Disposition.default))
         if stream.codec_context is None:
             raise unreadable(file, "its codec is unknown to this version of FFmpeg")
         yield container, stream
 
 
 def read_packets(path: str | Path, container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[Packet]:
-    """Read the compressed packets of a stream, up to its end or to where the file breaks off."""
+    """Read the compressed packets of a stream, up to its end or to where the file breaks off.
+
+    Where the clock starts anew, as in joined files, it goes on from the packet before.
+    """
+    offset, last, second = 0, None, 1 / (stream.time_base or 1)
     try:
         for packet in container.demux(stream):
             if packet.size == 0:  # the end
                 continue
             check_time()
+            tick = packet.pts if packet.dts is None else packet.dts
+            if tick is not None:
+                if last is not None and tick + offset < last - second:
+                    offset = last + (packet.duration or 1) - tick
+                last = tick + offset
+            if offset:
+                packet.pts = None if packet.pts is None else packet.pts + offset
+                packet.dts = None if packet.dts is None else packet.dts + offset
             yield packet
     except av.error.FFmpegError as error:
         if isinstance(error, OSError):  # the disk or the network failed, not the file
@@ -104,44 +140,65 @@ def read_packets(path: str | Path, container: av.container.InputContainer, strea
         # The file is cut off here. The packets before are good.
 
 
+class Window(NamedTuple):
+    """The first seconds of a stream: tick and duration of each frame that is shown, and the packets.
+
+    There are no `packets` if they would take more than `KEPT_BYTES`: then they must be read again.
+    """
+
+    shown: list[tuple[int, int]]
+    packets: list[Packet] | None
+
+
 def read_window(
     path: str | Path, container: av.container.InputContainer, stream: av.VideoStream, capture_sec: float
-) -> list[Packet]:
-    """Read the packets of the first `capture_sec` seconds. Raises `UnreadableVideo` if they take too much memory."""
-    packets: list[Packet] = []
+) -> Window:
+    """Read the packets of the first `capture_sec` seconds, counted from the first frame that is shown.
+
+    Frames before a cut that was made without encoding again are there, but not shown.
+    """
+    shown: list[tuple[int, int]] = []
+    packets: list[Packet] | None = []
     size = 0
-    start: float | None = None
+    start: int | None = None
     for packet in read_packets(path, container, stream):
         size += packet.size + PACKET_BYTES
-        if size > MAX_WINDOW_BYTES:
-            raise unreadable(path, f"its first {capture_sec:g} s take more than {MAX_WINDOW_BYTES >> 20} MiB")
-        packets.append(packet)
+        if packets is not None:
+            packets.append(packet)
+            packets = packets if size <= KEPT_BYTES else None
+        if stamp := stamp_of(packet):
+            shown.append(stamp)
+            if len(shown) > MAX_FRAMES:
+                raise unreadable(path, f"its first {capture_sec:g} s hold more than {MAX_FRAMES:,} frames")
+            start = stamp[0] if start is None else min(start, stamp[0])
         # The first packets of a Matroska file have no decoding time; in other files they may have nothing else.
         tick = packet.pts if packet.dts is None else packet.dts
-        if tick is None or stream.time_base is None:
+        if tick is None or start is None or stream.time_base is None:
             continue
-        start = tick if start is None else start
         # Some frames are stored after later ones, so read half a second more.
         if (tick - start) * stream.time_base > capture_sec + 0.5:
             break
-    return packets
+    return Window(shown, packets)
+
+
+def stamp_of(packet: Packet) -> tuple[int, int] | None:
+    """Return tick and duration of the frame in a packet, None if it has no time or is not shown."""
+    return None if packet.pts is None or packet.is_discard else (packet.pts, packet.duration or 1)
 
 
 def decode(
     stream: av.VideoStream, packets: Iterable[Packet], start: int, clock: float, *, skip: Skip
-) -> Iterator[tuple[float, av.VideoFrame]]:
-    """Decode packets to (seconds since tick `start`, frame), without frames that are damaged or depend on damaged ones.
+) -> Iterator[tuple[float, Picture]]:
+    """Decode packets to (seconds since tick `start`, picture), without frames that are or depend on damaged ones.
 
     `skip="NONREF"` leaves out frames that no other frame refers to; the rest can be decoded without them. Codecs
     without such frames ignore it.
     """
-    if stream.codec_context.is_open:  # a second pass
-        stream.codec_context.flush_buffers()
-    else:
-        stream.codec_context.thread_count = 1  # videos run side by side in processes, so one thread each
-        # A damaged frame is an error; FFmpeg would else fill it in from its neighbours.
-        stream.codec_context.options = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS)}
+    stream.codec_context.thread_count = 1  # videos run side by side in processes, so one thread each
+    # A damaged frame is an error; FFmpeg would else fill it in from its neighbours.
+    stream.codec_context.options = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS)}
     stream.codec_context.skip_frame = skip
+    of_file, first = stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio
     intact = True
     for packet in itertools.chain(packets, (None,)):
         check_time()
@@ -153,7 +210,17 @@ def decode(
         for frame in decoded:
             intact = (intact or bool(frame.key_frame)) and not frame.is_corrupt
             if intact and frame.pts is not None:
-                yield (frame.pts - start) * clock, frame
+                now = stream.codec_context.sample_aspect_ratio  # where it changes, the codec says so
+                yield (frame.pts - start) * clock, as_picture(frame, of_file if now == first else now)
+
+
+def as_picture(frame: av.VideoFrame, aspect: Fraction | None) -> Picture:
+    """Give a frame its size in square pixels; `aspect` is a pixel's width by its height."""
+    if not aspect or aspect == 1 or not 1 / 8 <= aspect <= 8:
+        return Picture(frame, frame.width, frame.height)
+    if aspect > 1:
+        return Picture(frame, round(frame.width * aspect), frame.height)
+    return Picture(frame, frame.width, round(frame.height / aspect))
 
 
 @dataclass(frozen=True)
@@ -163,38 +230,78 @@ class FrameView:
     A face takes a tenth of a 1080p frame, and converting the rest costs more than cropping the face.
     """
 
-    _decoded: av.VideoFrame = field(repr=False)
-    rotation: int
+    _picture: Picture = field(repr=False)
+    info: VideoInfo
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Height, width and 3 of the whole frame, as displayed."""
-        height, width = self._decoded.height, self._decoded.width
-        return (width, height, 3) if self.rotation % 180 else (height, width, 3)
+        return self.info.height, self.info.width, 3
 
     def __getitem__(self, part: tuple[slice, slice]) -> Image:
         (top, bottom, _), (left, right, _) = (
             where.indices(side) for where, side in zip(part, self.shape[:2], strict=True)
         )
-        planes = self._decoded.format
-        if self.rotation or planes.chroma_width(4) < 2 or planes.chroma_height(4) < 2:
-            # Rare, so simple: phones held upright, and the colour planes of old camcorders, of a quarter of the size.
-            return np.ascontiguousarray(turn(to_rgb(self._decoded), self.rotation)[part])
+        frame = self._picture.decoded
+        planes = frame.format
+        as_stored = (frame.height, frame.width) == self.shape[:2] and not self.info.rotation and not self.info.mirrored
+        if not as_stored or planes.chroma_width(4) < 2 or planes.chroma_height(4) < 2:
+            # Rare, so simple: phones held upright, pixels that are not square, and the colour planes of old camcorders,
+            # of a quarter of the size.
+            return np.ascontiguousarray(display(self._picture, self.info)[part])
         # Colour planes have half the size: crop along their pixels, or every colour shifts.
         y, x = top // 2 * 2, left // 2 * 2
-        y_end, x_end = min(self._decoded.height, bottom + bottom % 2), min(self._decoded.width, right + right % 2)
-        cut = to_rgb(_cut(self._decoded, x, y, x_end - x, y_end - y))
+        y_end, x_end = min(frame.height, bottom + bottom % 2), min(frame.width, right + right % 2)
+        cut = to_rgb(_cut(frame, x, y, x_end - x, y_end - y))
         return np.ascontiguousarray(cut[top - y : bottom - y, left - x : right - x])
+
+
+def display(picture: Picture, info: VideoInfo, scale: float = 1.0) -> Image:
+    """Show a frame as a player does, uint8 RGB (`info.height`, `info.width`, 3), scaled by `scale`.
+
+    A frame of another size than most, in a stream whose size changes, is scaled to fit; the rest is black.
+    """
+    width, height = (info.width, info.height) if info.rotation % 180 == 0 else (info.height, info.width)
+    fit = min(width / picture.width, height / picture.height) * scale
+    size = max(1, round(picture.width * fit)), max(1, round(picture.height * fit))
+    frame = picture.decoded
+    if size == (frame.width, frame.height):
+        image = to_rgb(frame)
+    else:
+        shrinks = size[0] <= frame.width and size[1] <= frame.height
+        image = to_rgb(frame, width=size[0], height=size[1], interpolation="AREA" if shrinks else "BICUBIC")
+    right, below = max(1, round(width * scale)) - size[0], max(1, round(height * scale)) - size[1]
+    if right or below:
+        image = np.pad(image, ((0, max(0, below)), (0, max(0, right)), (0, 0)))
+    return turn(image, info.rotation, mirrored=info.mirrored)
 
 
 def to_rgb(frame: av.VideoFrame, **size: Any) -> Image:
     """Convert, and scale if `size` says so, on one thread: by default each conversion starts its own thread pool."""
+    if frame.color_trc in HDR_CURVES:
+        return tone_map(frame, **size)
     return np.asarray(frame.reformat(format="rgb24", threads=1, **size).to_ndarray(), dtype=np.uint8)
 
 
-def turn(image: Image, clockwise: int) -> Image:
-    """Turn an image by `clockwise` degrees, a multiple of 90."""
-    return np.ascontiguousarray(np.rot90(image, k=-clockwise // 90)) if clockwise else image
+def turn(image: Image, clockwise: int, *, mirrored: bool = False) -> Image:
+    """Mirror an image left to right if `mirrored`, then turn it by `clockwise` degrees, a multiple of 90."""
+    image = image[:, ::-1] if mirrored else image
+    return np.ascontiguousarray(np.rot90(image, k=-clockwise // 90)) if clockwise or mirrored else image
+
+
+def orientation_of(frame: av.VideoFrame) -> tuple[int, bool]:
+    """Return how a frame is to be shown, by its display matrix: degrees clockwise, and if it is mirrored before.
+
+    The matrix is that of the file, or one in the stream itself, which only the first frame has.
+    """
+    stored: Any = frame.side_data
+    found = next((one for one in stored if one.type.name == "DISPLAYMATRIX"), None)
+    if found is None:
+        return 0, False
+    a, b, _, c, d = np.frombuffer(bytes(found), np.int32)[:5].astype(float)
+    mirrored = a * d - b * c < 0
+    angle = np.degrees(np.arctan2(-b if mirrored else b, -a if mirrored else a))
+    return round(float(angle) / 90) % 4 * 90, bool(mirrored)
 
 
 def _cut(frame: av.VideoFrame, left: int, top: int, width: int, height: int) -> av.VideoFrame:
@@ -211,18 +318,23 @@ def _cut(frame: av.VideoFrame, left: int, top: int, width: int, height: int) -> 
 
 
 def describe_video(
-    path: str | Path, container: av.container.InputContainer, stream: av.VideoStream, frame: av.VideoFrame
+    path: str | Path,
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    pictures: list[Picture],
+    orientation: tuple[int, bool],
 ) -> VideoInfo:
-    """Describe a video by its header and one of its frames, which holds the rotation."""
-    rotation = round(-frame.rotation / 90) % 4 * 90
-    width, height = (frame.width, frame.height) if rotation % 180 == 0 else (frame.height, frame.width)
+    """Describe a video by its header, by the largest of some frames, and by the orientation of its first one."""
+    rotation, mirrored = orientation
+    largest = max(pictures, key=lambda one: one.width * one.height)
+    width, height = largest[1:] if rotation % 180 == 0 else largest[:0:-1]
     duration = 0.0
     if stream.duration is not None and stream.time_base is not None:
         duration = float(stream.duration * stream.time_base)
     elif container.duration is not None:
         duration = container.duration / av.time_base
     drawn = container.metadata.get("comment") == SYNTHETIC
-    return VideoInfo(Path(path), width, height, float(stream.average_rate or 0), duration, rotation, drawn)
+    return VideoInfo(Path(path), width, height, float(stream.average_rate or 0), duration, rotation, drawn, mirrored)
 
 
 def unreadable(path: str | Path, what: str) -> UnreadableVideo:

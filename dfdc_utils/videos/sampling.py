@@ -7,7 +7,7 @@ spaced samples are still found within two frame times.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,15 +20,18 @@ from dfdc_utils.videos.decoding import (
     FrameView,
     Image,
     Packet,
+    Picture,
     Skip,
     VideoInfo,
+    Window,
     decode,
     describe_video,
+    display,
     open_video,
+    orientation_of,
     read_packets,
     read_window,
-    to_rgb,
-    turn,
+    stamp_of,
     unreadable,
 )
 
@@ -46,25 +49,23 @@ class Clip:
 
     info: VideoInfo
     times: NDArray[np.float64]
-    _decoded: tuple[av.VideoFrame, ...] = field(repr=False)
+    _pictures: tuple[Picture, ...] = field(repr=False)
 
     def __len__(self) -> int:
-        return len(self._decoded)
+        return len(self._pictures)
 
     def frame(self, index: int) -> Image:
         """Return frame `index` as uint8 RGB, (H, W, 3)."""
-        return turn(to_rgb(self._decoded[index]), self.info.rotation)
+        return display(self._pictures[index], self.info)
 
     def view(self, index: int) -> FrameView:
         """Return frame `index` as a view that converts only the parts that are asked for."""
-        return FrameView(self._decoded[index], self.info.rotation)
+        return FrameView(self._pictures[index], self.info)
 
     def small_frame(self, index: int, longest_side: int) -> Image:
         """Return frame `index` as uint8 RGB, shrunk until no side is longer than `longest_side` pixels."""
-        decoded = self._decoded[index]
-        scale = min(1.0, longest_side / max(decoded.width, decoded.height))
-        width, height = max(1, round(decoded.width * scale)), max(1, round(decoded.height * scale))
-        return turn(to_rgb(decoded, width=width, height=height, interpolation="AREA"), self.info.rotation)
+        scale = min(1.0, longest_side / max(self.info.width, self.info.height))
+        return display(self._pictures[index], self.info, scale)
 
     @property
     def frames(self) -> Image:
@@ -84,23 +85,29 @@ def sample_frames(path: str | Path, frame_count: int = 16, *, capture_sec: float
     """
     _require_positive(frame_count, capture_sec)
     with open_video(path) as (container, stream):
-        packets = read_window(path, container, stream, capture_sec)
-        start, end, clock = _span(path, stream, packets)
+        read = read_window(path, container, stream, capture_sec)
+        start, end, clock = _span(path, stream, read)
         window = min(capture_sec, (end - start) * clock)
         middles = (np.arange(frame_count) + 0.5) * window / frame_count
-        held = np.sort(_begins(packets, start, clock))
+        held = (np.sort([tick for tick, _ in read.shown]) - start) * clock
+        first = _First()
 
-        def sample(skip: Skip) -> list[_Sample]:
-            decoded = decode(stream, packets, start, clock, skip=skip)
+        def sample(stream: av.VideoStream, packets: Iterable[Packet], skip: Skip) -> list[_Sample]:
+            decoded = first.look(decode(stream, packets, start, clock, skip=skip))
             return list(_nearest(_bounded(decoded, path, frame_count), iter(middles)))
 
-        chosen = sample("NONREF")
+        def sample_again(skip: Skip) -> list[_Sample]:  # opened again, since a decoder keeps a state
+            with open_video(path) as (again, other):
+                return sample(other, read_packets(path, again, other), skip)
+
+        chosen = sample_again("NONREF") if read.packets is None else sample(stream, read.packets, "NONREF")
         if not _as_promised(chosen, held[held < window], middles):
             # Too few frames are referred to: decode all. Damage may cost this pass more frames, so keep the better one.
-            chosen = max(sample("DEFAULT"), chosen, key=len)
+            chosen = max(sample_again("DEFAULT"), chosen, key=len)
         if not chosen:
             raise unreadable(path, "none of its frames can be decoded")
-        return _as_clip(describe_video(path, container, stream, chosen[0][2]), chosen)
+        pictures = [picture for _, _, picture in chosen]
+        return _as_clip(describe_video(path, container, stream, pictures, first.orientation), chosen)
 
 
 def sample_windows(path: str | Path, frame_count: int = 16, *, capture_sec: float = 5.0) -> Iterator[Clip]:
@@ -144,13 +151,15 @@ def _windows(
         def read() -> Iterator[Packet]:
             nonlocal end
             for packet in read_packets(path, container, stream):
-                for begins in _begins([packet], start, clock):
-                    held.append(begins)
-                    end = max(end, begins + (packet.duration or 1) * clock)
+                if stamp := stamp_of(packet):
+                    held.append((stamp[0] - start) * clock)
+                    end = max(end, (sum(stamp) - start) * clock)
                 yield packet
 
         def cut(begin: int) -> tuple[Clip, bool]:
             chosen = [sample for sample in kept if begin <= sample[0] < begin + frame_count]
+            pictures = [picture for _, _, picture in chosen]
+            info = describe_video(path, container, stream, pictures, first.orientation)
             middles = np.array([(number + 0.5) * step for number in range(begin, begin + frame_count)])
             there = np.sort([time for time in held if begin * step <= time < begin * step + capture_sec])
             return _as_clip(info, chosen), _as_promised(chosen, there, middles)
@@ -158,12 +167,11 @@ def _windows(
         targets = ((number + 0.5) * step for number in itertools.count())
         kept: list[_Sample] = []
         begin = 0
-        decoded = decode(stream, read(), start, clock, skip=skip)
+        first = _First()
+        decoded = first.look(decode(stream, read(), start, clock, skip=skip))
         for sample in _nearest(_bounded(decoded, path, 2 * frame_count), targets):
             if (sample[0] + 0.5) * step >= end:  # the target lies beyond the last frame
                 break
-            if not kept:
-                info = describe_video(path, container, stream, sample[2])
             while sample[0] >= begin + frame_count:
                 if any(begin <= number < begin + frame_count for number, _, _ in kept):
                     yield cut(begin)
@@ -175,7 +183,19 @@ def _windows(
             yield cut(max(0, kept[-1][0] + 1 - frame_count))
 
 
-_Sample = tuple[int, float, av.VideoFrame]  # the number of its target, its time in seconds, the frame
+_Sample = tuple[int, float, Picture]  # the number of its target, its time in seconds, the frame
+
+
+class _First:
+    """Keeps how the first frame that is decoded is to be shown, which holds for all of the video."""
+
+    orientation = (0, False)
+
+    def look(self, timed: Iterator[tuple[float, Picture]]) -> Iterator[tuple[float, Picture]]:
+        for number, (time, picture) in enumerate(timed):
+            if number == 0:
+                self.orientation = orientation_of(picture.decoded)
+            yield time, picture
 
 
 def _require_positive(frame_count: int, capture_sec: float) -> None:
@@ -184,40 +204,40 @@ def _require_positive(frame_count: int, capture_sec: float) -> None:
 
 
 def _bounded(
-    timed: Iterator[tuple[float, av.VideoFrame]], path: str | Path, frame_count: int
-) -> Iterator[tuple[float, av.VideoFrame]]:
+    timed: Iterator[tuple[float, Picture]], path: str | Path, frame_count: int
+) -> Iterator[tuple[float, Picture]]:
     """Pass frames on, and raise `UnreadableVideo` if `frame_count` of them do not fit into memory."""
-    for time, frame in timed:
+    for time, picture in timed:
+        frame = picture.decoded
         if frame_count * sum(plane.buffer_size for plane in frame.planes) > MAX_CLIP_BYTES:
             size = f"{frame_count} frames of {frame.width} x {frame.height} pixels"
             limit = f"{MAX_CLIP_BYTES >> 20} MiB"
             raise UnreadableVideo(f"{Path(path).name}: {size} take more than {limit}. Sample fewer, or scale it down.")
-        yield time, frame
+        yield time, picture
 
 
-def _span(path: str | Path, stream: av.VideoStream, packets: list[Packet]) -> tuple[int, int, float]:
-    """Return the first and the last tick of these packets, and the seconds per tick."""
-    shown = [packet for packet in packets if packet.pts is not None and not packet.is_discard]
-    if not shown or stream.time_base is None:
+def _span(path: str | Path, stream: av.VideoStream, window: Window) -> tuple[int, int, float]:
+    """Return the first and the last tick of a window, and the seconds per tick."""
+    if not window.shown or stream.time_base is None:
+        name, stem = Path(path).name, Path(path).stem
+        if window.packets:
+            raise UnreadableVideo(
+                f"{name}: its frames have no time stamps. Put them into a container first: "
+                f"ffmpeg -i {name} -c copy {stem}.mp4"
+            )
         raise unreadable(path, "it holds no frame with a time stamp")
-    end = max((packet.pts or 0) + (packet.duration or 1) for packet in shown)
-    return min(packet.pts or 0 for packet in shown), end, float(stream.time_base)
-
-
-def _begins(packets: list[Packet], start: int, clock: float) -> NDArray[np.float64]:
-    """Return when the frames in these packets begin, in seconds from tick `start`."""
-    ticks = [packet.pts for packet in packets if packet.pts is not None and not packet.is_discard]
-    return (np.array(ticks, np.float64) - start) * clock
+    end = max(tick + duration for tick, duration in window.shown)
+    return min(tick for tick, _ in window.shown), end, float(stream.time_base)
 
 
 def _as_clip(info: VideoInfo, chosen: list[_Sample]) -> Clip:
     return Clip(info, np.array([time for _, time, _ in chosen]), tuple(frame for _, _, frame in chosen))
 
 
-def _nearest(timed: Iterator[tuple[float, av.VideoFrame]], targets: Iterator[float]) -> Iterator[_Sample]:
+def _nearest(timed: Iterator[tuple[float, Picture]], targets: Iterator[float]) -> Iterator[_Sample]:
     """Give the frame nearest each of the rising `targets`, each frame once; stop decoding after the last target."""
     number, target = 0, next(targets, None)
-    before: tuple[float, av.VideoFrame] | None = None
+    before: tuple[float, Picture] | None = None
     last = -np.inf
     for after in timed:
         while target is not None and target <= after[0]:

@@ -102,9 +102,9 @@ def test_a_window_longer_than_the_clip_is_the_whole_clip(plain: Path) -> None:
 
 
 def test_reading_stops_soon_after_the_window(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    taken: list[int] = []
-    read = sampling.read_window
-    monkeypatch.setattr(sampling, "read_window", lambda *args: [taken.append(p.size) or p for p in read(*args)])
+    taken: list[object] = []
+    read = decoding.read_packets
+    monkeypatch.setattr(decoding, "read_packets", lambda *args: (taken.append(p) or p for p in read(*args)))
     sample_frames(plain, 4, capture_sec=0.5)
     assert len(taken) <= 35, "half a second, and half a second of reordering, at 30 frames a second"
 
@@ -393,10 +393,14 @@ def test_counts_and_windows_that_are_not_positive(plain: Path, asked: dict) -> N
         sample_frames(plain, **asked)
 
 
-def test_a_window_too_large_for_memory_is_refused(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "MAX_WINDOW_BYTES", 1000)
-    with pytest.raises(UnreadableVideo, match=r"plain\.mp4: its first 5 s take more than .+\. Get the file again"):
-        sample_frames(plain)
+@pytest.mark.parametrize("kept", [0, 10_000])
+def test_a_window_too_large_to_keep_is_read_again(plain: Path, monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
+    """Uncompressed and editing formats have hundreds of megabytes in five seconds."""
+    usual = sample_frames(plain)
+    monkeypatch.setattr(decoding, "KEPT_BYTES", kept)
+    again = sample_frames(plain)
+    np.testing.assert_array_equal(again.times, usual.times)
+    np.testing.assert_array_equal(again.frames, usual.frames)
 
 
 def test_real_clips_give_sixteen_frames_without_decoding_everything(
@@ -425,9 +429,9 @@ def test_frames_of_more_pixels_than_allowed_are_not_decoded(plain: Path, monkeyp
     assert len(sample_frames(plain, 4)) == 4
 
 
-def test_many_small_packets_count_as_large(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "PACKET_BYTES", decoding.MAX_WINDOW_BYTES)
-    with pytest.raises(UnreadableVideo, match="take more than 64 MiB"):
+def test_the_number_of_frames_in_a_window_is_limited(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoding, "MAX_FRAMES", 50)
+    with pytest.raises(UnreadableVideo, match="its first 5 s hold more than 50 frames"):
         sample_frames(plain)
 
 
