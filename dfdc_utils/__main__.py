@@ -17,6 +17,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import partial
+from io import TextIOWrapper
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,15 @@ class Number(click.FloatRange):
     def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float:
         number = super().convert(value, param, context)
         return number if math.isfinite(number) else self.fail(f"{value} is not a number.", param, context)
+
+
+class Video(click.Path):
+    """An existing file or folder, which an address is not."""
+
+    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Any:
+        if re.match(r"\w{2,}://", str(value)):
+            self.fail(f"{value} is an address. Download the video first, then name the file.", param, context)
+        return super().convert(value, param, context)
 
 
 class Command(click.Command):
@@ -107,6 +117,9 @@ def explain(error: Exception, command: click.Command) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Return its exit status: 0, 2 after an error, 130 if interrupted; `predict` has more."""
+    for stream in (sys.stdout, sys.stderr):  # names that the terminal cannot show
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     # joblib counts the work that is thrown away when a command is stopped.
     warnings.filterwarnings("ignore", r"\d+ tasks have been successfully executed", UserWarning)
@@ -177,6 +190,7 @@ def sample(save_path: Path, workers: int | None) -> None:
 @click.option("--face-size", type=click.IntRange(16), default=96, help="Side of a face crop, in pixels.")
 @click.option("--margin", type=Number(1), default=1.3, help="Side of a crop, in multiples of the face's box.")
 @click.option("--detector", type=click.Choice(["auto", "yunet", "haar"]), default="auto", help="Face detector.")
+@click.option("--labels", type=EXISTING, help="CSV file with the columns path, label and, if known, original.")
 @click.option("--for-model", metavar="MODEL", help="Use the settings of this model: a folder, or 'pretrained'.")
 @click.option("--cluster", metavar="ADDRESS", help="Dask scheduler whose workers do the work: tcp://host:8786.")
 @click.option("--overwrite", is_flag=True, help="Replace faces that were made with other settings.")
@@ -185,7 +199,8 @@ def sample(save_path: Path, workers: int | None) -> None:
 def process(location: Path, save_path: Path | None, num_vids: int, for_model: str | None, **settings: Any) -> None:
     """Extract the faces of the videos in the folder LOCATION.
 
-    Labels come from a metadata.json as in DFDC; it may be missing. Writes face crops, and manifest.csv with one row
+    Labels come from metadata.json as in DFDC, from --labels, or from the folders of FaceForensics++ and Celeb-DF; they
+    may be missing. Writes face crops, and manifest.csv with one row
     per video. Finished videos are kept: run it again to continue.
     """
     if not location.is_dir():
@@ -327,9 +342,10 @@ def evaluate(save_path: Path, model: str | None, results: Path | None) -> None:
 
 
 @cli.command()
-@click.argument("videos", type=EXISTING, nargs=-1, required=True)
+@click.argument("videos", type=Video(exists=True, path_type=Path), nargs=-1, required=True)
 @click.option("--model", default=PRETRAINED, help="A model's folder, or 'pretrained' for that in the package.")
 @click.option("--whole", is_flag=True, help="Look at the whole video, not only at its first seconds.")
+@click.option("--max-people", type=COUNT, default=8, help="Most people to judge in a video, the largest faces first.")
 @click.option("--verbose", is_flag=True, help="Explain each verdict.")
 @click.option("--csv", type=FILE_OR_STDOUT, metavar="FILE", help="Write one row per video; '-': standard output.")
 @click.option("--json", type=FILE_OR_STDOUT, metavar="FILE", help="Write all numbers; '-': standard output.")
@@ -355,20 +371,15 @@ def predict(videos: tuple[Path, ...], model: str, verbose: bool, html: Path | No
     listed = _list_videos(videos)
     folder = _open_model(model)
     _prepare_targets(html, *targets.values())
-    from dfdc_utils.prediction import Detector, Prediction
+    from dfdc_utils.prediction import Detector
 
     detector = Detector(folder)
-    found = detector.predict_many(
-        [path for path, problem in listed.items() if not problem], show_progress=_is_watched(), **options
-    )
+    found = detector.predict_many(listed, show_progress=_is_watched(), **options)
     twice = {name for name, count in Counter(path.name for path in listed).items() if count > 1}
-    results: list[Prediction] = []
+    results = []
     try:
-        for path, problem in listed.items():
-            if problem:
-                results.append(Prediction(path, "unreadable", problem, 0.0, (), folder))
-            else:
-                results.append(next(found))
+        for path, result in zip(listed, found, strict=True):
+            results.append(result)
             if not prints:
                 tqdm.write(_in_words(results[-1], str(path) if path.name in twice else path.name, verbose=verbose))
                 sys.stdout.flush()
@@ -389,17 +400,12 @@ def predict(videos: tuple[Path, ...], model: str, verbose: bool, html: Path | No
     return SOME_FAKE if counts["fake"] else SOME_NOT_JUDGED if counts["not judged"] else NONE_FAKE
 
 
-def _list_videos(named: Iterable[Path]) -> dict[Path, str]:
-    """Map each video's path, once and in order, to what is wrong with its entry in `metadata.json`, if anything is."""
-    from dfdc_utils.videos import read_catalog
+def _list_videos(named: Iterable[Path]) -> list[Path]:
+    """List each video once, in order. An address stays as it is."""
+    from dfdc_utils.videos import list_videos
 
-    listed: dict[Path, str] = {}
-    for path in named:
-        rows = read_catalog(path).to_dict("records") if path.is_dir() else [{"path": path}]
-        for row in rows:
-            file = Path(row["path"] or path / row["video"]).absolute()  # an entry without a path names no file in here
-            listed.setdefault(file, "" if file.is_file() else str(row["problem"]))
-    return listed
+    found = [path for one in named for path in (list_videos(one) if one.is_dir() else [one])]
+    return list(dict.fromkeys(path.absolute() for path in found))
 
 
 def _in_words(prediction: Prediction, name: str, *, verbose: bool) -> str:
@@ -421,6 +427,7 @@ def _write_tables(predictions: Sequence[Prediction], *, csv: Path | None, json: 
     if json and predictions:
         texts[json] = dumps([one.to_dict() for one in predictions], indent=1, ensure_ascii=False) + "\n"
     for target, text in texts.items():
+        text = text.encode("utf-8", "backslashreplace").decode()  # names that are not UTF-8
         if str(target) == "-":
             sys.stdout.write(text)
         else:

@@ -63,15 +63,17 @@ def processing(
     cluster: str | Any | None = None,
     time_limit: float = 60.0,  # a hundred times what a video of DFDC takes
     overwrite: bool = False,
+    labels: str | Path | None = None,
     seed: int = 0,
     show_progress: bool = True,
 ) -> pd.DataFrame:
     """Extract the faces of up to `num_vids` videos below `location` into `save_path`; return one row for each of them.
 
-    If the folder has more than `num_vids` videos, half of those chosen are REAL and half FAKE (`balance_classes` with
-    `seed`). `None` takes all. Up to `max_tracks` people per video are saved. `workers` processes work side by side, one
-    per core by default (1 works in this process, which helps debugging), or the workers of a Dask `cluster`, given as
-    its scheduler's address or a client; these must see both folders under the same paths.
+    Labels are those that `read_catalog` finds, or those of the CSV file `labels`. If the folder has more than
+    `num_vids` videos, half of those chosen are REAL and half FAKE (`balance_classes` with `seed`). `None` takes all. Up
+    to `max_tracks` people per video are saved. `workers` processes work side by side, one per core by default (1 works
+    in this process, which helps debugging), or the workers of a Dask `cluster`, given as its scheduler's address or a
+    client; these must see both folders under the same paths.
 
     What earlier runs have finished is kept, so call it again to continue a run that was interrupted. `detector="auto"`
     then takes the detector that the folder was begun with. Several runs may share a folder, at the same time too.
@@ -94,7 +96,7 @@ def processing(
     config = SequenceConfig(capture_sec, frame_count, face_size, margin, detector, fill_policy, max_tracks)
     if not time_limit > 0:  # this way round it refuses NaN too
         raise ValueError(f"time_limit={time_limit} must be positive")
-    catalog = read_catalog(location)
+    catalog = read_catalog(location, labels=labels)
     if num_vids is not None and num_vids < len(catalog):
         catalog = balance_classes(catalog, num_vids, seed=seed)
     target = prepare_target(Path(save_path))

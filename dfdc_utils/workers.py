@@ -177,6 +177,12 @@ def time_limited(path: Path, seconds: float) -> Iterator[None]:
         _set_limit(None)
 
 
+def allow_more_time(seconds: float) -> None:
+    """Raise the limit of the block of `time_limited` that this thread is in."""
+    started, limit, name = _limits[threading.get_ident()]
+    _set_limit((started, limit + seconds, name))
+
+
 def check_time() -> None:
     """Raise `TookTooLong` if this thread is over the time for the video that it works on, if that is limited."""
     started, seconds, name = _limits.get(threading.get_ident(), (0.0, math.inf, ""))

@@ -33,7 +33,8 @@ MISTAKES = {
     "predict videos --modle x": r"dfdc predict: No such option '--modle'.*'--model'",
     "predict": r"dfdc predict: Missing argument 'VIDEOS\.\.\.'",
     "predict nowhere.mp4": r"Path 'nowhere\.mp4' does not exist",
-    "predict empty": r"empty: no videos found \(looked for .*\.mov, \.mp4",
+    "predict https://example.org/a.mp4": r"https://example\.org/a\.mp4 is an address\. Download the video first",
+    "predict empty": r"empty: no videos found among 0 files",
     "predict videos --model Pretrained": r"Did you mean pretrained\?",
     "predict videos --model nomodel": r"nomodel: there is no such folder\. Use 'pretrained', or train a model",
     "predict videos --model empty": r"empty: it holds no .*--model pretrained",
@@ -233,18 +234,30 @@ def test_a_model_judges_only_the_kind_of_videos_that_it_was_trained_on(
 
 
 @pytest.mark.slow
-def test_an_entry_that_names_no_file_in_its_folder_is_reported_in_the_words_of_the_catalog(
+def test_predict_needs_no_metadata_and_no_name_ends_it(
     three: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its path is empty, and must not be taken for the current folder."""
-    shutil.copy(three / "a.mp4", tmp_path / "a.mp4")
-    listed = {"a.mp4": {"label": "REAL"}, "../b.mp4": {"label": "FAKE", "original": "a.mp4"}, "gone.mp4": {}}
-    (tmp_path / "metadata.json").write_text(json.dumps(listed))
-    assert main(["predict", str(tmp_path)]) in (1, 3)
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 3 and not any(Path.cwd().name in line for line in lines)
-    assert any("metadata.json names '../b.mp4', which is not a file in its own folder" in line for line in lines)
-    assert any("gone.mp4: listed in metadata.json, but the file is not there" in line for line in lines)
+    """A name that is not UTF-8 is escaped, on every terminal and in every file."""
+    names = ["a.mp4", "caf\udce9.mp4", "한국어 🎬.mp4"]
+    try:
+        for name in names:
+            shutil.copy(three / "a.mp4", tmp_path / name)
+    except (OSError, UnicodeError):
+        pytest.skip("this file system only takes UTF-8")
+    (tmp_path / "metadata.json").write_text("broken")
+    (tmp_path / "notes.txt").touch()
+    targets = [tmp_path / "out" / name for name in ("v.csv", "v.json", "v.html")]
+    options = [part for target in targets for part in (f"--{target.suffix[1:]}", str(target))]
+    assert main(["predict", str(tmp_path), *options]) in (0, 1)
+    out = capsys.readouterr().out
+    assert len(out.splitlines()) == 3 and "caf\\udce9.mp4" in out
+    for target in targets:
+        text = target.read_text(encoding="utf-8")  # strict
+        assert "udce9" in text and "한국어" in text
+    assert len(json.loads(targets[1].read_text())) == len(pd.read_csv(targets[0])) == 3
+    command = [sys.executable, "-m", "dfdc_utils", "predict", str(tmp_path / names[2]), "--csv", "-"]
+    done = subprocess.run(command, env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, check=False)
+    assert done.returncode in (0, 1) and b"\\ud55c" in done.stdout, done.stderr
 
 
 @pytest.mark.parametrize(

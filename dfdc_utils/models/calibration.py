@@ -22,7 +22,8 @@ PRIOR = 0.3
 class Calibration:
     """How a model's scores are read.
 
-    `temperature` divides the score's logit; `threshold` is the calibrated score above which a video is called fake.
+    `temperature` divides the score's logit; `threshold` is the calibrated score above which a video is called fake, and
+    `highest_real` the highest of the REAL ones.
     `false_positive_rate` and `recall` are the fractions of `real` REAL and `fake` FAKE ones above the threshold;
     `false_positive_rate_upper` is the upper end of the 95 % interval of the first (Clopper and Pearson 1934). The score
     of a video is the highest of the people in it. `counted` says what the real ones are, `fakes` what the fake ones
@@ -38,6 +39,7 @@ class Calibration:
     fake: int = 0
     counted: str = "validation videos"
     fakes: str = "fake ones"
+    highest_real: float = 1.0
 
     def apply(self, scores: Any) -> Scores:
         """Calibrate a model's own scores, 0 real to 1 fake."""
@@ -97,7 +99,8 @@ def calibrate(labels: Any, scores: Any, *, false_positive_rate: float = FALSE_PO
     threshold = max(0.5, float(ranked[int(false_positive_rate * real)]))  # that many may lie above it
     false_positives, hits = int((calibrated[~labels] > threshold).sum()), int((calibrated[labels] > threshold).sum())
     upper = float(binomial_interval(false_positives, real)[1])
-    return Calibration(draft.temperature, threshold, false_positives / real, upper, hits / fake, real, fake)
+    rates = (false_positives / real, upper, hits / fake, real, fake)
+    return Calibration(draft.temperature, threshold, *rates, highest_real=float(ranked[0]))
 
 
 def binomial_interval(count: Any, total: Any, *, level: float = 0.95) -> tuple[Any, Any]:

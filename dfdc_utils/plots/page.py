@@ -61,7 +61,7 @@ def write_page(
         f'<link rel="icon" href="data:,"><style>{PAGE_STYLE}</style></head>'
         f"<body><h1>{title}</h1>{body}</body></html>\n"
     )
-    write_atomically(Path(path), page)
+    write_atomically(Path(path), page.encode("utf-8", "backslashreplace").decode())  # names that are not UTF-8
     return Path(path)
 
 

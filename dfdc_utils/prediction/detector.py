@@ -32,6 +32,7 @@ with quiet_import():
 SEQUENCES_AT_ONCE = 8
 SHIFT_PIXELS = 3  # training shifts faces by up to 5, and the boxes of a face detector vary by as much
 MOST_EXPLAINED = 50  # videos with faces on a page: each takes 0.2 MB
+MAX_PEOPLE = 8  # in a video, by default
 SECONDS_PER_VIDEO = 60.0  # time limit, plus twice the video's length where all of it is looked at
 
 
@@ -80,19 +81,29 @@ class Detector:
         """
         return cls(ModelFolder.open(name_or_path))
 
-    def predict(self, path: str | Path, *, whole: bool = False, time_limit: float = SECONDS_PER_VIDEO) -> Prediction:
+    def predict(
+        self,
+        path: str | Path,
+        *,
+        whole: bool = False,
+        max_people: int = MAX_PEOPLE,
+        time_limit: float = SECONDS_PER_VIDEO,
+    ) -> Prediction:
         """Score one video: its first seconds, as in training, or with `whole` all of it in overlapping windows.
+
+        Of more than `max_people` people at a time, those with the largest faces are scored.
 
         A video that cannot be scored gives a `Prediction` that says why. Raises `FileNotFoundError` if the model's face
         detector is not available, `ConfigMismatch` if the model's weights are damaged.
         """
-        return self._judge(find_faces(self._look(path, whole, time_limit)))
+        return self._judge(find_faces(self._look(path, whole, time_limit, max_people)))
 
     def predict_many(
         self,
         paths: Iterable[str | Path],
         *,
         whole: bool = False,
+        max_people: int = MAX_PEOPLE,
         workers: int | None = None,
         time_limit: float = SECONDS_PER_VIDEO,
         show_progress: bool = True,
@@ -102,7 +113,7 @@ class Detector:
         Faces are found by `workers` processes, one per core by default; this process scores them. A video that ends its
         worker is `unreadable`, and the others continue. Interrupted or closed, it stops the workers.
         """
-        looks = [self._look(path, whole, time_limit) for path in paths]
+        looks = [self._look(path, whole, time_limit, max_people) for path in paths]
         names = [str(look.path) for look in looks]
         jobs = dict(zip(names, looks, strict=True))  # a video that is named twice is looked at once
         workers = 1 if workers == 1 or len(jobs) == 1 else workers
@@ -155,8 +166,8 @@ class Detector:
             config = replace(config, detector=load_face_detector().name)
         return config, find_yunet() if config.detector == "yunet" else None
 
-    def _look(self, path: str | Path, whole: bool, time_limit: float) -> Look:
-        return Look(Path(path).absolute(), *self._face_finding, whole, time_limit)
+    def _look(self, path: str | Path, whole: bool, time_limit: float, max_people: int) -> Look:
+        return Look(Path(path).absolute(), *self._face_finding, whole, time_limit, max_people)
 
     def _judge(self, found: VideoFaces) -> Prediction:
         scored = self._score(found.windows)
@@ -166,7 +177,8 @@ class Detector:
         ]
         tracks.sort(key=lambda track: -track.score)
         status, error = _check(found, tracks, self.folder)
-        return Prediction(found.path, status, error, found.seconds, tuple(tracks), self.folder, found.duration)
+        looked_at = (found.seconds, tuple(tracks), self.folder, found.duration, found.left_out)
+        return Prediction(found.path, status, error, *looked_at)
 
     def _score(self, windows: tuple[FaceWindow, ...]) -> list[WindowScore]:
         scores: list[WindowScore] = []

@@ -125,7 +125,7 @@ class Prediction:
     `status` is `ok`, `no_face`, `poor_face` (none of the faces may decide), `other_kind` (a recorded video and a model
     trained on synthetic ones, or the reverse) or `unreadable`; without `ok` there is no verdict, and `error` says why
     and what to do. The video was looked at from its start to `seconds`; `duration` is its length (0 if unknown).
-    `people` are all that were scored, the highest score first. `folder` is the model's.
+    `people` are all that were scored, the highest score first; `left_out` more were not. `folder` is the model's.
     """
 
     path: Path
@@ -135,6 +135,7 @@ class Prediction:
     people: tuple[TrackScore, ...]
     folder: ModelFolder = field(repr=False)
     duration: float = 0.0
+    left_out: int = 0
 
     @property
     def threshold(self) -> float:
@@ -154,8 +155,26 @@ class Prediction:
     @property
     def decisive(self) -> TrackScore | None:
         """The person whom the verdict is about: the first one called fake, else the one with the highest score."""
-        fake = (one for one in self.tracks if one.low > self.threshold and not self.doubt(one))
+        fake = (one for one in self.tracks if self._is_fake(one) and not self.doubt(one))
         return next(fake, self.tracks[0] if self.tracks else None)
+
+    def _is_fake(self, person: TrackScore) -> bool:
+        return person.low > self.threshold or bool(self.fake_part(person))
+
+    def fake_part(self, person: TrackScore) -> tuple[WindowScore, ...]:
+        """The longest series of windows of a person, two at least, that all score higher than any REAL validation one.
+
+        A fake that fills a part of a long video does not raise the mean of all windows. One window above the threshold
+        is no sign, as a tenth of real ones may be; two in a row above the highest real score are.
+        """
+        windows = sorted(person.windows, key=lambda window: window.start)
+        highest = max(self.threshold, self.folder.calibration.highest_real)
+        longest: tuple[WindowScore, ...] = ()
+        run: tuple[WindowScore, ...] = ()
+        for window in windows:
+            run = (*run, window) if window.low > highest else ()
+            longest = max(longest, run, key=len)
+        return longest if len(longest) > 1 else ()
 
     def doubt(self, person: TrackScore) -> str:
         """Say why the score of a person must not be relied on, whatever it is; empty if nothing speaks against it."""
@@ -170,15 +189,16 @@ class Prediction:
     def verdict(self) -> Verdict:
         """`fake` or `no sign of a fake` where the whole range of scores lies on one side of the threshold.
 
-        `unsure` where it does not, where the score is in `doubt`, and where a single window of a whole video is above
-        the threshold though the mean is not; `not judged` where there is no score.
+        `fake`, too, where a person has a `fake_part`. `unsure` where it does not, where the score is in `doubt`, and
+        where a single window of a whole video is above the threshold though the mean is not; `not judged` where there
+        is no score.
         """
         person, threshold = self.decisive, self.threshold
         if person is None:
             return "not judged"
         if self.doubt(person):
             return "unsure"
-        if person.low > threshold:
+        if self._is_fake(person):
             return "fake"
         surely_fake = any(window.low > threshold for window in person.windows)
         return "unsure" if surely_fake or person.high > threshold else "no sign of a fake"
@@ -205,13 +225,20 @@ class Prediction:
             f"{person.low:.2f} to {person.high:.2f} when the faces are mirrored or shifted; above "
             f"{self.threshold:.2f} counts as fake."
         ]
-        if len(person.windows) > 1 and (above := sum(window.score > self.threshold for window in person.windows)):
+        if part := self.fake_part(person):
+            sentences.append(
+                f"From {part[0].start:.1f} to {part[-1].end:.1f} s, {len(part)} windows in a row score higher than any "
+                f"of the {self.folder.calibration.real} real {self.folder.calibration.counted}."
+            )
+        elif len(person.windows) > 1 and (above := sum(window.score > self.threshold for window in person.windows)):
             sentences.append(
                 f"{above} of {len(person.windows)} windows score above {self.threshold:.2f}, the highest "
                 f"{person.worst.start:.1f} to {person.worst.end:.1f} s."
             )
         if flawed := [f"person {one.number + 1}, {one.flaw}" for one in self.people if one.flaw]:
             sentences.append(f"Also seen, not judged: {'; '.join(flawed)}.")
+        if self.left_out:
+            sentences.append(f"{self.left_out} more with smaller faces were not judged (`max_people`).")
         if doubt := self.doubt(person):
             sentences.append(f"{doubt} Treat the score as a guess.")
         elif person.ood_percentile is not None and person.ood_percentile >= RARE:
@@ -229,6 +256,7 @@ class Prediction:
             **{name: getattr(person, name, None) for name in NUMBERS},
             "threshold": self.threshold,
             "tracks": len(self.people),
+            "left_out": self.left_out,
             "worst_start": person.worst.start if person else None,
             "worst_end": person.worst.end if person else None,
             "seconds": self.seconds,

@@ -27,7 +27,7 @@ from dfdc_utils.faces import (
     spread_evenly,
 )
 from dfdc_utils.videos import Clip, probe_video, sample_frames, sample_windows
-from dfdc_utils.workers import one_thread, time_limited
+from dfdc_utils.workers import allow_more_time, one_thread, time_limited
 
 # IoU over the time that two windows share. Boxes of two people overlap in a few frames only, and by less.
 SAME_PERSON = 0.5
@@ -66,7 +66,7 @@ class FaceWindow:
 
 @dataclass(frozen=True)
 class Look:
-    """A video to find faces in: all of it if `whole`, else its first seconds.
+    """A video to find faces in: all of it if `whole`, else its first seconds, and the `max_people` with largest faces.
 
     `weights` are YuNet's, None for Haar. `time_limit` is in seconds; a whole video has twice its own length on top.
     """
@@ -76,6 +76,7 @@ class Look:
     weights: Path | None = None
     whole: bool = False
     time_limit: float = 60.0
+    max_people: int = 8
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ class VideoFaces:
     """The faces in a video: `status` is `ok`, `no_face` or `unreadable`; `error` says what is wrong and what to do.
 
     The video was looked at from its start to `seconds`; `duration` is its length (0 if unknown). With status `ok`, an
-    `error` means that the file breaks off there. `is_synthetic` is true for a clip of the embedded sample.
+    `error` means that the file breaks off there. `is_synthetic` is true for a clip of the embedded sample. In the
+    window with most people, `left_out` are too many to look at.
     """
 
     path: Path
@@ -93,6 +95,7 @@ class VideoFaces:
     windows: tuple[FaceWindow, ...]
     duration: float = 0.0
     is_synthetic: bool = False
+    left_out: int = 0
 
 
 def find_faces(look: Look) -> VideoFaces:
@@ -103,19 +106,23 @@ def find_faces(look: Look) -> VideoFaces:
     detector = own_face_detector(look.config.detector, look.weights)
     windows: list[FaceWindow] = []
     status: Status = "no_face"
-    error, seconds, duration, drawn = "", 0.0, 0.0, False
+    error, seconds, duration, drawn, left_out = "", 0.0, 0.0, False, 0
+    everyone = replace(look.config, max_tracks=10**6)
     last: list[FaceWindow] = []
     try:
         limit = look.time_limit + (2 * probe_video(look.path).duration if look.whole else 0.0)
         with one_thread(), time_limited(look.path, limit):
             for clip in _clips(look):
+                if look.whole and not clip.info.duration:
+                    allow_more_time(2 * (float(clip.times[-1]) - seconds))
                 seconds, duration, drawn = float(clip.times[-1]), clip.info.duration, clip.info.is_synthetic
                 try:
-                    tracks = extract_tracks(clip, detector, look.config)
+                    tracks = extract_tracks(clip, detector, everyone)
                 except NoFaceFound as nobody:
                     last, error = [], error if windows else str(nobody)
                     continue
-                people = crop_tracks(clip, tracks, look.config)
+                left_out = max(left_out, len(tracks) - look.max_people)
+                people = crop_tracks(clip, tracks[: look.max_people], look.config)
                 seen = [_as_window(clip.times, person, look.config.frame_count) for person in people]
                 last = _recognise(seen, last, newcomer=1 + max((window.track for window in windows), default=-1))
                 windows += last
@@ -124,7 +131,7 @@ def find_faces(look: Look) -> VideoFaces:
         why, error, _ = describe_failure(look.path, failure)
         if not (windows and isinstance(failure, UnreadableVideo)):  # else what came before the break is kept
             windows, status = [], why
-    return VideoFaces(look.path, status, error, seconds, tuple(windows), duration, drawn)
+    return VideoFaces(look.path, status, error, seconds, tuple(windows), duration, drawn, left_out)
 
 
 def _clips(look: Look) -> Iterator[Clip]:

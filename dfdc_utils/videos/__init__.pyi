@@ -1,8 +1,8 @@
 from .catalog import (
-    LABELS as LABELS,
     DataKind as DataKind,
     balance_classes as balance_classes,
     count_labels as count_labels,
+    list_videos as list_videos,
     name_data as name_data,
     read_catalog as read_catalog,
 )
@@ -17,6 +17,7 @@ from .encoding import (
     encode_and_decode as encode_and_decode,
     write_clip as write_clip,
 )
+from .labels import LABELS as LABELS
 from .sampling import (
     Clip as Clip,
     sample_frames as sample_frames,

@@ -1,4 +1,4 @@
-"""DFDC folders and their `metadata.json`: which videos there are, and from which video each fake was made.
+"""DFDC folders, and other labelled ones: which videos there are, and from which video each fake was made.
 
 A catalog is a table with one row per video. All later steps (selection, splits, leak checks) use its columns:
 
@@ -12,46 +12,80 @@ A catalog is a table with one row per video. All later steps (selection, splits,
 from __future__ import annotations
 
 import hashlib
-import json
+import logging
 import os
 import re
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 
 from dfdc_utils.errors import BrokenCatalog
+from dfdc_utils.videos.decoding import is_video
+from dfdc_utils.videos.labels import LABELS, Entries, read_labels, read_table
 
-LABELS = ("REAL", "FAKE")
+log = logging.getLogger(__name__)
+
 # Drawn by a program, as the embedded sample is, or recorded by a camera. A model of one kind cannot judge the other.
 DataKind = Literal["synthetic", "recorded"]
 COLUMNS = ("video", "path", "label", "original", "person", "part", "problem")
-# Containers that cameras, phones and screen recorders write and FFmpeg reads.
-VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".3gp", ".mts"})
+# Of videos and of other files, by their suffix. A file with another one is opened to see what it is.
+VIDEO_SUFFIXES = re.compile(
+    r"\.(3g2|3gp|asf|avi|divx|dv|f4v|flv|gif|h26[45]|hevc|ivf|m[12]v|m2?ts|m4v|mkv|mov|mp4|mpe|mpe?g|mxf|nut|og[mv]|qt"
+    r"|rm|rmvb|ts|vob|webm|wmv|wtv|y4m)$",
+    re.IGNORECASE,
+)
+OTHER_SUFFIXES = re.compile(
+    r"\.(aac|bmp|cfg|csv|flac|gz|heic|html?|in[if]|ipynb|jpe?g|json|log|m3u8?|m4a|md|mp3|nfo|np[yz]|ogg|opus|pdf|png|py"
+    r"|sh|srt|tar|tiff?|toml|tsv|txt|vtt|wav|webp|xml|ya?ml|zip)$",
+    re.IGNORECASE,
+)
 LONGEST_ID = 80  # bytes of UTF-8. File systems allow 255, and partial folders have longer names.
 
 
-def read_catalog(location: str | Path) -> pd.DataFrame:
+def read_catalog(location: str | Path, *, labels: str | Path | None = None) -> pd.DataFrame:
     """Read all videos at or below the folder `location` into one table, one row per video.
 
-    A folder's `metadata.json` gives labels and originals. Videos that it does not list, or in a folder without one,
-    have an empty label. Entries that name no usable file have a row too, with the reason in `problem`. Folders of faces
-    that `processing` has written are left out.
+    A folder's `metadata.json` or `labels.csv` gives labels and originals, and so do the folders and names of
+    FaceForensics++ and Celeb-DF. The CSV file `labels` with the columns `path` (from `location`, or a file's name),
+    `label` and, if known, `original` is used instead of them. Other videos have an empty label. Entries that name no
+    usable file have a row too, with the reason in `problem`. Folders of faces that `processing` has written are left
+    out. A file whose suffix does not tell is opened; how many files are no videos is logged.
 
-    Raises `BrokenCatalog` if there is no such folder, no video in it, or a `metadata.json` that is not DFDC's.
+    Raises `BrokenCatalog` if there is no such folder, no video in it, or a file of labels that cannot be read.
     Source: the DFDC data set, Dolhansky et al. 2020, https://arxiv.org/abs/2006.07397. Taught in notebook 01.
     """
     top = Path(location)
     if not top.is_dir():
         what = "this is a file. Give the folder that holds it" if top.is_file() else "folder not found. Check the path"
         raise BrokenCatalog(f"{location}: {what}.")
-    entries = [entry for folder, names in _walk(top) for entry in _read_part(top, folder, set(names))]
+    given = read_table(Path(labels)) if labels else None
+    entries, others = [], 0
+    for folder, names in _walk(top):
+        videos = {name for name in names if _looks_like_video(folder / name)}
+        others += len(set(names) - videos - {"metadata.json", "labels.csv"})
+        entries += _read_part(top, folder, set(names), videos, given)
     if not entries:
-        raise BrokenCatalog(f"{location}: no videos found (looked for {', '.join(sorted(VIDEO_SUFFIXES))}).")
+        raise BrokenCatalog(f"{location}: no videos found among {others} files.")
+    if given and not any(entry["label"] for entry in entries):
+        raise BrokenCatalog(f"{labels}: it names none of the videos in {location}. Its first is {next(iter(given))!r}.")
+    if others:
+        log.info("%s: %d videos, %d files that are no videos", location, len(entries), others)
     catalog = pd.DataFrame(entries)
     catalog["video"] = _unique_ids(catalog)
     catalog["original"] = _original_ids(catalog)
     return catalog.sort_values("video", ignore_index=True)[list(COLUMNS)]
+
+
+def list_videos(location: str | Path) -> list[Path]:
+    """List the videos at or below a folder, in order, without a look at labels. Raises `BrokenCatalog` if none is."""
+    found = [folder / name for folder, names in _walk(Path(location)) for name in sorted(names)]
+    videos = [path for path in found if _looks_like_video(path)]
+    if not videos:
+        raise BrokenCatalog(f"{location}: no videos found among {len(found)} files.")
+    if len(videos) < len(found):
+        log.info("%s: %d videos, %d files that are no videos", location, len(videos), len(found) - len(videos))
+    return videos
 
 
 def balance_classes(table: pd.DataFrame, num_vids: int | None = None, *, seed: int = 0) -> pd.DataFrame:
@@ -102,10 +136,20 @@ def _walk(top: Path) -> list[tuple[Path, list[str]]]:
     return found
 
 
-def _read_part(top: Path, folder: Path, names: set[str]) -> list[dict[str, str]]:
-    listed = _read_metadata(folder / "metadata.json") if "metadata.json" in names else {}
-    videos = {name for name in names if Path(name).suffix.lower() in VIDEO_SUFFIXES}
+def _looks_like_video(path: Path) -> bool:
+    if path.name.startswith("._") or OTHER_SUFFIXES.search(path.name):  # `._a.mp4` is macOS' note on a.mp4
+        return False
+    return bool(VIDEO_SUFFIXES.search(path.name)) or is_video(path)
+
+
+def _read_part(
+    top: Path, folder: Path, names: set[str], videos: set[str], given: Entries | None
+) -> list[dict[str, str]]:
     below = folder.relative_to(top).as_posix()
+    if given is None:
+        listed = read_labels(folder, names, videos)
+    else:
+        listed = {name: given.get(f"{below}/{name}", given.get(name, {})) for name in videos}
     entries = []
     for name in sorted(videos | set(listed)):
         entry = listed.get(name, {})
@@ -117,7 +161,7 @@ def _read_part(top: Path, folder: Path, names: set[str]) -> list[dict[str, str]]
         elif name not in names:
             problem = f"{name}: listed in metadata.json, but the file is not there. Copy it there, or remove its entry."
         elif label not in (*LABELS, ""):
-            problem = f"{name}: its label in metadata.json is {label!r}, not REAL or FAKE. Correct that entry."
+            problem = f"{name}: its label is {label!r}, not REAL or FAKE. Correct that entry."
         entries.append(
             {
                 "name": name,
@@ -131,18 +175,6 @@ def _read_part(top: Path, folder: Path, names: set[str]) -> list[dict[str, str]]
             }
         )
     return entries
-
-
-def _read_metadata(path: Path) -> dict[str, Any]:
-    try:
-        listed = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BrokenCatalog(
-            f"{path}: not readable as JSON ({error}). Get it again, or remove it: its videos then have no labels."
-        ) from error
-    if not isinstance(listed, dict) or not all(isinstance(entry, dict) for entry in listed.values()):
-        raise BrokenCatalog(f"{path}: not DFDC's metadata, in which each file name has an object with its label.")
-    return listed
 
 
 def _safe_id(name: str) -> str:

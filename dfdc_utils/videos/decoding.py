@@ -82,6 +82,16 @@ def probe_video(path: str | Path) -> VideoInfo:
         return describe_video(path, container, stream, pictures, orientation_of(first))
 
 
+def is_video(path: str | Path) -> bool:
+    """Say if a file, by its content, is a video: not sound, a picture or text."""
+    try:
+        with open_video(path) as (container, stream):
+            kind = container.format.name
+            return not kind.endswith("_pipe") and kind not in ("image2", "tty") and bool(stream.codec_context)
+    except UnreadableVideo:
+        return False
+
+
 @contextlib.contextmanager
 def open_video(path: str | Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
     """Open a file and the video stream that a player would show. Raises `UnreadableVideo` if there is none."""

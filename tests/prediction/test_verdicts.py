@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from predictions import model_folder, prediction, track
+from predictions import FITTED, model_folder, prediction, track
 
 from dfdc_utils.models import Calibration
 from dfdc_utils.prediction import Prediction, predictions_table
@@ -41,6 +41,41 @@ def test_a_fake_in_a_part_of_a_video_is_not_averaged_away() -> None:
     assert spliced.score == pytest.approx(0.18) and spliced.verdict == "unsure"
     assert "1 of 10 windows score above 0.60, the highest 9.0 to 11.0 s." in spliced.in_words()
     assert prediction(track(*[(0.1, 0.0, 0.2)] * 10)).verdict == "no sign of a fake"
+
+
+REAL_ONE, SUSPECT, FAKE_ONE = (0.1, 0.05, 0.2), (0.75, 0.7, 0.8), (0.98, 0.95, 0.99)
+STRICT = replace(FITTED, highest_real=0.9)
+
+
+@pytest.mark.parametrize(
+    ("windows", "verdict"),
+    [
+        ([*[REAL_ONE] * 8, FAKE_ONE, FAKE_ONE, *[REAL_ONE] * 8], "fake"),
+        ([*[REAL_ONE] * 30, FAKE_ONE, FAKE_ONE, FAKE_ONE], "fake"),
+        ([*[REAL_ONE] * 8, FAKE_ONE, REAL_ONE, FAKE_ONE, *[REAL_ONE] * 8], "unsure"),  # not sustained
+        ([*[REAL_ONE] * 8, SUSPECT, SUSPECT, *[REAL_ONE] * 8], "unsure"),  # some real windows score as high
+        ([*[REAL_ONE] * 8, *[(0.98, 0.85, 0.99)] * 3, *[REAL_ONE] * 8], "unsure"),  # not with its whole range
+        ([REAL_ONE] * 20, "no sign of a fake"),
+    ],
+)
+def test_a_fake_that_is_sustained_in_a_part_of_a_long_video_is_one(
+    windows: list[tuple[float, float, float]], verdict: str
+) -> None:
+    seen = prediction(track(*windows), folder=model_folder(STRICT))
+    assert seen.verdict == verdict
+    bystander = prediction(track(*[(0.5, 0.4, 0.55)] * 20, number=1), track(*windows), folder=model_folder(STRICT))
+    if verdict == "fake":
+        first = windows.index(FAKE_ONE)
+        assert f"From {first:.1f} to" in seen.in_words()
+        assert "windows in a row score higher than any of the 9 real validation videos" in seen.in_words()
+        assert bystander.decisive and bystander.decisive.number == 0  # though another has the higher mean
+    # A model whose highest real score is not known calls no part a fake.
+    assert prediction(track(*windows), folder=model_folder(replace(STRICT, highest_real=1.0))).verdict != "fake"
+
+
+def test_how_many_were_not_judged_is_said() -> None:
+    seen = replace(prediction(track((0.1, 0.1, 0.1))), left_out=3)
+    assert "3 more with smaller faces were not judged" in seen.in_words() and seen.to_row()["left_out"] == 3
 
 
 def test_the_most_suspicious_person_is_named() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -122,3 +123,24 @@ def test_overlap_counts_only_shared_moments() -> None:
     assert window([0, 1], 0).overlap(window([1, 2], 5)) == pytest.approx(1 / 3)
     assert window([0, 1], 0).overlap(window([0.5, 2], 0)) == 1, "moments need not be the same ones"
     assert window([0, 1], 0).overlap(window([2, 3], 0)) == 0
+
+
+def test_the_largest_faces_are_looked_at_and_the_others_counted(folder: Path) -> None:
+    """Whatever number of people the model was trained with."""
+    path = write_clip(folder / "two.mp4", squares(40, people=((MAGENTA, LEFT), (CYAN, RIGHT))))
+    for most, judged, left_out in ((1, 1, 1), (2, 2, 0), (8, 2, 0)):
+        found = find_faces(Look(path, replace(CONFIG, max_tracks=1), max_people=most))
+        assert (len(found.windows), found.left_out) == (judged, left_out)
+
+
+def test_the_time_for_a_video_of_unknown_length_grows_with_what_was_seen(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = write_clip(folder / "live.mkv", squares(120), container="matroska")
+    given: list[float] = []
+    monkeypatch.setattr(windows, "allow_more_time", given.append)
+    clips_of = windows._clips
+    unknown = (replace(clip, info=replace(clip.info, duration=0.0)) for clip in clips_of(Look(raw, CONFIG, whole=True)))
+    monkeypatch.setattr(windows, "_clips", lambda look: unknown)
+    found = find_faces(Look(raw, CONFIG, whole=True))
+    assert sum(given) == pytest.approx(2 * found.seconds) and found.seconds > 3.5

@@ -3,13 +3,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import clips
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from tables import families, table_of
 
 from dfdc_utils.errors import BrokenCatalog
-from dfdc_utils.videos import LABELS, balance_classes, read_catalog
+from dfdc_utils.videos import LABELS, balance_classes, list_videos, read_catalog
 from dfdc_utils.videos.catalog import COLUMNS
 
 Listing = dict[str, dict[str, object]]
@@ -81,25 +82,98 @@ def test_a_part_without_metadata_beside_one_with(tmp_path: Path) -> None:
     assert read_catalog(tmp_path)["label"].tolist() == ["REAL", ""]
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b'{"aaa.mp4": {"label": "RE',
-        b"",
-        b"\xff\xfe\x00broken",
-        b"[1, 2]",
-        b'"text"',
-        b"null",
-        b'{"aaa.mp4": "REAL"}',
-        b'{"aaa.mp4": null}',
-    ],
-)
-def test_metadata_that_is_broken_or_of_another_shape_is_named(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b'{"aaa.mp4": {"label": "RE', b"", b"\xff\xfe\x00broken", b"\xff\xff"])
+def test_metadata_that_is_broken_is_named(tmp_path: Path, content: bytes) -> None:
     part = make_part(tmp_path / "part", None, ["aaa.mp4"])
     (part / "metadata.json").write_bytes(content)
     with pytest.raises(BrokenCatalog, match=r"metadata\.json") as caught:
         read_catalog(tmp_path)
     assert str(part / "metadata.json") in str(caught.value)
+    assert list_videos(tmp_path) == [part / "aaa.mp4"]  # which needs no labels
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[1, 2]", '"text"', "null", '{"aaa.mp4": "REAL"}', '{"aaa.mp4": null}', '{"title": {"text": "Holiday"}}'],
+)
+def test_metadata_of_other_programs_is_left_out_with_a_word(
+    tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    part = make_part(tmp_path / "part", None, ["aaa.mp4"])
+    (part / "metadata.json").write_text(content)
+    with caplog.at_level("INFO"):
+        catalog = read_catalog(tmp_path)
+    assert catalog[["label", "problem"]].values.tolist() == [["", ""]]
+    assert "metadata.json: ignored, since it is not DFDC's" in caplog.text
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-8"])
+@pytest.mark.parametrize("label", ["fake", "FAKE", " Fake ", 1, "1"])
+def test_labels_are_read_in_any_case_and_encoding(tmp_path: Path, encoding: str, label: object) -> None:
+    part = make_part(tmp_path, None, ["aaa.mp4", "bbb.mp4"])
+    listed = {"aaa.mp4": {"label": 0}, "C:\\videos\\bbb.mp4": {"label": label, "original": "aaa.mp4"}}
+    (part / "metadata.json").write_bytes(json.dumps(listed).encode(encoding))
+    catalog = read_catalog(part)
+    assert catalog["label"].tolist() == ["REAL", "FAKE"] and set(catalog["original"]) == {"aaa"}
+    tests = {"aaa.mp4": {"is_fake": 0}, "bbb.mp4": {"is_fake": 1}}  # as in DFDC's test set
+    (part / "metadata.json").write_text(json.dumps(tests))
+    assert read_catalog(part)["label"].tolist() == ["REAL", "FAKE"]
+
+
+def test_known_data_sets_are_recognised_by_their_folders(tmp_path: Path) -> None:
+    """As FaceForensics++, with DeepFakeDetection, and Celeb-DF are unpacked; fakes lead to their originals."""
+    ff, celeb = tmp_path / "ff", tmp_path / "celeb"
+    make_part(ff / "original_sequences/youtube/c23/videos", None, ["033.mp4", "097.mp4"])
+    make_part(ff / "original_sequences/actors/c23/videos", None, ["01__exit_phone_room.mp4"])
+    make_part(ff / "manipulated_sequences/Face2Face/c23/videos", None, ["033_097.mp4"])
+    make_part(ff / "manipulated_sequences/NeuralTextures/c23/videos", None, ["033_097.mp4"])
+    make_part(ff / "manipulated_sequences/DeepFakeDetection/c23/videos", None, ["01_02__exit_phone_room__YVGY8LOK.mp4"])
+    catalog = read_catalog(ff)
+    fakes = catalog[catalog["label"] == "FAKE"]
+    assert len(catalog) == 6 and sorted(fakes["original"]) == ["01__exit_phone_room", "033", "033"]
+    make_part(celeb / "Celeb-real", None, ["id0_0000.mp4"])
+    make_part(celeb / "YouTube-real", None, ["00000.mp4"])
+    make_part(celeb / "Celeb-synthesis", None, ["id0_id16_0000.mp4"])
+    catalog = read_catalog(celeb)
+    assert dict(zip(catalog["video"], catalog["label"], strict=True)) == {
+        "00000": "REAL",
+        "id0_0000": "REAL",
+        "id0_id16_0000": "FAKE",
+    }
+    assert row_of(catalog, "id0_id16_0000")["original"] == "id0_0000"
+
+
+def test_labels_come_from_a_table(tmp_path: Path) -> None:
+    make_part(tmp_path / "a", None, ["x.mp4", "y.mp4"])
+    make_part(tmp_path / "b", None, ["x.mp4"])
+    table = tmp_path / "my labels.csv"
+    table.write_text("path,label,original\na/x.mp4,real,\nb/x.mp4,1,a/x.mp4\ny.mp4,fake,x.mp4\n")
+    catalog = read_catalog(tmp_path, labels=table)
+    assert sorted(catalog["label"]) == ["FAKE", "FAKE", "REAL"]
+    table.write_text("filename,label\nz.mp4,1\n")
+    with pytest.raises(BrokenCatalog, match=r"names none of the videos.*'z\.mp4'"):
+        read_catalog(tmp_path, labels=table)
+    table.write_text("video,fake\nz.mp4,1\n")
+    with pytest.raises(BrokenCatalog, match="needs path and label"):
+        read_catalog(tmp_path, labels=table)
+    (tmp_path / "a" / "labels.csv").write_text("filename,label\nx.mp4,0\ny.mp4,1\n")
+    assert row_of(read_catalog(tmp_path / "a"), "y")["label"] == "FAKE"
+
+
+def test_videos_of_any_container_are_found_and_the_rest_is_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = clips.write_clip(tmp_path / "a.mp4", clips.numbered(5))
+    for name in ("b.ts", "c.flv", "d.m2ts", "no suffix", "odd.suffix"):
+        (tmp_path / name).write_bytes(source.read_bytes())
+    for name in ("._a.mp4", "list.m3u8", "notes.txt", "thumb.jpg"):
+        (tmp_path / name).write_bytes(b"#EXTM3U")
+    (tmp_path / "unknown.xyz").write_bytes(b"no video")
+    with caplog.at_level("INFO"):
+        names = [path.name for path in list_videos(tmp_path)]
+        catalog = read_catalog(tmp_path)
+    assert names == ["a.mp4", "b.ts", "c.flv", "d.m2ts", "no suffix", "odd.suffix"]
+    assert len(catalog) == 6 and "6 videos, 5 files that are no videos" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -129,7 +203,7 @@ def test_a_listed_file_that_is_missing_is_a_row(tmp_path: Path) -> None:
     assert (row["label"], row["original"]) == ("FAKE", "aaa")
 
 
-@pytest.mark.parametrize("label", ["fake", "TRUE", 1, None, ["REAL"], {"a": 1}])
+@pytest.mark.parametrize("label", ["maybe", "2", 2, None, ["REAL"], {"a": 1}])
 def test_a_label_that_dfdc_does_not_know_is_told_and_left_empty(tmp_path: Path, label: object) -> None:
     make_part(tmp_path, {"aaa.mp4": {"label": label}})
     row = row_of(read_catalog(tmp_path), "aaa")
@@ -216,7 +290,7 @@ def test_ids_are_unique_and_safe_as_folder_names(tmp_path_factory: pytest.TempPa
 
 
 def test_an_empty_folder(tmp_path: Path) -> None:
-    with pytest.raises(BrokenCatalog, match=r"no videos found \(looked for .*\.mov, \.mp4"):
+    with pytest.raises(BrokenCatalog, match="no videos found among 0 files"):
         read_catalog(tmp_path)
 
 

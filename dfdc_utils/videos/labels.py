@@ -1,0 +1,111 @@
+"""Which videos of a folder are real or fake, and what each fake was made from, as different data sets say it.
+
+Each reader returns entries, `{file name: {"label", "original", "person"}}`. Labels are words in any case, or 0 and 1
+for REAL and FAKE.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+import pandas as pd
+
+from dfdc_utils.errors import BrokenCatalog
+
+log = logging.getLogger(__name__)
+
+LABELS = ("REAL", "FAKE")
+Entries = dict[str, dict[str, Any]]
+# Columns of a CSV file, in the words of different data sets.
+NAMES = {"path": ("path", "filename", "video", "file", "name"), "label": ("label",), "original": ("original", "source")}
+WORDS = {"0": "REAL", "1": "FAKE", "0.0": "REAL", "1.0": "FAKE", "TRUE": "FAKE", "FALSE": "REAL"}
+# Folders of FaceForensics++ (Rössler et al. 2019, https://arxiv.org/abs/1901.08971) and of Celeb-DF (Li et al. 2020,
+# https://arxiv.org/abs/1909.12962): the label of the videos in them.
+FOLDERS = {"original_sequences": "REAL", "manipulated_sequences": "FAKE"}
+FOLDERS |= {"Celeb-real": "REAL", "YouTube-real": "REAL", "Celeb-synthesis": "FAKE"}
+
+
+def read_labels(folder: Path, names: set[str], videos: set[str]) -> Entries:
+    """Read what a folder with files `names` says about its `videos`.
+
+    Tells by `metadata.json`, `labels.csv`, or the layout of a known data set. A `metadata.json` that is not DFDC's, as
+    other programs write them, is left out, with a word in the log. Raises `BrokenCatalog` for files that cannot be
+    read.
+    """
+    if "metadata.json" in names and (listed := _read_metadata(folder / "metadata.json")):
+        return listed
+    if "labels.csv" in names:
+        return {Path(file).name: entry for file, entry in read_table(folder / "labels.csv").items()}
+    label = next((FOLDERS[part] for part in reversed(folder.absolute().parts) if part in FOLDERS), "")
+    return {name: {"label": label, "original": _source_of(name)} for name in videos} if label else {}
+
+
+def read_table(path: Path) -> Entries:
+    """Read a CSV file with the columns `path`, `label` and, if known, `original`: entries by what `path` says.
+
+    Raises `BrokenCatalog` if it is no such file.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="surrogateescape")
+    except (OSError, ValueError) as error:
+        raise BrokenCatalog(f"{path}: not readable as CSV ({error}).") from error
+    found = {
+        wanted: next((column for column in table if column.strip().lower() in words), None)
+        for wanted, words in NAMES.items()
+    }
+    if not (found["path"] and found["label"]):
+        raise BrokenCatalog(f"{path}: it has the columns {', '.join(table)}, but needs path and label.")
+    named = {wanted: table[column] for wanted, column in found.items() if column}
+    rows = pd.DataFrame(named).rename(columns={"path": "file"}).to_dict("records")
+    return {row["file"]: {"label": word_of(row["label"]), "original": row.get("original", "")} for row in rows}
+
+
+def word_of(label: Any) -> Any:
+    """`REAL` or `FAKE` for a label in another case or as a number; anything else as it is."""
+    word = str(label).strip().upper()
+    word = WORDS.get(word, word)
+    return word if word in LABELS else label
+
+
+def _read_metadata(path: Path) -> Entries:
+    content = path.read_bytes()
+    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        listed = json.loads(content.decode(encoding))
+    except ValueError as error:
+        raise BrokenCatalog(
+            f"{path}: not readable as JSON ({error}). Get it again, or remove it: its videos then have no labels."
+        ) from error
+    is_ours = isinstance(listed, dict) and all(
+        isinstance(entry, dict) and {"label", "is_fake", "original"} & set(entry) for entry in listed.values()
+    )
+    if not is_ours:
+        log.info("%s: ignored, since it is not DFDC's: there each file name has an object with its label", path)
+        return {}
+    return {_file_of(name): _entry(entry) for name, entry in listed.items()}
+
+
+def _file_of(name: str) -> str:
+    """The file's name, where another program wrote its whole path on Windows."""
+    return PureWindowsPath(name).name if re.match(r"[A-Za-z]:\\", name) else name
+
+
+def _entry(entry: dict[str, Any]) -> dict[str, Any]:
+    label = entry.get("label", entry.get("is_fake", ""))
+    return entry | {"label": word_of(label)}
+
+
+def _source_of(name: str) -> str:
+    """The name of the video that a fake of FaceForensics++ or Celeb-DF was made from, by its own name."""
+    stem, suffix = Path(name).stem, Path(name).suffix
+    if match := re.fullmatch(r"(\d{3})_\d{3}", stem):  # target_source
+        return match[1] + suffix
+    if match := re.fullmatch(r"(\d\d)_\d\d(__.+)__\w{8}", stem):  # actors of DeepFakeDetection, a part of it
+        return match[1] + match[2] + suffix
+    if match := re.fullmatch(r"(id\d+)_id\d+(_\d+)", stem):  # Celeb-DF
+        return match[1] + match[2] + suffix
+    return ""
