@@ -179,6 +179,8 @@ class Prediction:
     def doubt(self, person: TrackScore) -> str:
         """Say why the score of a person must not be relied on, whatever it is; empty if nothing speaks against it."""
         step, trained = person.time_step, self.folder.sequence.time_step
+        if all(len(set(window.faces.times)) == 1 for window in person.windows):
+            return "This is a single picture, and the model was trained and measured on videos."
         if person.ood_percentile is not None and person.ood_percentile >= OOD_PERCENTILE:
             return "The model was trained on nothing like these faces."
         if trained and step and not 1 / MAX_TIME_FACTOR <= step / trained <= MAX_TIME_FACTOR:

@@ -110,6 +110,9 @@ def open_video(path: str | Path) -> Iterator[tuple[av.container.InputContainer, 
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise unreadable(file, f"it cannot be opened as a video ({reason(error)})") from error
     with container:
+        if container.metadata.get("major_brand", "").strip() in ("heic", "heix", "mif1", "msf1", "avif"):
+            # Their tiles are streams of their own, so one of them would be taken for the whole.
+            raise UnreadableVideo(f"{file.name}: HEIC and AVIF pictures are not supported. Save it as JPEG.")
         if not len(container.streams):
             raise unreadable(file, "it holds nothing that can be read as a video")
         if not container.streams.video:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 from predictions import FITTED, model_folder, prediction, track
@@ -71,6 +72,13 @@ def test_a_fake_that_is_sustained_in_a_part_of_a_long_video_is_one(
         assert bystander.decisive and bystander.decisive.number == 0  # though another has the higher mean
     # A model whose highest real score is not known calls no part a fake.
     assert prediction(track(*windows), folder=model_folder(replace(STRICT, highest_real=1.0))).verdict != "fake"
+
+
+def test_a_single_picture_gets_no_sure_verdict() -> None:
+    seen = track((0.99, 0.98, 1.0))
+    faces = replace(seen.windows[0].faces, times=np.zeros(4))
+    still = prediction(replace(seen, all_windows=(replace(seen.windows[0], faces=faces),)))
+    assert still.verdict == "unsure" and "a single picture" in still.in_words()
 
 
 def test_how_many_were_not_judged_is_said() -> None:

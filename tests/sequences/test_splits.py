@@ -153,3 +153,12 @@ def test_a_split_without_fakes_is_possible_for_self_blends() -> None:
     with pytest.raises(ValueError, match="split has no FAKE"):
         split_by_group(real)
     assert set(split_by_group(real, need_fakes=False)["split"]) == {"train", "validation", "test"}
+
+
+def test_fakes_of_an_unknown_original_are_counted() -> None:
+    table = split_by_group(families(30))
+    lost = table["label"].eq("FAKE") & (np.arange(len(table)) < 20)
+    table.loc[lost, "original"] = table.loc[lost, "video"]
+    found = report_leaks(table).set_index("check")
+    row = found.loc["fakes of an unknown original, which may be in another split"]
+    assert row["shared"] == lost.sum() > 0 and row["allowed"]

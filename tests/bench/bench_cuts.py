@@ -1,0 +1,38 @@
+"""How well cuts are told from motion: pairs of frames of two videos, and videos without a cut. Run by `make bench`.
+
+Real clips are taken where DFDC_CLIPS and DFDC_VALIDATION name folders of them, beside the sample.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from pathlib import Path
+
+import numpy as np
+from joblib import Parallel, delayed
+
+from dfdc_utils.faces.shots import Thumbnail
+from dfdc_utils.videos import list_videos, sample_frames
+
+PAIRS = 3000
+
+
+def look(path: Path) -> list[Thumbnail]:
+    clip = sample_frames(path)
+    return [Thumbnail.of(clip.small_frame(index, 640)) for index in range(len(clip))]
+
+
+def test_cuts(sample: Path) -> None:
+    folders = [sample, *(Path(os.environ[name]) for name in ("DFDC_CLIPS", "DFDC_VALIDATION") if os.environ.get(name))]
+    videos = [path for folder in folders for path in list_videos(folder)]
+    seen = Parallel(n_jobs=-1)(delayed(look)(path) for path in videos)
+    middles = [thumbnails[len(thumbnails) // 2] for thumbnails in seen]
+    names = [path.name for path in videos]  # the same video is there in two qualities
+    drawn = np.random.default_rng(0).integers(0, len(videos), (2 * PAIRS, 2))
+    pairs = [(one, other) for one, other in drawn if names[one] != names[other]][:PAIRS]
+    found = np.mean([middles[one].is_cut_from(middles[other]) for one, other in pairs])
+    wrong = sum(any(b.is_cut_from(a) for a, b in itertools.pairwise(one)) for one in seen)
+    print(f"\n{found:.1%} of {len(pairs)} pairs of two videos are told apart; {wrong} of {len(videos)} videos are cut")
+    assert found >= 0.97
+    assert wrong == 0
