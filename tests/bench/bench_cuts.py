@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from joblib import Parallel, delayed
 
+from dfdc_utils.errors import UnreadableVideo
 from dfdc_utils.faces.shots import Thumbnail
 from dfdc_utils.videos import list_videos, sample_frames
 
@@ -19,7 +20,10 @@ PAIRS = 3000
 
 
 def look(path: Path) -> list[Thumbnail]:
-    clip = sample_frames(path)
+    try:
+        clip = sample_frames(path)
+    except UnreadableVideo:  # the sample holds one
+        return []
     return [Thumbnail.of(clip.small_frame(index, 640)) for index in range(len(clip))]
 
 
@@ -27,6 +31,7 @@ def test_cuts(sample: Path) -> None:
     folders = [sample, *(Path(os.environ[name]) for name in ("DFDC_CLIPS", "DFDC_VALIDATION") if os.environ.get(name))]
     videos = [path for folder in folders for path in list_videos(folder)]
     seen = Parallel(n_jobs=-1)(delayed(look)(path) for path in videos)
+    videos, seen = zip(*((path, one) for path, one in zip(videos, seen, strict=True) if one), strict=True)
     middles = [thumbnails[len(thumbnails) // 2] for thumbnails in seen]
     names = [path.name for path in videos]  # the same video is there in two qualities
     drawn = np.random.default_rng(0).integers(0, len(videos), (2 * PAIRS, 2))
