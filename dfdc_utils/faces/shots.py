@@ -13,7 +13,7 @@ from dfdc_utils.videos import Image
 SIDE = 32  # pixels of the thumbnails that are compared
 BINS = (8, 4, 4)  # of hue, saturation and value
 # Two frames are of two shots if both their pattern and their colours differ. Of 3,000 pairs of frames of two different
-# videos (real clips and the sample) that tells 99 % apart; of 244 videos without a cut it cuts none (`bench_cuts.py`).
+# videos (real clips and the sample) that tells 98 % apart; of 244 videos without a cut it cuts none (`bench_cuts.py`).
 LEAST_CORRELATION, LEAST_OVERLAP = 0.6, 0.65
 
 

@@ -43,13 +43,14 @@ Styles = NDArray[np.float32]  # (N, S), of sequences, for the out-of-distributio
 class PretrainingConfig:
     """The recipe: `encoder` for single frames; the model averages its logits over `frame_count` frames.
 
-    The out-of-distribution detector is fitted on one pair of sequences of each of `ood_people` people of the training
-    split.
+    The calibration is fitted on sequences of `validation_people` of the validation split, the out-of-distribution
+    detector on a pair of sequences of each of `ood_people` of the training split.
     """
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     frame_count: int = 16
-    ood_people: int = 1200
+    validation_people: int = 400
+    ood_people: int = 300
 
 
 def pretrain(
@@ -88,21 +89,22 @@ def pretrain(
     face_detector = face_detector or load_face_detector("yunet")
     pictures = prepare_pictures(table, location, work, face_detector, mesh=mesh, show_progress=show_progress)
     parts = _split(pictures, location)
-    chosen = parts["train"].sample(min(config.ood_people, len(parts["train"])), random_state=config.encoder.seed)
-    train, validation, some = (
+    people = {"validation": config.validation_people, "train": config.ood_people}
+    few = [_choose_people(parts[name], count, config.encoder.seed) for name, count in people.items()]
+    train, validation, counted, some = (
         PairSource(work, part, face_size=config.encoder.face_size, seed=config.encoder.seed)
-        for part in (*parts.values(), chosen)
+        for part in (*parts.values(), *few)
     )
     encoder, history = train_encoder(train, validation, work, config.encoder, workers=workers, say=say)
     model = build_on_encoder(encoder, config.frame_count)
     see = with_style(model)
     say("scoring sequences of people of the validation split")
     unseen = {
-        fakes: observe(see, validation, first_seed=VALIDATION_SEED, swaps=swaps, workers=workers)
+        fakes: observe(see, counted, first_seed=VALIDATION_SEED, swaps=swaps, workers=workers)
         for fakes, swaps in (("self-blends", 0.0), ("swaps", 1.0))
     }
-    counted, _ = unseen["self-blends"]  # not both: each person counts once
-    fitted = replace(calibrate(counted["label"] == "FAKE", counted["score"]), counted=COUNTED, fakes="self-blends")
+    scores, _ = unseen["self-blends"]  # not both: each person counts once
+    fitted = replace(calibrate(scores["label"] == "FAKE", scores["score"]), counted=COUNTED, fakes="self-blends")
     metrics = measure({fakes: table for fakes, (table, _) in unseen.items()})
     say(metrics.round(3).to_string(index=False))
     say("fitting the out-of-distribution detector")
@@ -159,6 +161,12 @@ def measure(unseen: dict[str, pd.DataFrame]) -> pd.DataFrame:
                 interval = bootstrap_interval(part, auc, resamples=RESAMPLES)
                 rows.append((fakes, quality, len(part) // 2, auc(part["label"] == "FAKE", part["score"]), *interval))
     return pd.DataFrame(rows, columns=["fakes", "quality", "pairs", "auc", "low", "high"])
+
+
+def _choose_people(part: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
+    """One picture of each of `count` people, or of all if there are fewer."""
+    people = part.drop_duplicates("identity")
+    return people.sample(min(count, len(people)), random_state=seed)
 
 
 def _split(pictures: pd.DataFrame, location: str | Path) -> dict[str, pd.DataFrame]:

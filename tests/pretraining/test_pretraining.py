@@ -82,18 +82,18 @@ def test_killed_and_begun_again_it_comes_to_the_same_weights(photographs: Path, 
 def test_the_recipe_leaves_a_model_to_use(
     photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config = PretrainingConfig(encoder=TINY, frame_count=3, ood_people=8)
+    config = PretrainingConfig(encoder=TINY, frame_count=3, validation_people=3, ood_people=8)
     settings = {"face_detector": CentralDetector(), "data": "drawn faces", "workers": 0}
     metrics = pretrain(photographs, tmp_path, config=config, **settings)
     assert {path.name for path in tmp_path.iterdir()} == MODEL_FILES | {"work"}
     assert metrics["auc"].between(0, 1).all() and set(metrics["fakes"]) == {"self-blends", "swaps"}
     over_all = metrics[metrics["quality"] == "all"]
-    assert over_all["pairs"].tolist() == [4, 4]
+    assert over_all["pairs"].tolist() == [3, 3]
     folder = ModelFolder.open(tmp_path)
     assert folder.data == "drawn faces" and folder.note["people"] == {"train": 36, "validation": 4}
     assert folder.note["encoder"]["weights"] == "random" and folder.split is None
     assert folder.sequence.frame_count == 3 and folder.model.input_shape == (None, 3, 48, 48, 3)
-    assert folder.calibration.real == folder.calibration.fake == 4
+    assert folder.calibration.real == folder.calibration.fake == 3
     assert folder.data_kind == "recorded"
     card = (tmp_path / "card.md").read_text()
     assert "**drawn faces**" in card and "not metrics on deepfakes" in card
