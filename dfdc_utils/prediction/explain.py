@@ -36,10 +36,10 @@ def explain_score(model: keras.Model, sequence: Image) -> Explanation:
     """Explain the score of one sequence, uint8 RGB (T, H, W, 3).
 
     `heat` shows only evidence for FAKE, on one scale for the whole sequence: the maximum equals the model's own score,
-    so a video with a low score stays dark. For the pretrained model, which was trained to say where a blend lies, it
-    shows the logits of its places, of 16 pixels. For others it is the Grad-CAM: a change between two frames is shown on
-    the later one, in the places that changed, and the resolution is that of the network's maps, 4 pixels for the small
-    one, 32 for most of `keras.applications`.
+    so a video with a low score stays dark. For a model that pretraining taught where a blend lies, it shows the logits
+    of its places. For others it is the Grad-CAM: a change between two frames is shown on the later one, in the places
+    that changed. The resolution is that of the network's maps: 4 pixels for the small one, 16 for pretrained ones, 32
+    for most of `keras.applications`.
 
     `model` is one of `build_cnn_lstm` or `build_on_encoder`. Raises `ValueError` for another kind of model, or a
     sequence that does not fit. Taught in notebook 06.
@@ -53,9 +53,10 @@ def explain_score(model: keras.Model, sequence: Image) -> Explanation:
 
 def _see_places(model: keras.Model, sequence: Image) -> NDArray[np.float32] | None:
     """What a pretrained model says of each place, in logits: float32 (T, H, W). None for models that do not say it."""
-    if not any(layer.name == "frame_encoder" for layer in model.layers):
+    encoder = next((layer for layer in model.layers if layer.name == "frame_encoder"), None)
+    if encoder is None or not any(layer.name == "place_logits" for layer in encoder.layers):
         return None
-    places = take_apart(model)[0](_as_batch(model, sequence)[0])[1]  # (T, h, w, 1)
+    places = encoder(_as_batch(model, sequence)[0])[1]  # (T, h, w, 1)
     return np.asarray(tf.image.resize(places, sequence.shape[1:3])[..., 0])
 
 

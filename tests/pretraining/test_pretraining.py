@@ -128,13 +128,6 @@ def test_patches_and_their_masks_show_the_same_place() -> None:
         np.testing.assert_allclose(pictures[:, 8::CELL, 8::CELL, :1] / 255, places, atol=1 / 255)
 
 
-def test_the_weights_in_the_package_come_of_the_default_recipe() -> None:
-    note, config = ModelFolder.open("pretrained").note, PretrainingConfig()
-    for name in ("steps", "people", "face_size", "seed"):
-        assert getattr(config.encoder, name) == note["encoder"][name]
-    assert config.frame_count == note["frame_count"]
-
-
 def test_a_model_without_a_frame_encoder_is_named(encoder: keras.Model) -> None:
     with pytest.raises(ValueError, match="has no frame_encoder"):
         with_style(encoder)
@@ -156,11 +149,10 @@ def test_the_model_in_the_package_is_whole_and_small() -> None:
         assert row["low"] < row["auc"] < row["high"]
         assert f"{row['auc']:.3f}" in (folder / "card.md").read_text()
     fitted = Calibration.load(folder / "calibration.json")
-    # Each person is counted twice; the interval is that of as many people.
-    people = shipped.loc["self-blends", "pairs"]
-    assert fitted.real == 2 * people and f"{people} people" in fitted.in_words()
-    false_positives = round(fitted.false_positive_rate * people)
-    assert fitted.false_positive_rate_upper == pytest.approx(binomial_interval(false_positives, people)[1])
+    assert fitted.real == fitted.fake == shipped.loc["self-blends", "pairs"]  # each person counts once
+    false_positives = round(fitted.false_positive_rate * fitted.real)
+    assert fitted.false_positive_rate_upper == pytest.approx(binomial_interval(false_positives, fitted.real)[1])
+    assert fitted.threshold < fitted.highest_real < 1
     assert "research" in (folder / "card.md").read_text()
 
 
