@@ -64,6 +64,18 @@ def untagged(source: Path, target: Path) -> Path:
     return target
 
 
+def remuxed(source: Path, target: Path, *, shift: int = 0) -> Path:
+    """Copy a clip with all its times moved by `shift` ticks of 1/30 s: frames before 0 are there, but not shown."""
+    with av.open(str(source)) as clip, av.open(str(target), "w", options={"avoid_negative_ts": "disabled"}) as copy:
+        stream = copy.add_stream_from_template(clip.streams.video[0])
+        for packet in clip.demux(video=0):
+            if packet.dts is not None:
+                ticks = round(shift / 30 / packet.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts + ticks, packet.dts + ticks, stream
+                copy.mux(packet)
+    return target
+
+
 def squares(
     count: int,
     size: tuple[int, int] = (320, 180),

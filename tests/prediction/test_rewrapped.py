@@ -77,23 +77,14 @@ def write_hdr(path: Path, images: list[np.ndarray], curve: ColorTrc) -> Path:
     return path
 
 
-def shifted(source: Path, target: Path, ticks: int) -> Path:
-    """Remux with all times moved by `ticks` of 1/30 s."""
-    with av.open(str(source)) as clip, av.open(str(target), "w", options={"avoid_negative_ts": "disabled"}) as copy:
-        stream = copy.add_stream_from_template(clip.streams.video[0])
-        for packet in clip.demux(video=0):
-            if packet.dts is not None:
-                move = round(ticks / 30 / packet.time_base)
-                packet.pts, packet.dts, packet.stream = packet.pts + move, packet.dts + move, stream
-                copy.mux(packet)
-    return target
-
-
 def rewrapped(folder: Path, plain: Path, frames: list[np.ndarray]) -> Iterator[tuple[str, Path]]:
     height, width = frames[0].shape[:2]
     for suffix in ("mkv", "mov", "ts"):
-        yield suffix, shifted(plain, folder / f"wrapped.{suffix}", 0)
-    yield "trimmed", shifted(write(folder / "longer.mp4", [frames[0][::-1]] * 40 + frames), folder / "trimmed.mp4", -40)
+        yield suffix, clips.remuxed(plain, folder / f"wrapped.{suffix}")
+    yield (
+        "trimmed",
+        clips.remuxed(write(folder / "longer.mp4", [frames[0][::-1]] * 40 + frames), folder / "trimmed.mp4", shift=-40),
+    )
     for degrees in (90, 180, 270):
         turned = write(folder / f"turned_{degrees}.mp4", [np.rot90(image, degrees // 90) for image in frames])
         clips._rotate(turned, degrees)

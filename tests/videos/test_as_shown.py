@@ -22,18 +22,6 @@ CORNERS = np.zeros((96, 160, 3), np.uint8) + np.array([200, 40, 40], np.uint8)  
 CORNERS[:32, :40], CORNERS[:32, -40:], CORNERS[-32:, :40] = (40, 200, 40), (40, 40, 200), (230, 230, 230)
 
 
-def remuxed(source: Path, target: Path, *, shift: int = 0) -> Path:
-    """Copy a clip with all its times moved by `shift` ticks of 1/30 s: frames before 0 are there, but not shown."""
-    with av.open(str(source)) as clip, av.open(str(target), "w", options={"avoid_negative_ts": "disabled"}) as copy:
-        stream = copy.add_stream_from_template(clip.streams.video[0])
-        for packet in clip.demux(video=0):
-            if packet.dts is not None:
-                ticks = round(shift / 30 / packet.time_base)
-                packet.pts, packet.dts, packet.stream = packet.pts + ticks, packet.dts + ticks, stream
-                copy.mux(packet)
-    return target
-
-
 def shown_by_ffmpeg(path: Path) -> list[int]:
     with av.open(str(path)) as clip:
         return [clips.read_number(frame.to_ndarray(format="rgb24")) for frame in clip.decode(video=0)]
@@ -43,7 +31,7 @@ def shown_by_ffmpeg(path: Path) -> list[int]:
 def test_the_window_begins_with_the_first_frame_that_is_shown(tmp_path: Path, hidden: int) -> None:
     """A clip that was cut without encoding again; with 200 frames, nearly seven seconds are hidden."""
     long = clips.write_clip(tmp_path / "long.mp4", clips.numbered(270))
-    cut = remuxed(long, tmp_path / "cut.mp4", shift=-hidden)
+    cut = clips.remuxed(long, tmp_path / "cut.mp4", shift=-hidden)
     assert min(shown_by_ffmpeg(cut)) == hidden
     clip = sample_frames(cut, 6, capture_sec=2.0)
     numbers = [clips.read_number(image) for image in clip.frames]
@@ -263,7 +251,7 @@ def test_what_is_shown_does_not_depend_on_the_container(tmp_path: Path) -> None:
     source = clips.write_clip(tmp_path / "a.mp4", clips.numbered(45))
     wanted = [clips.read_number(image) for image in sample_frames(source, 6).frames]
     for suffix in ("mkv", "ts", "mov", "nut"):
-        copy = remuxed(source, tmp_path / f"b.{suffix}")
+        copy = clips.remuxed(source, tmp_path / f"b.{suffix}")
         assert [clips.read_number(image) for image in sample_frames(copy, 6).frames] == pytest.approx(wanted, abs=2)
     shutil.copy(source, tmp_path / "no suffix")
     assert [clips.read_number(image) for image in sample_frames(tmp_path / "no suffix", 6).frames] == wanted
