@@ -64,6 +64,9 @@ class Detector:
             if both.output_shape[1][1:] != folder.ood.mean.shape:
                 raise ConfigMismatch("ood.npz belongs to another model than the one beside it. Run pretrain again.")
         self.folder, self.model = folder, model
+        # The encoder in the package sees each frame mirrored, too, so a mirrored video has the same score.
+        inner = [layer for part in model.layers if part.name == "frame_encoder" for layer in part.layers]
+        self._symmetric = any(layer.name == "both_ways" for layer in inner)
 
         def score(sequences: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
             scores, style = both(sequences, training=False) if both else (model(sequences, training=False), None)
@@ -185,7 +188,7 @@ class Detector:
         for start in range(0, len(windows), SEQUENCES_AT_ONCE):
             some = windows[start : start + SEQUENCES_AT_ONCE]
             sequences = np.stack([decode_faces(window) for window in some])  # (W, T, H, W, 3)
-            seen = [self._score_batch(tf.constant(view)) for view in _views(sequences)]
+            seen = [self._score_batch(tf.constant(view)) for view in _views(sequences, symmetric=self._symmetric)]
             raw = np.stack([scored.numpy() for scored, _ in seen])  # (views, W)
             if not np.isfinite(raw).all():
                 raise ConfigMismatch("the model's scores are not numbers: its weights are damaged. Train again.")
@@ -221,11 +224,12 @@ def decode_faces(window: FaceWindow) -> Image:
     return sequence
 
 
-def _views(sequences: Image) -> Iterator[NDArray[np.uint8]]:
-    """The sequences (N, T, H, W, 3) as they are, then mirrored, then both shifted by a few pixels."""
+def _views(sequences: Image, *, symmetric: bool) -> Iterator[NDArray[np.uint8]]:
+    """The sequences (N, T, H, W, 3) as they are, mirrored unless `symmetric`, and both shifted by a few pixels."""
     mirrored = np.ascontiguousarray(sequences[:, :, :, ::-1])
     yield sequences
-    yield mirrored
+    if not symmetric:  # else the score would be the same
+        yield mirrored
     shift = SHIFT_PIXELS
     border = [(0, 0), (0, 0), (shift, shift), (shift, shift), (0, 0)]
     yield np.pad(sequences, border, mode="reflect")[:, :, 2 * shift :, 2 * shift :]

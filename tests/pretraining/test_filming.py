@@ -56,12 +56,13 @@ def clips(frame_count: int = 3) -> np.ndarray:
 
 
 @pytest.mark.parametrize("crf", [None, 20, 38])
-def test_both_versions_of_a_person_are_treated_alike(crf: int | None) -> None:
+def test_both_versions_of_a_person_are_treated_alike(crf: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two equal clips come out equal, but for what an encoder borrows from a neighbouring tile."""
+    monkeypatch.setattr(filming, "MARGINS", (1.2, 1.5))  # how the clips are cut is not what is tested
     out = film_together(clips(), Encoding(64, crf), 48, np.random.default_rng(0))
     assert out.shape == (2, 2, 3, 48, 48, 3) and out.dtype == np.uint8
     apart = np.abs(out[:, 0].astype(int) - out[:, 1])
-    assert apart.mean() < (0 if crf is None else 7) + 1e-9
+    assert apart.mean() < (0 if crf is None else 6) + 1e-9
     between = np.abs(out[0, 0].astype(int) - out[1, 0]).mean()
     assert between > 10  # people differ
 
