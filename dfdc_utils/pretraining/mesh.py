@@ -32,13 +32,13 @@ _LIPS = [61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 
 # The hulls of each part, which of YuNet's five landmarks lie in it (for a donor's part to be aligned by), how often it
 # is chosen, and by how much it may grow.
 PARTS: dict[str, tuple[tuple[list[int], ...], list[int], float, tuple[float, float]]] = {
-    "face": ((_OVAL,), [0, 1, 2, 3, 4], 0.25, (0.88, 1.08)),
-    "face without forehead": (([*_JAW, *_BROWS[0], *_BROWS[1]],), [0, 1, 2, 3, 4], 0.2, (0.9, 1.05)),
+    "face": ((_OVAL,), [0, 1, 2, 3, 4], 0.35, (0.88, 1.08)),
+    "face without forehead": (([*_JAW, *_BROWS[0], *_BROWS[1]],), [0, 1, 2, 3, 4], 0.25, (0.9, 1.05)),
     "inner face": (([*_BROWS[0], *_BROWS[1], *_LIPS],), [0, 1, 2, 3, 4], 0.15, (0.95, 1.3)),
-    "nose to chin": (([98, 327, *_JAW[3:-3]],), [2, 3, 4], 0.1, (0.85, 1.05)),
-    "mouth": ((_LIPS,), [2, 3, 4], 0.2, (1.1, 2.0)),
-    "eyes": (tuple([*brow, *eye] for brow, eye in zip(_BROWS, _EYES, strict=True)), [0, 1, 2], 0.06, (1.0, 1.4)),
-    "nose": ((_NOSE,), [0, 1, 2], 0.04, (1.0, 1.4)),
+    "nose to chin": (([98, 327, *_JAW[3:-3]],), [2, 3, 4], 0.08, (0.85, 1.05)),
+    "mouth": ((_LIPS,), [2, 3, 4], 0.1, (1.1, 2.0)),
+    "eyes": (tuple([*brow, *eye] for brow, eye in zip(_BROWS, _EYES, strict=True)), [0, 1, 2], 0.04, (1.0, 1.4)),
+    "nose": ((_NOSE,), [0, 1, 2], 0.03, (1.0, 1.4)),
 }
 BEND = 0.025  # of the picture's side: how far an outline's edge is deformed
 
