@@ -132,7 +132,7 @@ def read_packets(path: str | Path, container: av.container.InputContainer, strea
 
     Where the clock starts anew, as in joined files, it goes on from the packet before.
     """
-    offset, last, second = 0, None, 1 / (stream.time_base or 1)
+    offset, last, ordered, second = 0, None, False, 1 / (stream.time_base or 1)
     try:
         for packet in container.demux(stream):
             if packet.size == 0:  # the end
@@ -140,9 +140,11 @@ def read_packets(path: str | Path, container: av.container.InputContainer, strea
             check_time()
             tick = packet.pts if packet.dts is None else packet.dts
             if tick is not None:
-                if last is not None and tick + offset < last - second:
+                # Decoding times never fall; without them, frames may be stored after later ones.
+                slack = 0 if ordered and packet.dts is not None else second
+                if last is not None and tick + offset < last - slack:
                     offset = last + (packet.duration or 1) - tick
-                last = tick + offset
+                last, ordered = tick + offset, packet.dts is not None
             if offset:
                 packet.pts = None if packet.pts is None else packet.pts + offset
                 packet.dts = None if packet.dts is None else packet.dts + offset
