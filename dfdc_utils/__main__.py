@@ -97,13 +97,18 @@ class Commands(click.Group):
 
 
 def explain(error: Exception, command: click.Command) -> str:
-    """Say what went wrong and what to do, in one line and in the words of the command line."""
+    """Say what went wrong and what to do, in one line."""
     if not isinstance(error, (ValueError, OSError, ImportError, RuntimeError)):
         what = f"{type(error).__name__}: {error}".splitlines()[0]
         return f"{what}. This is a bug: please report it, with what --debug shows."
     text = str(error)
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return in_shell_words(text, command)
+
+
+def in_shell_words(text: str, command: click.Command) -> str:
+    """Name options as the command line does, in a text that names Python's arguments; in one line."""
     text = re.sub(r"processing\(location, (.+?)\)", r"dfdc process FOLDER --save-path \1", text)
     text = re.sub(r"(?<=[Rr]un )(process|pretrain)(ing)?\b", r"dfdc \1", text)
     text = re.sub(r"resume=False( \(.+?\))?", "--afresh", text).replace("num_vids=None", "--num-vids 0")
@@ -396,7 +401,7 @@ def predict(videos: tuple[Path, ...], model: str, verbose: bool, html: Path | No
         write_page(html, results, evidence)
     counts = Counter(one.verdict for one in results)
     summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-    click.echo(f"\n{len(results)} videos: {summary}. {folder.caveats}", err=True)
+    click.echo(f"\n{len(results)} video{'s' * (len(results) != 1)}: {summary}. {folder.caveats}", err=True)
     return SOME_FAKE if counts["fake"] else SOME_NOT_JUDGED if counts["not judged"] else NONE_FAKE
 
 
@@ -410,8 +415,8 @@ def _list_videos(named: Iterable[Path]) -> list[Path]:
 
 def _in_words(prediction: Prediction, name: str, *, verbose: bool) -> str:
     if verbose:
-        return f"{name}: {prediction.in_words()}"
-    error = prediction.error.removeprefix(f"{name}: ")
+        return f"{name}: {in_shell_words(prediction.in_words(), predict)}"
+    error = in_shell_words(prediction.error.removeprefix(f"{name}: "), predict)
     score = "   -" if prediction.score is None else f"{prediction.score:.2f}"
     return f"{prediction.verdict:17}  {score}  {name}{': ' if error else ''}{error}"
 

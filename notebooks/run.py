@@ -105,6 +105,8 @@ def main() -> int:
     parameters = dict(options.p)
     if options.in_place and (parameters or os.environ.get("DFDC_DATA")):
         parser.error("--in-place stores a run on the sample with default parameters: unset DFDC_DATA, leave out -p")
+    if strange := [str(path) for path in options.notebooks if not path.is_file()]:
+        parser.error(f"{strange[0]}: no such notebook. A parameter is set by -p NAME VALUE")
     notebooks = {path: nbformat.read(path, as_version=4) for path in options.notebooks}
     known = set().union(*map(parameter_names, notebooks.values()))
     if unknown := parameters.keys() - known:

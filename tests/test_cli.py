@@ -214,6 +214,10 @@ def test_predict_keeps_the_order_of_its_input_and_makes_folders(
     assert capsys.readouterr().out.startswith("video,path,status")  # and nothing else
     assert main(["predict", str(three / "c.mp4"), "--verbose"]) in (0, 1)
     assert "when the faces are mirrored or shifted" in capsys.readouterr().out
+    empty = clips.write_clip(tmp_path / "empty.mp4", clips.numbered(30))
+    assert main(["predict", str(empty)]) == 3
+    printed = capsys.readouterr()
+    assert printed.out.endswith(" --whole.\n") and "1 video: 1 not judged" in printed.err
 
 
 @pytest.mark.slow

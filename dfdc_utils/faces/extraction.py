@@ -109,10 +109,10 @@ def extract_tracks(clip: Clip, detector: FaceDetector, config: SequenceConfig) -
     tracks = follow_faces(detections, shots)
     if not tracks:
         hits = sum(map(bool, detections))
-        better = "the detector yunet (go online once, or set DFDC_YUNET)" if detector.name == "haar" else ""
+        better = "the detector yunet (go online once, or set DFDC_YUNET) or " if detector.name == "haar" else ""
         raise NoFaceFound(
             f"{clip.info.path.name}: no face that lasts ({detector.name} found one in {hits} of {len(clip)} frames). "
-            f"If you see one, try {better or 'a longer capture_sec'}."
+            f"If you see one, try {better}a longer capture_sec."
         )
     return [fill_missing_boxes(track, config.fill_policy) for track in tracks[: config.max_tracks]]
 

@@ -119,7 +119,8 @@ def find_faces(look: Look) -> VideoFaces:
                 try:
                     tracks = extract_tracks(clip, detector, everyone)
                 except NoFaceFound as nobody:
-                    last, error = [], error if windows else str(nobody)
+                    more = "a larger version of the video" if look.whole else "whole=True"
+                    last, error = [], error if windows else str(nobody).replace("a longer capture_sec", more)
                     continue
                 left_out = max(left_out, len(tracks) - look.max_people)
                 people = crop_tracks(clip, tracks[: look.max_people], look.config)
