@@ -19,7 +19,7 @@ export DFDC_DATA DFDC_YUNET
 # Benchmarks and what is committed are run on the sample, with the face detector that everybody has. The tests also run
 # on the sample; those of YuNet and of real clips run where DFDC_YUNET and DFDC_CLIPS name these.
 ON_SAMPLE := env -u DFDC_DATA -u DFDC_YUNET
-TESTS := env -u DFDC_DATA $(BIN)/python -m pytest
+TESTS := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help run lab test check lint coverage sample notebooks bench install clean
@@ -37,10 +37,8 @@ lab: install  ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab --notebook-dir . --LabApp.default_url=/lab/tree/notebooks --LabApp.news_url=None \
 		--ServerApp.tornado_settings='{"websocket_max_message_size": 1073741824}'
 
-test: sample  ## the notebooks against their stored outputs, then all tests, which use the model that these leave
-	$(ON_SAMPLE) $(BIN)/python -m pytest notebooks --nbval --nbval-current-env --nbval-cell-timeout 900 \
-		--nbval-kernel-startup-timeout 300
-	$(TESTS)
+test: sample  ## the notebooks against their stored outputs, and all tests
+	$(TESTS) notebooks tests --nbval --nbval-current-env --nbval-cell-timeout 900 --nbval-kernel-startup-timeout 300
 
 check: lint  ## lint and the quick tests: an answer in some minutes
 	$(TESTS) -m "not slow and not browser and not multiworker"
@@ -52,7 +50,7 @@ lint: install  ## ruff, mypy and the import contracts
 	$(BIN)/lint-imports --no-logo
 
 coverage: sample  ## which lines the tests run
-	env -u DFDC_DATA $(BIN)/coverage run -m pytest
+	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage report --skip-covered
 
 sample: install  ## draw the embedded sample

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadGroupScheduling
 
 ROOT = Path(__file__).parents[1]
-# Read before any test: within one, these are unset, since they would change what is tested.
-OUTSIDE = {name: os.environ.get(name, "") for name in ("DFDC_YUNET", "DFDC_CLIPS", "DFDC_VALIDATION", "DFDC_FACES")}
+# Moved before any test, and before the kernel of a notebook starts: they would change what is tested.
+OUTSIDE = ("DFDC_YUNET", "DFDC_CLIPS", "DFDC_VALIDATION", "DFDC_FACES")
+for _name in ("DFDC_DATA", "DFDC_DEBUG", *OUTSIDE):
+    if _name in os.environ:
+        os.environ[f"TESTS_{_name}"] = os.environ.pop(_name)
+
+
+def outside(name: str) -> str:
+    """The value of a variable of `OUTSIDE`, empty if it is not set."""
+    return os.environ.get(f"TESTS_{name}", "")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -21,10 +31,34 @@ def fuzz_count(request: pytest.FixtureRequest) -> int:
     return int(request.config.getoption("--fuzz"))
 
 
-@pytest.fixture(autouse=True)
-def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DFDC_DATA", "DFDC_DEBUG", *OUTSIDE):
-        monkeypatch.delenv(name, raising=False)
+class _Groups(LoadGroupScheduling):
+    """Groups by `xdist_group`, which nbval's cells do not show."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "sample" if ".ipynb::" in nodeid else str(super()._split_scope(nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Groups:
+    return _Groups(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Side by side run groups of tests: files, but the notebooks and what uses the model that they leave are one group.
+
+    That group and the file with the longest tests come first.
+    """
+
+    def place(item: pytest.Item) -> int:
+        if item.path.suffix == ".ipynb":
+            return 0
+        if {"sample_faces", "sample_model"} & set(getattr(item, "fixturenames", ())):
+            return 1
+        return 2 if item.path.name == "test_strategies.py" else 3
+
+    items.sort(key=place)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("sample" if place(item) < 2 else str(item.path)))
 
 
 @pytest.fixture(scope="session")
@@ -85,8 +119,8 @@ def yunet_path() -> Path:
 
 
 def _outside(name: str, what: str) -> Path:
-    if not OUTSIDE[name]:
+    if not (value := outside(name)):
         pytest.skip(f"{what}: set {name} to test with them")
-    path = Path(OUTSIDE[name]).absolute()
+    path = Path(value).absolute()
     assert path.exists(), f"{name}={path}: there is nothing"  # a wrong path must not pass for none
     return path

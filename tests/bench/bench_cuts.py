@@ -9,7 +9,7 @@ import itertools
 from pathlib import Path
 
 import numpy as np
-from conftest import OUTSIDE
+from conftest import outside
 from joblib import Parallel, delayed
 
 from dfdc_utils.errors import UnreadableVideo
@@ -28,7 +28,7 @@ def look(path: Path) -> list[Thumbnail]:
 
 
 def test_cuts(sample: Path) -> None:
-    folders = [sample, *(Path(OUTSIDE[name]) for name in ("DFDC_CLIPS", "DFDC_VALIDATION") if OUTSIDE[name])]
+    folders = [sample, *(Path(outside(name)) for name in ("DFDC_CLIPS", "DFDC_VALIDATION") if outside(name))]
     videos = [path for folder in folders for path in list_videos(folder)]
     seen = Parallel(n_jobs=-1)(delayed(look)(path) for path in videos)
     videos, seen = zip(*((path, one) for path, one in zip(videos, seen, strict=True) if one), strict=True)

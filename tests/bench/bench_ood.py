@@ -6,7 +6,6 @@ pretrained weights. Run by `make bench`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import outside
 from numpy.typing import NDArray
 
 from dfdc_utils.faces import FaceDetector, load_face_detector
@@ -119,9 +119,9 @@ _CHANGES = {
 }
 
 
-@pytest.mark.skipif(not os.environ.get("DFDC_FACES"), reason="photographs of people: set DFDC_FACES")
+@pytest.mark.skipif(not outside("DFDC_FACES"), reason="photographs of people: set DFDC_FACES")
 def test_what_is_flagged(tmp_path: Path) -> None:
-    folder, location = ModelFolder.open("pretrained"), os.environ["DFDC_FACES"]
+    folder, location = ModelFolder.open("pretrained"), outside("DFDC_FACES")
     assert folder.ood
     photographs = find_photographs(location, seed=0)
     unseen = photographs[photographs["split"] == "validation"].head(COUNT * len(_CHANGES))
