@@ -40,7 +40,7 @@ class ThresholdExplorer(ui.VBox):  # type: ignore[misc]
         self._draw()
 
     def __repr__(self) -> str:
-        return f"ThresholdExplorer({len(self._scores)} videos, threshold {self.threshold:.2f})"
+        return f"ThresholdExplorer({len(self._scores)} videos)"
 
     @property
     def threshold(self) -> float:

@@ -211,7 +211,7 @@ def test_pages_leave_nothing_behind(folder: Path, table: pd.DataFrame) -> None:
 def test_what_is_stored_of_a_widget_is_short_and_the_same_each_time(folder: Path, table: pd.DataFrame) -> None:
     assert repr(FaceBrowser(table, folder)) == "FaceBrowser(12 videos, 2 pages)"
     scores = pd.DataFrame({"label": ["REAL", "FAKE"], "score": [0.2, 0.7]})
-    assert repr(ThresholdExplorer(scores)) == "ThresholdExplorer(2 videos, threshold 0.50)"
+    assert repr(ThresholdExplorer(scores)) == "ThresholdExplorer(2 videos)"
 
 
 def test_a_detail_shows_frames_of_the_video_while_it_is_there(tmp_path: Path) -> None:
