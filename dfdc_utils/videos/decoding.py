@@ -96,10 +96,8 @@ def is_video(path: str | Path) -> bool:
 def open_video(path: str | Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
     """Open a file and the video stream that a player would show. Raises `UnreadableVideo` if there is none."""
     file = Path(path)
-    if address := re.match(r"\w{2,}:/+", str(path)):
-        raise UnreadableVideo(
-            f"{path}: this is an address ({address[0]}). Download the video first, and name the file."
-        )
+    if scheme := re.match(r"\w{2,}:/+", str(path)):
+        raise UnreadableVideo(f"{path}: this is an address ({scheme[0]}). Download the video first, and name the file.")
     if not file.is_file():
         raise UnreadableVideo(f"{file.name}: file not found in {file.parent}. Check the path.")
     if file.stat().st_size == 0:
@@ -254,9 +252,8 @@ class FrameView:
         return self.info.height, self.info.width, 3
 
     def __getitem__(self, part: tuple[slice, slice]) -> Image:
-        (top, bottom, _), (left, right, _) = (
-            where.indices(side) for where, side in zip(part, self.shape[:2], strict=True)
-        )
+        top, bottom, _ = part[0].indices(self.info.height)
+        left, right, _ = part[1].indices(self.info.width)
         frame = self._picture.decoded
         planes = frame.format
         as_stored = (frame.height, frame.width) == self.shape[:2] and not self.info.rotation and not self.info.mirrored

@@ -27,6 +27,8 @@ WORDS = {"0": "REAL", "1": "FAKE", "0.0": "REAL", "1.0": "FAKE", "TRUE": "FAKE",
 # https://arxiv.org/abs/1909.12962): the label of the videos in them.
 FOLDERS = {"original_sequences": "REAL", "manipulated_sequences": "FAKE"}
 FOLDERS |= {"Celeb-real": "REAL", "YouTube-real": "REAL", "Celeb-synthesis": "FAKE"}
+# How they name fakes (target_source, actors of DeepFakeDetection, Celeb-DF). The groups make up the original's name.
+FAKES = (r"(\d{3})_\d{3}", r"(\d\d)_\d\d(__.+)__\w{8}", r"(id\d+)_id\d+(_\d+)")
 
 
 def read_labels(folder: Path, names: set[str], videos: set[str]) -> Entries:
@@ -53,13 +55,10 @@ def read_table(path: Path) -> Entries:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="surrogateescape")
     except (OSError, ValueError) as error:
         raise BrokenCatalog(f"{path}: not readable as CSV ({error}).") from error
-    found = {
-        wanted: next((column for column in table if column.strip().lower() in words), None)
-        for wanted, words in NAMES.items()
-    }
+    found = {wanted: [column for column in table if column.strip().lower() in words] for wanted, words in NAMES.items()}
     if not (found["path"] and found["label"]):
         raise BrokenCatalog(f"{path}: it has the columns {', '.join(table)}, but needs path and label.")
-    named = {wanted: table[column] for wanted, column in found.items() if column}
+    named = {wanted: table[columns[0]] for wanted, columns in found.items() if columns}
     rows = pd.DataFrame(named).rename(columns={"path": "file"}).to_dict("records")
     return {row["file"]: {"label": word_of(row["label"]), "original": row.get("original", "")} for row in rows}
 
@@ -77,16 +76,14 @@ def _read_metadata(path: Path) -> Entries:
     try:
         listed = json.loads(content.decode(encoding))
     except ValueError as error:
-        raise BrokenCatalog(
-            f"{path}: not readable as JSON ({error}). Get it again, or remove it: its videos then have no labels."
-        ) from error
-    is_ours = isinstance(listed, dict) and all(
-        isinstance(entry, dict) and {"label", "is_fake", "original"} & set(entry) for entry in listed.values()
-    )
-    if not is_ours:
+        remedy = "Get it again, or remove it: its videos then have no labels."
+        raise BrokenCatalog(f"{path}: not readable as JSON ({error}). {remedy}") from error
+    entries = listed.values() if isinstance(listed, dict) else [listed]
+    if not all(isinstance(entry, dict) and {"label", "is_fake", "original"} & set(entry) for entry in entries):
         log.info("%s: ignored, since it is not DFDC's: there each file name has an object with its label", path)
         return {}
-    return {_file_of(name): _entry(entry) for name, entry in listed.items()}
+    labels = {name: entry.get("label", entry.get("is_fake", "")) for name, entry in listed.items()}
+    return {_file_of(name): entry | {"label": word_of(labels[name])} for name, entry in listed.items()}
 
 
 def _file_of(name: str) -> str:
@@ -94,18 +91,7 @@ def _file_of(name: str) -> str:
     return PureWindowsPath(name).name if re.match(r"[A-Za-z]:\\", name) else name
 
 
-def _entry(entry: dict[str, Any]) -> dict[str, Any]:
-    label = entry.get("label", entry.get("is_fake", ""))
-    return entry | {"label": word_of(label)}
-
-
 def _source_of(name: str) -> str:
     """The name of the video that a fake of FaceForensics++ or Celeb-DF was made from, by its own name."""
-    stem, suffix = Path(name).stem, Path(name).suffix
-    if match := re.fullmatch(r"(\d{3})_\d{3}", stem):  # target_source
-        return match[1] + suffix
-    if match := re.fullmatch(r"(\d\d)_\d\d(__.+)__\w{8}", stem):  # actors of DeepFakeDetection, a part of it
-        return match[1] + match[2] + suffix
-    if match := re.fullmatch(r"(id\d+)_id\d+(_\d+)", stem):  # Celeb-DF
-        return match[1] + match[2] + suffix
-    return ""
+    matches = (re.fullmatch(pattern, Path(name).stem) for pattern in FAKES)
+    return next(("".join(match.groups()) + Path(name).suffix for match in matches if match), "")

@@ -106,8 +106,8 @@ def sample_frames(path: str | Path, frame_count: int = 16, *, capture_sec: float
             chosen = max(sample_again("DEFAULT"), chosen, key=len)
         if not chosen:
             raise unreadable(path, "none of its frames can be decoded")
-        pictures = [picture for _, _, picture in chosen]
-        return _as_clip(describe_video(path, container, stream, pictures, first.orientation), chosen)
+        info = describe_video(path, container, stream, [sample[2] for sample in chosen], first.orientation)
+        return _as_clip(info, chosen)
 
 
 def sample_windows(path: str | Path, frame_count: int = 16, *, capture_sec: float = 5.0) -> Iterator[Clip]:
@@ -158,8 +158,7 @@ def _windows(
 
         def cut(begin: int) -> tuple[Clip, bool]:
             chosen = [sample for sample in kept if begin <= sample[0] < begin + frame_count]
-            pictures = [picture for _, _, picture in chosen]
-            info = describe_video(path, container, stream, pictures, first.orientation)
+            info = describe_video(path, container, stream, [sample[2] for sample in chosen], first.orientation)
             middles = np.array([(number + 0.5) * step for number in range(begin, begin + frame_count)])
             there = np.sort([time for time in held if begin * step <= time < begin * step + capture_sec])
             return _as_clip(info, chosen), _as_promised(chosen, there, middles)
