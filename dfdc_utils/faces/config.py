@@ -37,9 +37,8 @@ class SequenceConfig:
         object.__setattr__(self, "margin", float(self.margin))
         counts = self.frame_count >= 1 and self.max_tracks >= 1
         if not (counts and self.capture_sec > 0 and self.face_size >= 16 and self.margin >= 1):
-            raise ValueError(
-                f"{self}: frame_count, max_tracks and capture_sec must be positive, face_size ≥ 16, margin ≥ 1"
-            )
+            limits = "frame_count, max_tracks and capture_sec must be positive, face_size ≥ 16, margin ≥ 1"
+            raise ValueError(f"{self}: {limits}")
         if self.detector not in DETECTOR_NAMES or self.fill_policy not in FILL_POLICIES:
             raise ValueError(f"{self}: detector is one of {DETECTOR_NAMES}, fill_policy one of {FILL_POLICIES}")
 

@@ -100,10 +100,8 @@ class HaarDetector:
         # A scale step of 1.1 and three neighbours are OpenCV's defaults.
         boxes, _, weights = self._cascade.detectMultiScale3(grey, 1.1, 3, minSize=(side, side), outputRejectLevels=True)
         # A weight is the margin of the last stage, any number. The logistic function maps it to 0 to 1.
-        faces = [
-            Face(np.asarray(box, float), float(1 / (1 + np.exp(-weight))))
-            for box, weight in zip(boxes, np.ravel(weights), strict=True)
-        ]
+        scores = 1 / (1 + np.exp(-np.ravel(weights)))
+        faces = [Face(np.asarray(box, float), float(score)) for box, score in zip(boxes, scores, strict=True)]
         return sorted(faces, key=lambda face: -face.score)
 
 
@@ -138,12 +136,10 @@ def find_yunet() -> Path:
 
     cache = pooch.os_cache("dfdc_utils")
     # One attempt: working offline is normal and must not cost a minute of retries.
-    downloader = pooch.HTTPDownloader(timeout=10)
+    once = pooch.HTTPDownloader(timeout=10)
     pooch.get_logger().setLevel("WARNING")
     try:
-        return Path(
-            pooch.retrieve(YUNET_URL, f"sha256:{YUNET_SHA256}", fname=YUNET_NAME, path=cache, downloader=downloader)
-        )
+        return Path(pooch.retrieve(YUNET_URL, f"sha256:{YUNET_SHA256}", YUNET_NAME, path=cache, downloader=once))
     except ValueError as error:  # pooch: the hash of the downloaded file differs
         raise ValueError(
             f"the file at {YUNET_URL} is not YuNet's weights ({error}). Get {YUNET_NAME} elsewhere and set "

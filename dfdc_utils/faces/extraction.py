@@ -120,18 +120,14 @@ def extract_tracks(clip: Clip, detector: FaceDetector, config: SequenceConfig) -
 def crop_tracks(clip: Clip, tracks: list[Track], config: SequenceConfig) -> list[CroppedTrack]:
     """Crop each person's face from each frame of its shot, along smoothed boxes."""
     widest = max((track.width for track in tracks), default=0.0)
-    return [_crop_track(clip, track, config, widest) for track in tracks]
-
-
-def _crop_track(clip: Clip, track: Track, config: SequenceConfig, widest: float) -> CroppedTrack:
-    kept = np.flatnonzero(track.detected | track.filled).tolist()
-    boxes = smooth_boxes(track.boxes[kept])
-    crops = [
-        crop_face(clip.view(index), box, config.face_size, margin=config.margin)
-        for index, box in zip(kept, boxes, strict=True)
-    ]
-    sharpness = measure_sharpness(crops)
-    return CroppedTrack(track, kept, crops, sharpness, find_flaw(track, sharpness, widest=widest))
+    people = []
+    for track in tracks:
+        kept = np.flatnonzero(track.detected | track.filled).tolist()
+        places = zip(kept, smooth_boxes(track.boxes[kept]), strict=True)
+        crops = [crop_face(clip.view(at), box, config.face_size, margin=config.margin) for at, box in places]
+        sharpness = measure_sharpness(crops)
+        people.append(CroppedTrack(track, kept, crops, sharpness, find_flaw(track, sharpness, widest=widest)))
+    return people
 
 
 def blank_record(video: str, path: Path, config: SequenceConfig) -> dict[str, Any]:
