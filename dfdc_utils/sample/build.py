@@ -87,10 +87,8 @@ def find_data(sample_path: str | Path = "data/sample") -> Path:
         return make_sample(sample_path)
     folder = Path(named).expanduser()
     if not folder.is_dir():
-        raise FileNotFoundError(
-            f"DFDC_DATA={named}: there is no such folder (looked from {Path.cwd()}). Give its absolute path, or unset "
-            "DFDC_DATA to use the sample."
-        )
+        remedy = "Give its absolute path, or unset DFDC_DATA to use the sample."
+        raise FileNotFoundError(f"DFDC_DATA={named}: there is no such folder (looked from {Path.cwd()}). {remedy}")
     return folder
 
 
@@ -172,10 +170,8 @@ def _refuse_foreign(target: Path) -> None:
     # Listed before the record is read: another process that draws here writes the record first.
     others = sorted(path.name for path in target.glob("*") if path.name not in RESULTS)
     if others and _read_record(target) is None:
-        raise FileExistsError(
-            f"{target} holds {others[0]}, which make_sample did not write: move it away, or give an empty or new "
-            "folder as save_path"
-        )
+        remedy = "move it away, or give an empty or new folder as save_path"
+        raise FileExistsError(f"{target} holds {others[0]}, which make_sample did not write: {remedy}")
 
 
 def _draw(plans: list[ClipPlan], folder: Path, seed: int, workers: int | None, show_progress: bool) -> None:
@@ -188,15 +184,11 @@ def _draw(plans: list[ClipPlan], folder: Path, seed: int, workers: int | None, s
         metadata = {}
         for plan in sorted(plans, key=lambda plan: plan.name):
             if plan.part == part:
-                metadata[plan.name] = {"label": plan.label, "split": "train", "person": _who(plan)}
+                people = "+".join(str(person.number) for person in plan.people)  # 3, or 3+7
+                metadata[plan.name] = {"label": plan.label, "split": "train", "person": people}
                 metadata[plan.name] |= {"original": plan.original} if plan.original else {}
         _write_json(folder / part / METADATA, metadata)
     _write_json(folder / TRUTH, {plan.name: truth[plan.name] for plan in plans})
-
-
-def _who(plan: ClipPlan) -> str:
-    """The people in a clip: `3`, or `3+7`."""
-    return "+".join(str(person.number) for person in plan.people)
 
 
 def _put_in_place(partial: Path, target: Path, parameters: dict[str, int], plans: list[ClipPlan]) -> None:

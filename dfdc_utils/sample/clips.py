@@ -64,8 +64,7 @@ class Camera:
 
     def __init__(self, rng: np.random.Generator, frame_count: int, frame_size: tuple[int, int]) -> None:
         self.rng = rng
-        gains = np.ones((frame_count, 3))
-        gains *= rng.normal(1.0, 0.06)
+        gains = np.full((frame_count, 3), rng.normal(1.0, 0.06))
         gains *= 1.0 + rng.normal(0.0, 0.025, 3)
         # Exposure and tint wander in each clip, in some of them much. Both are slow: over 0.15 s they change far less
         # than a swapped face that flickers.
@@ -125,8 +124,9 @@ class ClipRenderer:
 
     def frames(self) -> Iterator[np.ndarray]:
         """Draw all frames (H, W, 3) uint8 RGB, in order."""
-        for t in range(self.frame_count):
-            frame = self._draw_background(t)
+        for t, (x, y) in enumerate(self.camera.shifts):
+            move = np.array([[1, 0, x - MARGIN], [0, 1, y - MARGIN]], np.float32)
+            frame = cv2.warpAffine(self.background, move, self.plan.size)
             boxes = [self._place(frame, actor, t) for actor in self.actors]
             if boxes:
                 self.boxes.append(boxes[0] if len(boxes) == 1 else boxes)
@@ -156,11 +156,6 @@ class ClipRenderer:
             return TemporalSwap(person, self.plan.donor, canvas, self.frame_count, rng)
         steady = self.plan.kind == "steady"
         return SpatialSwap(person, self.plan.donor, canvas, self.frame_count, rng, steady=steady)
-
-    def _draw_background(self, t: int) -> np.ndarray:
-        x, y = self.camera.shifts[t]
-        move = np.array([[1, 0, x - MARGIN], [0, 1, y - MARGIN]], np.float32)
-        return np.asarray(cv2.warpAffine(self.background, move, self.plan.size))
 
     def _place(self, frame: np.ndarray, actor: Actor, t: int) -> list[int]:
         """Draw one actor into the frame and return the box of the face, rounded."""

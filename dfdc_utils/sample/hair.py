@@ -83,12 +83,7 @@ def grow_hair(canvas: Canvas, person: Person, radius: np.ndarray, grown: np.ndar
 
 
 def grow_beard(
-    canvas: Canvas,
-    person: Person,
-    radius: np.ndarray,
-    albedo: np.ndarray,
-    gloss: np.ndarray,
-    rng: np.random.Generator,
+    canvas: Canvas, person: Person, radius: np.ndarray, albedo: np.ndarray, gloss: np.ndarray, rng: np.random.Generator
 ) -> None:
     """Paint stubble or a beard over `albedo` and dull `gloss`, both in place."""
     if person.beard <= 0.0:

@@ -35,10 +35,12 @@ class Pose(NamedTuple):
         """Return the position in the frame of a point of the head."""
         u = x + (depth - PIVOT_DEPTH) * math.sin(self.yaw)
         v = y + (depth - PIVOT_DEPTH) * math.sin(self.pitch)
-        return (
-            self.x + self.size * (u * math.cos(self.roll) - v * math.sin(self.roll)),
-            self.y + self.size * (u * math.sin(self.roll) + v * math.cos(self.roll)),
-        )
+        u, v = _turn(u, v, self.roll)
+        return self.x + self.size * u, self.y + self.size * v
+
+
+def _turn(u: float, v: float, angle: float) -> tuple[float, float]:
+    return u * math.cos(angle) - v * math.sin(angle), u * math.sin(angle) + v * math.cos(angle)
 
 
 class Light(NamedTuple):
@@ -71,14 +73,8 @@ def light_head(portrait: Portrait, albedo: np.ndarray, light: Light, pose: Pose,
     """Return the head's colours under this light, float32 (H, W, 3), about 0..255."""
     # The direction of the lamp relative to the turned head.
     lx, ly, lz = light.direction
-    lx, lz = (
-        lx * math.cos(pose.yaw) - lz * math.sin(pose.yaw),
-        lx * math.sin(pose.yaw) + lz * math.cos(pose.yaw),
-    )
-    ly, lz = (
-        ly * math.cos(pose.pitch) - lz * math.sin(pose.pitch),
-        ly * math.sin(pose.pitch) + lz * math.cos(pose.pitch),
-    )
+    lx, lz = _turn(lx, lz, pose.yaw)
+    ly, lz = _turn(ly, lz, pose.pitch)
     half = np.array((lx, ly, lz + 1.0))
     half /= np.linalg.norm(half)
     key, shine = cv2.split(cv2.transform(portrait.normals, np.array(((lx, ly, lz), half), np.float32)))
@@ -100,10 +96,8 @@ def place_head(frame: np.ndarray, head: LitHead, pose: Pose, mouth_open: float) 
     """Turn a lit head and lay it over `frame` (H, W, 3) uint8 in place."""
     # The part of the frame that the canvas can reach.
     corners = np.array([pose.to_frame(x, y) for x in (LEFT, RIGHT) for y in (TOP, BOTTOM)])
-    left, top = (max(0, int(value)) for value in corners.min(axis=0))
-    right, bottom = (
-        min(size, int(value) + 1) for size, value in zip(frame.shape[1::-1], corners.max(axis=0), strict=True)
-    )
+    left, top = np.maximum(corners.min(axis=0).astype(int), 0).tolist()
+    right, bottom = np.minimum(corners.max(axis=0).astype(int) + 1, frame.shape[1::-1]).tolist()
     map_x, map_y = _sources(head, pose, mouth_open, (left, top, right - left, bottom - top))
     layer = cv2.merge([head.colours, head.portrait.cover * 255.0]).clip(0, 255).astype(np.uint8)
     seen = cv2.remap(layer, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)

@@ -90,9 +90,8 @@ def _skin(canvas: Canvas, person: Person, rng: np.random.Generator) -> np.ndarra
     albedo = np.empty((*shape, 3), np.float32)
     albedo[:] = person.skin
     lightness = np.mean(person.skin) / 220.0
-    flush = f.cheek_red * (
-        bump(side, y, (0.56, 0.42), (0.20, 0.17)) + 0.7 * bump(x, y, (0, f.nose_y - 0.05), (0.14, 0.10))
-    )
+    nose = bump(x, y, (0, f.nose_y - 0.05), (0.14, 0.10))
+    flush = f.cheek_red * (bump(side, y, (0.56, 0.42), (0.20, 0.17)) + 0.7 * nose)
     flush += 0.25 * bump(x, y, (0, 1.15), (0.25, 0.15)) + 0.10 * soft_noise(rng, shape, 0.30 * scale)
     albedo *= 1.0 - flush[..., None] * np.array((0.0, 0.15, 0.13), np.float32) * lightness
     shade = (0.10 + 0.14 * person.age) * bump(side, y, (f.eye_gap - 0.02, f.eye_y + 0.09), (0.17, 0.07))
