@@ -141,15 +141,12 @@ def find_yunet() -> Path:
     try:
         return Path(pooch.retrieve(YUNET_URL, f"sha256:{YUNET_SHA256}", YUNET_NAME, path=cache, downloader=once))
     except ValueError as error:  # pooch: the hash of the downloaded file differs
-        raise ValueError(
-            f"the file at {YUNET_URL} is not YuNet's weights ({error}). Get {YUNET_NAME} elsewhere and set "
-            "DFDC_YUNET to its path."
-        ) from error
+        remedy = f"Get {YUNET_NAME} elsewhere and set DFDC_YUNET to its path."
+        raise ValueError(f"the file at {YUNET_URL} is not YuNet's weights ({error}). {remedy}") from error
     except OSError as error:  # all network errors are of this kind
-        raise FileNotFoundError(
-            f"YuNet's weights are not in {cache} and cannot be downloaded ({type(error).__name__}). Go online once, or "
-            f"set DFDC_YUNET to a copy of {YUNET_NAME}."
-        ) from error
+        what = f"YuNet's weights are not in {cache} and cannot be downloaded ({type(error).__name__})"
+        remedy = f"Go online once, or set DFDC_YUNET to a copy of {YUNET_NAME}."
+        raise FileNotFoundError(f"{what}. {remedy}") from error
 
 
 def _check_yunet(path: Path) -> Path:

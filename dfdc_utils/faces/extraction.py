@@ -108,12 +108,10 @@ def extract_tracks(clip: Clip, detector: FaceDetector, config: SequenceConfig) -
     detections, shots = detect_faces(clip, detector)
     tracks = follow_faces(detections, shots)
     if not tracks:
-        hits = sum(map(bool, detections))
         better = "the detector yunet (go online once, or set DFDC_YUNET) or " if detector.name == "haar" else ""
-        raise NoFaceFound(
-            f"{clip.info.path.name}: no face that lasts ({detector.name} found one in {hits} of {len(clip)} frames). "
-            f"If you see one, try {better}a longer capture_sec."
-        )
+        remedy = f"If you see one, try {better}a longer capture_sec."
+        found = f"{detector.name} found one in {sum(map(bool, detections))} of {len(clip)} frames"
+        raise NoFaceFound(f"{clip.info.path.name}: no face that lasts ({found}). {remedy}")
     return [fill_missing_boxes(track, config.fill_policy) for track in tracks[: config.max_tracks]]
 
 

@@ -18,6 +18,7 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 
 from dfdc_utils.errors import BrokenCatalog
@@ -102,17 +103,13 @@ def balance_classes(table: pd.DataFrame, num_vids: int | None = None, *, seed: i
     if real.empty and fake.empty:
         return shuffled.head(len(table) if num_vids is None else num_vids).sort_values("video", ignore_index=True)
     if real.empty or fake.empty:
-        raise ValueError(
-            f"there is no {'REAL' if real.empty else 'FAKE'} video to balance the others with ({count_labels(table)}). "
-            "num_vids=None takes all videos."
-        )
+        what = f"there is no {'REAL' if real.empty else 'FAKE'} video to balance the others with"
+        raise ValueError(f"{what} ({count_labels(table)}). num_vids=None takes all videos.")
     each = min(len(real), len(fake), len(table) if num_vids is None else num_vids // 2)
     real = real.head(each)
-    paired = fake["original"].isin(real["video"])
     # One fake of each chosen original before a second one of any.
-    turn = fake.groupby("original").cumcount()
-    fake = fake.assign(_paired=~paired, _turn=turn).sort_values(["_paired", "_turn"], kind="stable")
-    fake = fake.head(each).drop(columns=["_paired", "_turn"])
+    alone, turn = ~fake["original"].isin(real["video"]), fake.groupby("original").cumcount()
+    fake = fake.iloc[np.lexsort((turn, alone))].head(each)
     return pd.concat([real, fake]).sort_values("video", ignore_index=True)
 
 

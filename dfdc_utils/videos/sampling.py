@@ -218,12 +218,10 @@ def _bounded(
 def _span(path: str | Path, stream: av.VideoStream, window: Window) -> tuple[int, int, float]:
     """Return the first and the last tick of a window, and the seconds per tick."""
     if not window.shown or stream.time_base is None:
-        name, stem = Path(path).name, Path(path).stem
         if window.packets:
-            raise UnreadableVideo(
-                f"{name}: its frames have no time stamps. Put them into a container first: "
-                f"ffmpeg -i {name} -c copy {stem}.mp4"
-            )
+            name, remedy = Path(path).name, "Put them into a container first"
+            command = f"ffmpeg -i {name} -c copy {Path(path).stem}.mp4"
+            raise UnreadableVideo(f"{name}: its frames have no time stamps. {remedy}: {command}")
         raise unreadable(path, "it holds no frame with a time stamp")
     end = max(tick + duration for tick, duration in window.shown)
     return min(tick for tick, _ in window.shown), end, float(stream.time_base)
