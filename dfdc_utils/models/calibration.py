@@ -23,11 +23,10 @@ class Calibration:
     """How a model's scores are read.
 
     `temperature` divides the score's logit; `threshold` is the calibrated score above which a video is called fake, and
-    `highest_real` the highest of the REAL ones.
-    `false_positive_rate` and `recall` are the fractions of `real` REAL and `fake` FAKE ones above the threshold;
-    `false_positive_rate_upper` is the upper end of the 95 % interval of the first (Clopper and Pearson 1934). The score
-    of a video is the highest of the people in it. `counted` says what the real ones are, `fakes` what the fake ones
-    are.
+    `highest_real` the highest of the REAL ones. `false_positive_rate` and `recall` are the fractions of `real` REAL and
+    `fake` FAKE ones above the threshold; `false_positive_rate_upper` is the upper end of the 95 % interval of the first
+    (Clopper and Pearson 1934). The score of a video is the highest of the people in it. `counted` says what the real
+    ones are, `fakes` what the fake ones are.
     """
 
     temperature: float = 1.0

@@ -23,16 +23,8 @@ NOT_FOR = (
 NOT_FOR_BLENDS = (
     "Filters, make-up effects and edited skin: they change a part of the face, as a swap does, and may be called fake.",
 )
-OWN_SECTIONS = (
-    "fingerprint",
-    "trained_on",
-    "data",
-    "data_kind",
-    "model",
-    "begun_from",
-    "notes",
-    "people",
-)  # of `training.json`
+# Of `training.json`; all else in it are settings.
+OWN_SECTIONS = ("fingerprint", "trained_on", "data", "data_kind", "model", "begun_from", "notes", "people")
 
 
 def write_card(folder: ModelFolder, **measured: pd.DataFrame) -> Path:
@@ -66,18 +58,12 @@ def write_card(folder: ModelFolder, **measured: pd.DataFrame) -> Path:
 
 
 def _uses(folder: ModelFolder) -> list[str]:
-    drawn = folder.data_kind == "synthetic"
-    own = (
-        "Any real video: it gives no verdict on one."
-        if drawn
-        else "Videos that differ from its training data, unless it was tested on such."
-    )
-    blends = folder.split is None or folder.note.get("self_blend")
-    return [
-        "**Its scores say nothing about real videos**: it was trained on drawn faces and drawn fakes." if drawn else "",
-        "## Not for",
-        "\n".join(f"- {text}" for text in (own, *NOT_FOR, *(NOT_FOR_BLENDS if blends else ()))),
-    ]
+    warning, own = "", "Videos that differ from its training data, unless it was tested on such."
+    if folder.data_kind == "synthetic":
+        warning = "**Its scores say nothing about real videos**: it was trained on drawn faces and drawn fakes."
+        own = "Any real video: it gives no verdict on one."
+    blends = NOT_FOR_BLENDS if folder.split is None or folder.note.get("self_blend") else ()
+    return [warning, "## Not for", "\n".join(f"- {text}" for text in (own, *NOT_FOR, *blends))]
 
 
 def _test_metrics(data: str, measured: dict[str, pd.DataFrame]) -> list[str]:

@@ -56,9 +56,8 @@ def build_cnn_lstm(
     if head not in HEADS:
         raise ValueError(f"head {head!r} is not one of {', '.join(HEADS)}")
     if backbone == "small" and weights is not None:
-        raise ValueError(
-            f"weights={weights!r}: there are none for the small CNN. Name a backbone, such as MobileNetV2."
-        )
+        remedy = "Name a backbone, such as MobileNetV2."
+        raise ValueError(f"weights={weights!r}: there are none for the small CNN. {remedy}")
     sequence = keras.Input((frame_count, face_size, face_size, 3), name="sequence")
     frames = ops.reshape(sequence, (-1, face_size, face_size, 3))  # (B·T, H, W, 3)
     x = _small_cnn(frames, filters) if backbone == "small" else application_maps(frames, backbone, weights)
@@ -139,10 +138,9 @@ def application_maps(
     except Exception as error:  # the class that Keras raises
         if "URL fetch failure" not in str(error):
             raise
-        raise FileNotFoundError(
-            f"{name}'s ImageNet weights are not on this machine and cannot be fetched ({error}). Fetch them where "
-            "there is a network and name the file in `weights`, or start from None."
-        ) from error
+        what = f"{name}'s ImageNet weights are not on this machine and cannot be fetched ({error})"
+        remedy = "Fetch them where there is a network and name the file in `weights`, or start from None."
+        raise FileNotFoundError(f"{what}. {remedy}") from error
     if until:
         network = keras.Model(network.input, network.get_layer(until).output, name=f"{name}_to_{until}")
     # Frames of one video are no batch of independent images: batch statistics over them would be wrong.

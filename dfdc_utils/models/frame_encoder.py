@@ -20,8 +20,7 @@ def build_frame_encoder(
     Takes frames (B, H, W, 3), uint8 or float in 0..255 RGB, H = W = `face_size`; returns logits (B, 1), and logits of
     places (B, h, w, 1), each of 16 x 16 pixels. A frame's logit is linear in its `features` (B, `feature_count` + 1):
     the averaged maps, and the highest of its places. `weights` is `"imagenet"`, a local file or None.
-    BatchNormalization is frozen. Raises `FileNotFoundError` if the weights are not there and cannot be
-    fetched.
+    BatchNormalization is frozen. Raises `FileNotFoundError` if the weights are not there and cannot be fetched.
 
     A blend's edge is fine and can be anywhere: deeper blocks encode objects rather than edges, and cost more.
     """

@@ -239,10 +239,8 @@ class _Outline:
         if self._hull:  # of eyes and mouth, widened: what a swap of the inner face replaces
             hull = landmarks[[0, 1, 4, 3]]
             centre = hull.mean(axis=0)
-            points = centre + (hull - centre) * np.array(
-                [1.5 * self._width, 1.35 * self._height]
-            )  # brows and chin, too
-            points = points + np.outer(self._radii[::6] - 1, landmarks[1] - landmarks[0])
+            wider = np.array([1.5 * self._width, 1.35 * self._height])  # brows and chin, too
+            points = centre + (hull - centre) * wider + np.outer(self._radii[::6] - 1, landmarks[1] - landmarks[0])
             return fill_polygon(cv2.convexHull(points.astype(np.float32))[:, 0], size)
         eyes, mouth = landmarks[:2].mean(axis=0), landmarks[3:].mean(axis=0)
         across = (landmarks[1] - landmarks[0]) / 2  # from between the eyes to one of them
@@ -251,11 +249,8 @@ class _Outline:
             centre, across, down = eyes + 1.8 * down, 1.2 * across, 0.95 * down
         else:  # brows to chin, nearly twice as wide as the eyes are apart
             centre, across, down = eyes + 0.95 * down, 1.75 * across, 1.9 * down
-        points = (
-            centre
-            + np.outer(self._radii * np.cos(self._angles), across * self._width)
-            + np.outer(self._radii * np.sin(self._angles), down * self._height)
-        )
+        points = centre + np.outer(self._radii * np.cos(self._angles), across * self._width)
+        points = points + np.outer(self._radii * np.sin(self._angles), down * self._height)
         return fill_polygon(points, size)
 
 

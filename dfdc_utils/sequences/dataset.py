@@ -70,9 +70,8 @@ class SequenceStore:
             raise ValueError("there is no video to make a dataset of: process some first")
         unfit = table[(table["status"] != "ok") | ~table["label"].isin(["REAL", "FAKE"])]
         if not unfit.empty:
-            raise ValueError(
-                f"{len(unfit)} videos have no faces or no label, {unfit['video'].iloc[0]} first: leave them out"
-            )
+            first = unfit["video"].iloc[0]
+            raise ValueError(f"{len(unfit)} videos have no faces or no label, {first} first: leave them out")
         videos = list(table["video"])
         self.labels = (table["label"] == "FAKE").to_numpy(np.float32)
         self.shape = (config.frame_count, config.face_size, config.face_size, 3)

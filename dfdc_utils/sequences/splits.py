@@ -72,10 +72,9 @@ def split_by_group(
     for split in fractions:
         missing = needed - set(result.loc[result["split"] == split, "label"])
         if missing:
-            raise ValueError(
-                f"the {split} split has no {' and no '.join(sorted(missing))} video: {len(labels)} groups by {by} are "
-                f"too few ({count_labels(table)}). Add videos of that class, or process more with a larger num_vids."
-            )
+            few = f"{len(labels)} groups by {by} are too few ({count_labels(table)})"
+            remedy = "Add videos of that class, or process more with a larger num_vids."
+            raise ValueError(f"the {split} split has no {' and no '.join(sorted(missing))} video: {few}. {remedy}")
     return result
 
 
@@ -89,12 +88,9 @@ def report_leaks(table: pd.DataFrame, hashes: NDArray[np.uint64] | None = None) 
     one in another split: a video uploaded under two names, or a person filmed twice. Taught in notebook 03.
     """
     rows: list[dict[str, Any]] = []
-    for check, column, allowed in (
-        ("videos", "video", False),
-        ("originals", "original", False),
-        ("people", "person", False),
-        ("parts", "part", True),
-    ):
+    columns = {"videos": "video", "originals": "original", "people": "person", "parts": "part"}
+    for check, column in columns.items():
+        allowed = column == "part"
         if column == "person" and not _knows_people(table):
             rows.append({"check": check, "shared": pd.NA, "allowed": False, "example": "the people are not known"})
             continue

@@ -79,9 +79,8 @@ def train(
     not depend on the number of replicas, except for rounding.
 
     Raises `ValueError` if a split is missing, the splits leak, or `cnn` was trained on other videos; `ConfigMismatch`
-    if the folder holds an unfinished
-    training with other settings, or if the faces do not suit the model to start from; `TrainingDiverged` if the loss
-    becomes NaN; `WorkerLost` if another worker dies. Taught in notebook 04.
+    if the folder holds an unfinished training with other settings, or if the faces do not suit the model to start from;
+    `TrainingDiverged` if the loss becomes NaN; `WorkerLost` if another worker dies. Taught in notebook 04.
     """
     config = config or TrainingConfig()
     strategy = strategy or choose_strategy()
@@ -113,7 +112,10 @@ def train(
     note |= {**asdict(config), "replicas": strategy.num_replicas_in_sync}
     history = pd.DataFrame(progress.history)
     if writes_files(strategy):
-        _finish(loop, run, progress, note, table, parts["validation"], save_path)
+        if not loop.model.name.endswith("mean"):  # a mean over frames does not see time
+            sequence = replace(sequence, time_step=_time_step(table[table["split"] == "train"], save_path))
+        calibration = _calibrate(run.best_model(), loop, progress, parts["validation"], save_path)
+        run.finish(ModelFolder(run.path, sequence, calibration, note, _split_columns(table)), history)
     if workers_in_tf_config() > 1:  # the others go on when the files are there
         strategy.reduce("SUM", strategy.run(lambda: tf.constant(1.0)), axis=None)
     return history
@@ -196,23 +198,6 @@ def _train_epochs(
         seconds = time.perf_counter() - started
         run.say(f"epoch {epoch + 1:2d}/{epochs}  {metrics}  {seconds:4.1f} s{'  best' if best else ''}")
     listeners.on_train_end()
-
-
-def _finish(
-    loop: TrainingLoop,
-    run: _Run,
-    progress: Progress,
-    note: dict[str, Any],
-    table: pd.DataFrame,
-    validation: pd.DataFrame,
-    save_path: str | Path,
-) -> None:
-    sequence = SequenceConfig.load(Path(save_path) / "sequence.json")
-    if not loop.model.name.endswith("mean"):  # a mean over frames does not see time
-        sequence = replace(sequence, time_step=_time_step(table[table["split"] == "train"], save_path))
-    calibration = _calibrate(run.best_model(), loop, progress, validation, save_path)
-    folder = ModelFolder(run.path, sequence, calibration, note, _split_columns(table))
-    run.finish(folder, pd.DataFrame(progress.history))
 
 
 def _calibrate(

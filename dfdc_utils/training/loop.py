@@ -51,9 +51,8 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1 or self.learning_rate < 0 or not 0 <= self.label_smoothing < 1:
-            raise ValueError(
-                f"{self}: epochs and batch_size must be at least 1, learning_rate at least 0, label_smoothing in [0, 1)"
-            )
+            limits = "epochs and batch_size must be at least 1, learning_rate at least 0, label_smoothing in [0, 1)"
+            raise ValueError(f"{self}: {limits}")
 
 
 class TrainingLoop:
@@ -83,11 +82,8 @@ class TrainingLoop:
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
 
-        def open_part(name: str) -> SequenceStore | SelfBlends:
-            store = SequenceStore(parts[name], save_path)
-            return SelfBlends(store) if config.self_blend else store
-
-        self.store, self.validation = open_part("train"), open_part("validation")
+        stores = [SequenceStore(parts[name], save_path) for name in ("train", "validation")]
+        self.store, self.validation = [SelfBlends(store) if config.self_blend else store for store in stores]
         settings: dict[str, int] = {"replicas": strategy.num_replicas_in_sync, "seed": config.seed}
         batch_size = min(config.batch_size, len(self.store.labels))
         taken = min(config.frames_per_video or sequence.frame_count, sequence.frame_count)
@@ -104,9 +100,8 @@ class TrainingLoop:
                 copy_cnn(cnn, self.model)
             # The weights do not depend on the number of frames.
             if config.frames_per_video and not self.model.name.endswith("mean"):
-                raise ValueError(
-                    f"frames_per_video: {self.model.name} sees time. Use it for the mean over frames only."
-                )
+                remedy = "Use it for the mean over frames only."
+                raise ValueError(f"frames_per_video: {self.model.name} sees time. {remedy}")
             self._trained = build(taken, sequence.face_size) if config.frames_per_video else self.model
             self._optimizer = keras.optimizers.Adam(self._learning_rate())
             self._optimizer.build(self._trained.trainable_variables)
@@ -122,14 +117,8 @@ class TrainingLoop:
         if progress.step:
             for variable, value in zip(self._variables, progress.variables, strict=True):
                 variable.assign(value)
-        self._batches = share_out(
-            self.strategy,
-            self.store,
-            self._plan,
-            start=progress.step,
-            augment=self.config.augment,
-            frames=self._frames,
-        )
+        how: dict[str, Any] = {"augment": self.config.augment, "frames": self._frames}
+        self._batches = share_out(self.strategy, self.store, self._plan, start=progress.step, **how)
 
     def state(self) -> list[NDArray[Any]]:
         """Return the values of all variables of model and optimizer."""

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator
+from typing import Any
 
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.sequences import Plan, SelfBlends, SequenceStore, make_batches
@@ -51,10 +52,8 @@ def workers_in_tf_config() -> int:
         cluster = json.loads(text).get("cluster", {})
         return max(1, sum(len(cluster.get(kind, [])) for kind in ("chief", "worker")))
     except (ValueError, AttributeError, TypeError) as error:
-        raise ValueError(
-            f"TF_CONFIG is not what TensorFlow expects ({error}): "
-            '{"cluster": {"worker": ["host:port", …]}, "task": {"type": "worker", "index": 0}}, or unset it'
-        ) from error
+        form = '{"cluster": {"worker": ["host:port", …]}, "task": {"type": "worker", "index": 0}}'
+        raise ValueError(f"TF_CONFIG is not what TensorFlow expects ({error}): {form}, or unset it") from error
 
 
 def writes_files(strategy: tf.distribute.Strategy) -> bool:
@@ -67,23 +66,17 @@ def writes_files(strategy: tf.distribute.Strategy) -> bool:
 
 
 def share_out(
-    strategy: tf.distribute.Strategy,
-    store: SequenceStore | SelfBlends,
-    plan: Plan,
-    *,
-    start: int = 0,
-    augment: bool = False,
-    frames: int | None = None,
+    strategy: tf.distribute.Strategy, store: SequenceStore | SelfBlends, plan: Plan, *, start: int = 0, **settings: Any
 ) -> Iterator[tf.Tensor]:
     """Iterate over the steps of `plan` from `start` on; each replica gets an equal part of every batch.
 
-    `augment` and `frames` are those of `make_batches`.
+    `settings` are those of `make_batches`.
     """
 
     def make_part(context: tf.distribute.InputContext) -> tf.data.Dataset:
         each = plan.numbers.shape[1] // context.num_replicas_in_sync
         part = plan.part(context.input_pipeline_id, context.num_input_pipelines, start=start)
-        return make_batches(store, part, each, augment=augment, frames=frames)
+        return make_batches(store, part, each, **settings)
 
     return iter(strategy.distribute_datasets_from_function(make_part))
 
@@ -94,9 +87,8 @@ def explaining_lost_workers() -> Iterator[None]:
     try:
         yield
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
-        raise WorkerLost(
-            "another worker of this training is gone. Start it again, and this one: both continue from the last state"
-        ) from error
+        remedy = "Start it again, and this one: both continue from the last state"
+        raise WorkerLost(f"another worker of this training is gone. {remedy}") from error
 
 
 def _logical_cpus(count: int) -> list[str]:
@@ -105,8 +97,7 @@ def _logical_cpus(count: int) -> list[str]:
         tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfiguration()] * count)
     except RuntimeError as error:
         if len(tf.config.list_logical_devices("CPU")) < count:
-            raise RuntimeError(
-                f"TensorFlow has started already and cannot make {count} logical CPUs. Restart the kernel and call "
-                f"choose_strategy({count}) first thing."
-            ) from error
+            what = f"TensorFlow has started already and cannot make {count} logical CPUs"
+            remedy = f"Restart the kernel and call choose_strategy({count}) first thing."
+            raise RuntimeError(f"{what}. {remedy}") from error
     return [cpu.name for cpu in tf.config.list_logical_devices("CPU")[:count]]
