@@ -53,10 +53,7 @@ def ablate(table: pd.DataFrame, save_path: str | Path, folder: ModelFolder, *, s
     replaced: dict[str, list[NDArray[np.float32]]] = {"change of REAL videos": [], "features of REAL videos": []}
     for _ in range(REPLACEMENTS):
         drawn = others[generator.integers(len(others), size=len(own))]
-        for name, features, change in (
-            ("change of REAL videos", own, drawn),
-            ("features of REAL videos", drawn, own),
-        ):
+        for name, features, change in zip(replaced, (own, drawn), (drawn, own), strict=True):
             mixed = np.concatenate([features[..., :count], change[..., count:]], axis=-1)
             replaced[name].append(back.predict(mixed, batch_size=64, verbose=0)[:, 0])
     middle = sequences.shape[1] // 2

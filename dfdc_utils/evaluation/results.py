@@ -120,14 +120,11 @@ def compare(scores: pd.DataFrame, baselines: dict[str, NDArray[np.float64]], *, 
     labels, own, auc = _labels(scores), scores["score"].to_numpy(), METRICS["AUC"]
     rows: list[dict[str, Any]] = []
     for name, values in {"model": own, **baselines}.items():
-        row = {"scored by": name} | {
-            metric: METRICS[metric](labels, values) for metric in ("AUC", "log loss", "accuracy")
-        }
+        metrics = {metric: METRICS[metric](labels, values) for metric in ("AUC", "log loss", "accuracy")}
+        row = {"scored by": name, **metrics}
         if name != "model":
-            gains = [
-                auc(labels[chosen], own[chosen]) - auc(labels[chosen], values[chosen])
-                for chosen in resample_groups(scores, resamples)
-            ]
+            resampled = ((labels[rows], own[rows], values[rows]) for rows in resample_groups(scores, resamples))
+            gains = [auc(truth, mine) - auc(truth, others) for truth, mine, others in resampled]
             low, high = np.quantile(gains, (0.025, 0.975))
             row |= {"gain": rows[0]["AUC"] - row["AUC"], "gain_low": float(low), "gain_high": float(high)}
         rows.append(row)
@@ -175,5 +172,4 @@ def compare_parts(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFram
 
 
 def _labels(table: pd.DataFrame) -> NDArray[np.int64]:
-    labels: NDArray[np.int64] = (table["label"] == "FAKE").to_numpy(np.int64)
-    return labels
+    return np.asarray(table["label"] == "FAKE", np.int64)

@@ -51,10 +51,9 @@ class Detector:
         model, sequence = folder.model, folder.sequence
         shape = (sequence.frame_count, sequence.face_size, sequence.face_size, 3)
         if tuple(model.input_shape[1:]) != shape or tuple(model.output_shape[1:]) != (1,):
-            raise ConfigMismatch(
-                f"the model takes {model.input_shape[1:]} and gives {model.output_shape[1:]}, but its sequence.json "
-                f"prepares {shape} for one score: they are not from one training. Train again."
-            )
+            model_has = f"the model takes {model.input_shape[1:]} and gives {model.output_shape[1:]}"
+            file_has = f"its sequence.json prepares {shape} for one score"
+            raise ConfigMismatch(f"{model_has}, but {file_has}: they are not from one training. Train again.")
         both = None
         if folder.ood:
             try:
@@ -220,8 +219,7 @@ def _check(found: VideoFaces, people: list[TrackScore], folder: ModelFolder) -> 
 
 def decode_faces(window: FaceWindow) -> Image:
     """The sequence that the model sees, uint8 RGB (T, H, W, 3)."""
-    sequence: Image = stack_faces(tf.constant(window.faces), are_paths=False).numpy()
-    return sequence
+    return np.asarray(stack_faces(tf.constant(window.faces), are_paths=False))
 
 
 def _views(sequences: Image, *, symmetric: bool) -> Iterator[NDArray[np.uint8]]:

@@ -161,8 +161,6 @@ def _take_pretrained_apart(model: keras.Model) -> _Parts:
 def _as_batch(model: keras.Model, sequence: Image) -> tf.Tensor:
     wanted = tuple(model.input_shape[1:])
     if sequence.shape != wanted or sequence.dtype != np.uint8:
-        raise ValueError(
-            f"the sequence is {sequence.dtype} {sequence.shape}, but the model {model.name} takes uint8 {wanted}: "
-            "prepare it with the model's own sequence.json"
-        )
+        what = f"the sequence is {sequence.dtype} {sequence.shape}, but the model {model.name} takes uint8 {wanted}"
+        raise ValueError(f"{what}: prepare it with the model's own sequence.json")
     return tf.cast(sequence[None], tf.float32)

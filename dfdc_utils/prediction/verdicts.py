@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -169,11 +170,8 @@ class Prediction:
         """
         windows = sorted(person.windows, key=lambda window: window.start)
         highest = max(self.threshold, self.folder.calibration.highest_real)
-        longest: tuple[WindowScore, ...] = ()
-        run: tuple[WindowScore, ...] = ()
-        for window in windows:
-            run = (*run, window) if window.low > highest else ()
-            longest = max(longest, run, key=len)
+        series = itertools.groupby(windows, key=lambda window: window.low > highest)
+        longest = max((tuple(run) for is_above, run in series if is_above), key=len, default=())
         return longest if len(longest) > 1 else ()
 
     def doubt(self, person: TrackScore) -> str:

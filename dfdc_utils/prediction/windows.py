@@ -5,7 +5,7 @@ Nothing here needs TensorFlow: it runs in the workers of a pool, and what they s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from dfdc_utils.faces import (
     own_face_detector,
     spread_evenly,
 )
-from dfdc_utils.videos import Clip, probe_video, sample_frames, sample_windows
+from dfdc_utils.videos import probe_video, sample_frames, sample_windows
 from dfdc_utils.workers import allow_more_time, one_thread, time_limited
 
 # IoU over the time that two windows share. Boxes of two people overlap in a few frames only, and by less.
@@ -108,11 +108,16 @@ def find_faces(look: Look) -> VideoFaces:
     status: Status = "no_face"
     error, seconds, duration, drawn, left_out = "", 0.0, 0.0, False, 0
     everyone = replace(look.config, max_tracks=10**6)
+    count, capture_sec = look.config.frame_count, look.config.capture_sec
     last: list[FaceWindow] = []
     try:
         limit = look.time_limit + (2 * probe_video(look.path).duration if look.whole else 0.0)
         with one_thread(), time_limited(look.path, limit):
-            for clip in _clips(look):
+            if look.whole:
+                clips = sample_windows(look.path, count, capture_sec=capture_sec)
+            else:
+                clips = iter([sample_frames(look.path, count, capture_sec=capture_sec)])
+            for clip in clips:
                 if look.whole and not clip.info.duration:
                     allow_more_time(2 * (float(clip.times[-1]) - seconds))
                 seconds, duration, drawn = float(clip.times[-1]), clip.info.duration, clip.info.is_synthetic
@@ -124,7 +129,7 @@ def find_faces(look: Look) -> VideoFaces:
                     continue
                 left_out = max(left_out, len(tracks) - look.max_people)
                 people = crop_tracks(clip, tracks[: look.max_people], look.config)
-                seen = [_as_window(clip.times, person, look.config.frame_count) for person in people]
+                seen = [_as_window(clip.times, person, count) for person in people]
                 last = _recognise(seen, last, newcomer=1 + max((window.track for window in windows), default=-1))
                 windows += last
                 status, error = "ok", ""
@@ -135,39 +140,21 @@ def find_faces(look: Look) -> VideoFaces:
     return VideoFaces(look.path, status, error, seconds, tuple(windows), duration, drawn, left_out)
 
 
-def _clips(look: Look) -> Iterator[Clip]:
-    count, capture_sec = look.config.frame_count, look.config.capture_sec
-    if look.whole:
-        yield from sample_windows(look.path, count, capture_sec=capture_sec)
-    else:
-        yield sample_frames(look.path, count, capture_sec=capture_sec)
-
-
 def _as_window(times: NDArray[np.float64], person: CroppedTrack, frame_count: int) -> FaceWindow:
     chosen = spread_evenly(len(person.kept), frame_count)
     frames = np.array(person.kept)[chosen]
     faces = [encode_face(crop) for crop in person.crops]
-    return FaceWindow(
-        track=-1,
-        times=times[frames],
-        boxes=person.track.boxes[frames],
-        detected=person.track.detected[frames],
-        faces=tuple(faces[index] for index in chosen),
-        flaw=person.flaw,
-    )
+    shown, track = tuple(faces[index] for index in chosen), person.track
+    # -1 until `_recognise` numbers the person.
+    return FaceWindow(-1, times[frames], track.boxes[frames], track.detected[frames], shown, person.flaw)
 
 
 def _recognise(seen: list[FaceWindow], before: list[FaceWindow], newcomer: int) -> list[FaceWindow]:
     """Give the people of a window the numbers that they have in the one before; number new ones from `newcomer`."""
-    pairs = sorted(
-        ((window.overlap(old), index, old.track) for index, window in enumerate(seen) for old in before), reverse=True
-    )
+    pairs = ((window.overlap(old), index, old.track) for index, window in enumerate(seen) for old in before)
     names: dict[int, int] = {}
-    for overlap, index, track in pairs:
+    for overlap, index, track in sorted(pairs, reverse=True):
         if overlap >= SAME_PERSON and index not in names and track not in names.values():
             names[index] = track
-    for index in range(len(seen)):
-        if index not in names:
-            names[index] = newcomer
-            newcomer += 1
-    return [replace(window, track=names[index]) for index, window in enumerate(seen)]
+    new = itertools.count(newcomer)
+    return [replace(window, track=names[i] if i in names else next(new)) for i, window in enumerate(seen)]

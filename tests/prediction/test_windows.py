@@ -11,6 +11,7 @@ from dfdc_utils.faces import SequenceConfig, extraction, read_faces, sequence_pa
 from dfdc_utils.prediction import windows
 from dfdc_utils.prediction.windows import Look, find_faces
 from dfdc_utils.processing import processing
+from dfdc_utils.videos import sample_windows
 
 CONFIG = SequenceConfig(capture_sec=1.0, frame_count=8, face_size=32, detector="haar")
 LEFT, RIGHT = {"start": (20, 40), "step": (0, 0)}, {"start": (220, 60), "step": (0, 0)}
@@ -139,8 +140,8 @@ def test_the_time_for_a_video_of_unknown_length_grows_with_what_was_seen(
     raw = write_clip(folder / "live.mkv", squares(120), container="matroska")
     given: list[float] = []
     monkeypatch.setattr(windows, "allow_more_time", given.append)
-    clips_of = windows._clips
-    unknown = (replace(clip, info=replace(clip.info, duration=0.0)) for clip in clips_of(Look(raw, CONFIG, whole=True)))
-    monkeypatch.setattr(windows, "_clips", lambda look: unknown)
+    clips_of = sample_windows(raw, CONFIG.frame_count, capture_sec=CONFIG.capture_sec)
+    unknown = (replace(clip, info=replace(clip.info, duration=0.0)) for clip in clips_of)
+    monkeypatch.setattr(windows, "sample_windows", lambda *_, **__: unknown)
     found = find_faces(Look(raw, CONFIG, whole=True))
     assert sum(given) == pytest.approx(2 * found.seconds) and found.seconds > 3.5
