@@ -138,16 +138,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _set_debug(context: click.Context, _: click.Parameter, value: bool) -> None:
-    context.meta["debug"] = value
-
-
 _DEBUG = click.Option(
     ["--debug"],
     is_flag=True,
     envvar="DFDC_DEBUG",
     expose_value=False,
-    callback=_set_debug,
+    callback=lambda context, _, value: context.meta.update(debug=value),
     help="Show the traceback of an error; so does DFDC_DEBUG=1.",
 )
 COUNT, COUNT_OR_ZERO, SECONDS = click.IntRange(1), click.IntRange(0), Number(0, min_open=True)
@@ -205,8 +201,8 @@ def process(location: Path, save_path: Path | None, num_vids: int, for_model: st
     """Extract the faces of the videos in the folder LOCATION.
 
     Labels come from metadata.json as in DFDC, from --labels, or from the folders of FaceForensics++ and Celeb-DF; they
-    may be missing. Writes face crops, and manifest.csv with one row
-    per video. Finished videos are kept: run it again to continue.
+    may be missing. Writes face crops, and manifest.csv with one row per video. Finished videos are kept: run it again
+    to continue.
     """
     if not location.is_dir():
         raise click.UsageError(f"{location} is a file. Give its folder, or score it: dfdc predict {location}")

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from dfdc_utils.faces import SequenceConfig, Track, read_faces
+from dfdc_utils.faces import SequenceConfig, Track, read_faces, spread_evenly
 from dfdc_utils.plots.theme import COLOURS, FILLED, REAL, figure_of, rgb
 from dfdc_utils.videos import Image, sample_frames
 
@@ -28,9 +28,8 @@ def show_frames(images: list[Image], titles: list[str] | None = None, *, columns
     rows = -(-len(images) // columns)
     cell = width / columns
     height, across = images[0].shape[:2]
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(width, rows * (cell * height / across + 0.3)), squeeze=False, layout="constrained"
-    )
+    size = (width, rows * (cell * height / across + 0.3))
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
     for index, axis in enumerate(axes.flat):
         axis.set_axis_off()
         if index < len(images):
@@ -68,8 +67,8 @@ def face_strip(save_path: str | Path, video: str, *, track: int = 0, faces: int 
     if track >= len(record["tracks"]):
         return _strip_without_faces(record["status"], faces, size)
     frames = record["tracks"][track]["frames"]
-    spread = np.linspace(0, len(frames) - 1, faces).round().astype(int)
-    return np.hstack(face_cells(save_path, video, [frames[index] for index in spread], size=size))
+    chosen = [frames[index] for index in spread_evenly(len(frames), faces)]
+    return np.hstack(face_cells(save_path, video, chosen, size=size))
 
 
 def contact_sheet(save_path: str | Path, table: pd.DataFrame, *, faces: int = 8, title: str = "") -> Figure:
@@ -88,11 +87,9 @@ def contact_sheet(save_path: str | Path, table: pd.DataFrame, *, faces: int = 8,
         axis.imshow(strip)
         score = f"   score {row['score']:.2f}" if pd.notna(row.get("score")) else ""
         axis.set_title(f"{row['label']}  {row['video']}{score}", fontsize=8, fontweight="normal")
-        colour, line = COLOURS[row["label"]], "--" if row["label"] == "FAKE" else "-"
         height, width = strip.shape[:2]
-        axis.add_patch(
-            plt.Rectangle((-1, -1), width + 1, height + 1, fill=False, ec=colour, ls=line, lw=2, clip_on=False)
-        )
+        style = {"ec": COLOURS[row["label"]], "ls": "--" if row["label"] == "FAKE" else "-", "lw": 2}
+        axis.add_patch(plt.Rectangle((-1, -1), width + 1, height + 1, fill=False, clip_on=False, **style))
     figure.suptitle(title, **SUPTITLE)
     return figure
 
@@ -190,12 +187,11 @@ def show_track(save_path: str | Path, video: str, *, track: int = 0) -> Figure:
     `FileNotFoundError` if the video was not processed, `ValueError` if it has no such track. Taught in notebook 02.
     """
     record = read_faces(save_path, video)
-    if track >= len(record["tracks"]):
-        raise ValueError(
-            f"{video} has {len(record['tracks'])} tracks, so none numbered {track}: choose rows that are ok."
-        )
+    people = len(record["tracks"])
+    if track >= people:
+        raise ValueError(f"{video} has {people} tracks, so none numbered {track}: choose rows that are ok.")
     frames = record["tracks"][track]["frames"]
-    rows, people = -(-len(frames) // CROPS_PER_ROW), len(record["tracks"])
+    rows = -(-len(frames) // CROPS_PER_ROW)
     timelines = 0 if record["config"]["detector"] == "haar" else people
     heights = [0.9] * rows + [1.4] * timelines  # inches
     figure = plt.figure(figsize=(11, sum(heights) + 0.5), layout="constrained")
@@ -240,8 +236,7 @@ def _nearest(times: NDArray[np.float64], targets: NDArray[np.float64]) -> list[i
 
 def _spread(indices: list[int], count: int) -> list[int]:
     """At most `count` of `indices`, evenly spread."""
-    chosen = np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(int)
-    return [indices[at] for at in chosen]
+    return [indices[at] for at in spread_evenly(len(indices), min(count, len(indices)))]
 
 
 def _number_box(image: Image, track: Track, at: int, number: int) -> None:

@@ -33,9 +33,7 @@ JPEG_QUALITY = 85  # for images that are only looked at: half the bytes of 95
 
 
 def write_page(
-    path: str | Path,
-    predictions: Sequence[Prediction],
-    evidence: Mapping[Path, tuple[Image, Explanation]],
+    path: str | Path, predictions: Sequence[Prediction], evidence: Mapping[Path, tuple[Image, Explanation]]
 ) -> Path:
     """Write one page about some videos, those with the highest scores first, and return its path.
 
@@ -67,9 +65,8 @@ def write_page(
 
 def describe(prediction: Prediction, evidence: tuple[Image, Explanation] | None = None) -> str:
     """A verdict as HTML for a page or a notebook: words, the score over time, faces with heat maps."""
-    words = (
-        f"<h2>{escape(prediction.path.name)}: {escape(prediction.headline)}</h2><p>{escape(prediction.in_words())}</p>"
-    )
+    title, text = f"{prediction.path.name}: {prediction.headline}", prediction.in_words()
+    words = f"<h2>{escape(title)}</h2><p>{escape(text)}</p>"
     person = prediction.decisive
     if person is None:
         return words
@@ -81,20 +78,16 @@ def describe(prediction: Prediction, evidence: tuple[Image, Explanation] | None 
 def _strips(window: WindowScore, sequence: Image, explanation: Explanation) -> str:
     when = f"{window.start:.1f} to {window.end:.1f} s"
     laid = np.hstack([lay_heat(face, heat) for face, heat in zip(sequence, explanation.heat, strict=True)])
-    images = [
-        image_tag(np.hstack(list(sequence)), f"{len(sequence)} faces, {when}"),
-        image_tag(laid, f"Heat maps of the same faces, {when}"),
-    ]
-    most = int(np.argmax(explanation.contributions))
-    strongest = (
-        f" The frame at {window.faces.times[most]:.2f} s adds most, {explanation.contributions[most]:+.1f} of "
-        f"{explanation.contributions.sum():+.1f} in logits."
-    )
+    faces = image_tag(np.hstack(list(sequence)), f"{len(sequence)} faces, {when}")
+    maps = image_tag(laid, f"Heat maps of the same faces, {when}")
+    added, most = explanation.contributions, int(np.argmax(explanation.contributions))
+    at = f"{window.faces.times[most]:.2f} s"
+    strongest = f" The frame at {at} adds most, {added[most]:+.1f} of {added.sum():+.1f} in logits."
     return (
         f"<h3>What looked most suspicious ({when})</h3>"
         f"<p>Top: the faces the model saw. Bottom: the brighter, the more that spot raised the score."
-        f"{strongest if explanation.contributions[most] > 0 else ''}</p>"
-        f'<div style="max-width:{SIZE * len(sequence)}px">{"".join(images)}</div>'
+        f"{strongest if added[most] > 0 else ''}</p>"
+        f'<div style="max-width:{SIZE * len(sequence)}px">{faces}{maps}</div>'
     )
 
 

@@ -37,15 +37,10 @@ def plot_score_over_time(prediction: Prediction, *, axis: Axes | None = None) ->
     axis.axhline(threshold, color=CHANCE, lw=1.2, ls=(0, (1, 1)))
     axis.annotate(f"threshold {threshold:.2f}", (0, threshold), (2, 2), textcoords="offset points", fontsize=8)
     end = max(prediction.seconds, prediction.duration, 0.1)
-    partial = prediction.is_partial
-    if partial:
+    if prediction.is_partial:
         axis.axvspan(prediction.seconds, end, color=CHANCE, alpha=0.15, lw=0)
-    axis.set(
-        xlabel=f"seconds{' (grey: not looked at)' if partial else ''}",
-        ylabel="score, 1 = fake",
-        ylim=(-0.03, 1.03),
-        xlim=(0, end),
-    )
+    unseen = " (grey: not looked at)" if prediction.is_partial else ""
+    axis.set(xlabel=f"seconds{unseen}", ylabel="score, 1 = fake", ylim=(-0.03, 1.03), xlim=(0, end))
     windows = person.windows
     above = sum(window.score > threshold for window in windows)
     where = f", above the threshold in {above} of {len(windows)} windows" if len(windows) > 1 else ""
@@ -60,5 +55,4 @@ def lay_heat(face: Image, heat: NDArray[np.floating]) -> Image:
     grey = cv2.cvtColor(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB).astype(np.float32)
     colours = cv2.cvtColor(cv2.applyColorMap((heat * 255).astype(np.uint8), HEAT), cv2.COLOR_BGR2RGB)
     opacity = 0.75 * np.sqrt(heat)[..., None]  # faint heat is visible, and so is the face below the strongest
-    laid: Image = (0.6 * grey * (1 - opacity) + colours * opacity).clip(0, 255).astype(np.uint8)
-    return laid
+    return np.asarray((0.6 * grey * (1 - opacity) + colours * opacity).clip(0, 255), np.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -126,17 +127,12 @@ class FaceBrowser(ui.VBox):  # type: ignore[misc]
         self._close = _button("close", "back to the page", self._close_detail)
         self._opened = ui.VBox([self._close, self._detail], layout=ui.Layout(display="none"))
         self._came_from: _Tile | None = None
-        turn = [_button(word, f"{word} page", self._turn(step)) for word, step in (("previous", -1), ("next", 1))]
-        super().__init__(
-            [
-                self._filters,
-                ui.HBox([*turn, self._page, self._where]),
-                # A block, since the content of a flex box would shrink to its height instead of being scrolled.
-                ui.Box(
-                    [self._rows, self._opened], layout=ui.Layout(display="block", max_height="640px", overflow="auto")
-                ),
-            ]
-        )
+        steps = {"previous": -1, "next": 1}
+        turn = [_button(word, f"{word} page", partial(self._turn, step)) for word, step in steps.items()]
+        # A block, since the content of a flex box would shrink to its height instead of being scrolled.
+        scrolled = ui.Layout(display="block", max_height="640px", overflow="auto")
+        page = ui.Box([self._rows, self._opened], layout=scrolled)
+        super().__init__([self._filters, ui.HBox([*turn, self._page, self._where]), page])
         self._restart()
 
     def __repr__(self) -> str:
@@ -155,11 +151,8 @@ class FaceBrowser(ui.VBox):  # type: ignore[misc]
         self._page.observe(self._draw, names="value")
         self._draw()
 
-    def _turn(self, step: int) -> Callable[[object], None]:
-        def turn(_button: object) -> None:
-            self._page.value = min(max(self._page.value + step, 1), self._page.max)
-
-        return turn
+    def _turn(self, step: int, _button: object) -> None:
+        self._page.value = min(max(self._page.value + step, 1), self._page.max)
 
     def _draw(self, _change: object = None) -> None:
         self._show_opened(False)
@@ -169,9 +162,8 @@ class FaceBrowser(ui.VBox):  # type: ignore[misc]
             box.layout.display = None if number < len(shown) else "none"
             for tile, index in zip(tiles, shown[number] if number < len(shown) else (np.nan, np.nan), strict=True):
                 row = None if np.isnan(index) else self._table.loc[int(index)].to_dict()
-                tile.show(
-                    row, self._picture(row) if row else "", picked=row is not None and row["video"] in self._picked
-                )
+                picked = row is not None and row["video"] in self._picked
+                tile.show(row, self._picture(row) if row else "", picked=picked)
         count = int(self._pairs.notna().to_numpy().sum())
         videos = f"{count} video{'s' if count > 1 else ''}"
         found = f"page {self._page.value} of {self._page.max}, {videos}" if count else "no video matches"
@@ -250,10 +242,8 @@ class _Tile(ui.VBox):  # type: ignore[misc]
         self._tick = ui.Checkbox(indent=False, layout=ui.Layout(width="auto", flex="1"))
         self._tick.observe(lambda change: self.row and picked(self.row, change["new"]), names="value")
         self._picture = ui.HTML()
-        super().__init__(
-            [ui.HBox([self._tick, self.opener]), self._picture],
-            layout=ui.Layout(width="50%", margin="2px", padding="2px"),
-        )
+        half = ui.Layout(width="50%", margin="2px", padding="2px")
+        super().__init__([ui.HBox([self._tick, self.opener]), self._picture], layout=half)
 
     def show(self, row: Row | None, picture: str, *, picked: bool) -> None:
         """Show another row in the same place, or nothing for None."""

@@ -31,9 +31,8 @@ class ThresholdExplorer(ui.VBox):  # type: ignore[misc]
         count_calls(scores, threshold)  # raises for tables that cannot be counted
         self._scores = scores[["label", "score"]]
         self._ticks = "".join(_ticks(self._scores, label) for label in TOPS)
-        self._slider = ui.FloatSlider(
-            value=threshold, min=0, max=1, step=0.01, description="threshold", layout=ui.Layout(width="560px")
-        )
+        wide = ui.Layout(width="560px")
+        self._slider = ui.FloatSlider(value=threshold, min=0, max=1, step=0.01, description="threshold", layout=wide)
         self._slider.observe(self._draw, names="value")
         self._shown = ui.HTML()
         super().__init__([self._slider, self._shown])
@@ -59,9 +58,8 @@ class ThresholdExplorer(ui.VBox):  # type: ignore[misc]
 
     def _picture(self) -> str:
         names = "".join(f'<text x="0" y="{top + 16}">{label}</text>' for label, top in TOPS.items())
-        ends = "".join(
-            f'<text x="{_across(score):.0f}" y="70" text-anchor="middle">{score:g}</text>' for score in (0, 0.5, 1)
-        )
+        below = 'y="70" text-anchor="middle"'
+        ends = "".join(f'<text x="{_across(score):.0f}" {below}>{score:g}</text>' for score in (0, 0.5, 1))
         return (
             f'<svg role="img" aria-label="scores of all videos, and the threshold at {self.threshold:.2f}" '
             f'viewBox="0 0 {PICTURE_WIDTH} 74" style="width:100%;max-width:{PICTURE_WIDTH}px;display:block" '

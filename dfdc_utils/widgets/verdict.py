@@ -32,9 +32,8 @@ class VideoJudge(ui.VBox):  # type: ignore[misc]
         self._answer = ui.HTML(layout=ui.Layout(max_height="720px", overflow="auto"))
         self._score.on_click(lambda _: self._judge(self._path.value))
         self._upload.observe(self._take, names="value")
-        super().__init__(
-            [ui.HBox([self._path, self._score]), ui.HBox([self._upload, self._whole]), self._step, self._answer]
-        )
+        rows = [ui.HBox([self._path, self._score]), ui.HBox([self._upload, self._whole])]
+        super().__init__([*rows, self._step, self._answer])
         if path:
             self._judge(str(path))
 
