@@ -49,7 +49,8 @@ def each(
     installed; `OSError` if there is no cluster at that address.
     """
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_backend(cluster))
+        if cluster is not None:
+            stack.enter_context(_use_cluster(cluster))
         count = -1 if cluster else workers or joblib.cpu_count()
         limit = None if count == 1 else patience  # nothing can end work in this process
         pool = joblib.Parallel(n_jobs=count, return_as="generator_unordered", batch_size=1, timeout=limit)
@@ -109,10 +110,7 @@ def _named(task: tuple[Callable[[Item], Result], str, Item]) -> tuple[str, Resul
 
 
 @contextlib.contextmanager
-def _backend(cluster: str | Any | None) -> Iterator[None]:
-    if cluster is None:
-        yield
-        return
+def _use_cluster(cluster: str | Any) -> Iterator[None]:
     try:
         from distributed import Client
     except ImportError as error:
