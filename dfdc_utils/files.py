@@ -3,8 +3,6 @@
 Until then a file or folder is named `.<name>.<machine>.<process>.<attempt>.partial` and lies beside its place.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import functools

@@ -8,8 +8,6 @@ Layout below `save_path`:
 - `manifest.csv`: one row per video; `sequence.json`: the `SequenceConfig` that all of them were made with.
 """
 
-from __future__ import annotations
-
 import contextlib
 import csv
 import logging

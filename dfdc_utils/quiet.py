@@ -1,7 +1,5 @@
 """Import TensorFlow without its dozen lines about CPUs and CUDA, which no setting of TensorFlow 2.21 turns off."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Iterator

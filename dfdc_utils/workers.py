@@ -1,7 +1,5 @@
 """Work on many videos: a pool of processes or a Dask cluster, and limits on the time and cores that one video takes."""
 
-from __future__ import annotations
-
 import contextlib
 import faulthandler
 import functools

@@ -4,8 +4,6 @@ The head of `build_cnn_lstm` has two inputs per frame: its features, and their c
 ablation replaces one of them by values that occur in real videos, and leaves the other.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

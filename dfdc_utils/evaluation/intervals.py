@@ -1,7 +1,5 @@
 """How uncertain a metric is: bootstrap intervals that resample whole source groups."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Any
 

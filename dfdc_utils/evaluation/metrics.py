@@ -1,7 +1,5 @@
 """Metrics of scored videos, and the counts behind them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """From scores to metrics with intervals, and to comparisons with baselines."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

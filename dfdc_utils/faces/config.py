@@ -1,11 +1,10 @@
 """`SequenceConfig`: how a video becomes a sequence. It is stored with the faces and with the model."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.faces.detectors import DETECTOR_NAMES
@@ -50,14 +49,14 @@ class SequenceConfig:
         write_atomically(Path(path), json.dumps(asdict(self), indent=1))
 
     @classmethod
-    def load(cls, path: str | Path) -> SequenceConfig:
+    def load(cls, path: str | Path) -> Self:
         """Read it from JSON. Raises `ConfigMismatch` if the file is not one."""
         try:
             return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
         except (OSError, TypeError, ValueError) as error:
             raise ConfigMismatch(f"{path} is not a sequence configuration ({error}). Run processing again.") from error
 
-    def require(self, other: SequenceConfig, *, what: str, remedy: str) -> None:
+    def require(self, other: Self, *, what: str, remedy: str) -> None:
         """Raise `ConfigMismatch`, naming each field that differs, unless `other` equals this one.
 
         If the detector of this one is `auto`, any other will do. `time_step`, which follows from the videos, is not

@@ -1,7 +1,5 @@
 """Face detectors: YuNet, and OpenCV's Haar cascade, which needs no download."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import os

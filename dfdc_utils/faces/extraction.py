@@ -1,7 +1,5 @@
 """From one video to the faces in it: search, tracks, crops, and the record of how it went."""
 
-from __future__ import annotations
-
 import logging
 import threading
 import time

@@ -1,8 +1,6 @@
 """Cuts between two sampled frames: a track must not go on from one scene to the next."""
 
-from __future__ import annotations
-
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import cv2
 import numpy as np
@@ -24,7 +22,7 @@ class Thumbnail(NamedTuple):
     colours: NDArray[np.float64]
 
     @classmethod
-    def of(cls, image: Image) -> Thumbnail:
+    def of(cls, image: Image) -> Self:
         """Make it of a frame, uint8 RGB (H, W, 3)."""
         small = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
         pattern = small - small.mean(axis=(0, 1))
@@ -32,7 +30,7 @@ class Thumbnail(NamedTuple):
         colours = cv2.calcHist([hsv], [0, 1, 2], None, BINS, [0, 180, 0, 256, 0, 256]).ravel()
         return cls(pattern.ravel() / (np.linalg.norm(pattern) or 1.0), colours / colours.sum())
 
-    def is_cut_from(self, before: Thumbnail) -> bool:
+    def is_cut_from(self, before: Self) -> bool:
         """Say if a cut lies between the frame before and this one."""
         overlap = np.minimum(self.colours, before.colours).sum()
         return bool(self.pattern @ before.pattern < LEAST_CORRELATION and overlap < LEAST_OVERLAP)

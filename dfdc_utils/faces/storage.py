@@ -1,7 +1,5 @@
 """The faces of one video on disk: written completely or not at all, by any number of processes and machines at once."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import json

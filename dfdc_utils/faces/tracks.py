@@ -1,7 +1,5 @@
 """One face through a clip: linking its detections, filling the frames where it was missed, cropping."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field, replace
 
 import cv2

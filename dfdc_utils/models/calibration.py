@@ -1,11 +1,9 @@
 """From a score to a probability and a verdict: a temperature and a threshold, both fitted on validation videos."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +58,7 @@ class Calibration:
         return json.dumps(asdict(self), indent=1)
 
     @classmethod
-    def load(cls, path: str | Path) -> Calibration:
+    def load(cls, path: str | Path) -> Self:
         """Read it from JSON. Raises `FileNotFoundError` if there is none, `ValueError` if the file is not one."""
         try:
             return cls(**json.loads(Path(path).read_text(encoding="utf-8")))

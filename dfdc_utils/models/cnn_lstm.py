@@ -1,7 +1,5 @@
 """The CNN-LSTM, a plain Keras functional model: it loads without this package, on any backend of Keras."""
 
-from __future__ import annotations
-
 import inspect
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The pretrained model: a frame encoder and a head over time; plain Keras, like `cnn_lstm`."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from dfdc_utils.models.cnn_lstm import application_maps, prepare_frames

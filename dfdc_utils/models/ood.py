@@ -6,13 +6,11 @@ Fraction of clips flagged, of pictures that are no photographs of faces: `weight
 sequences, averaged over time; `percentiles` (101,), 0 to 100, are those of the validation sequences' distances.
 """
 
-from __future__ import annotations
-
 import io
 import zipfile
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +33,7 @@ class OODDetector:
     percentiles: NDArray[np.float32]
 
     @classmethod
-    def fit(cls, training: Any, validation: Any) -> OODDetector:
+    def fit(cls, training: Any, validation: Any) -> Self:
         """Fit it on the styles (N, S) of training sequences, real and fake, and of validation sequences."""
         from sklearn.covariance import LedoitWolf
 
@@ -66,7 +64,7 @@ class OODDetector:
             np.savez_compressed(partial, **asdict(self))
 
     @classmethod
-    def load(cls, path: str | Path) -> OODDetector:
+    def load(cls, path: str | Path) -> Self:
         """Read it. Raises `FileNotFoundError` if there is none, `ValueError` if the file is not one."""
         try:
             with np.load(io.BytesIO(Path(path).read_bytes()), allow_pickle=False) as stored:

@@ -1,7 +1,5 @@
 """Frames in a grid, face crops side by side, boxes on frames, and the scores of the face detector."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from typing import Any

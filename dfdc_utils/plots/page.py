@@ -1,7 +1,5 @@
 """Verdicts as one HTML page that needs no network, and pieces of HTML that widgets use too."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections import Counter

@@ -1,7 +1,5 @@
 """Training curves, and how good scores are: ROC, thresholds, counts, calibration, gains over baselines."""
 
-from __future__ import annotations
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd

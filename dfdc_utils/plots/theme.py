@@ -1,7 +1,5 @@
 """One theme for all figures, and colours that colour-blind readers can tell apart."""
 
-from __future__ import annotations
-
 import contextlib
 from typing import Any
 

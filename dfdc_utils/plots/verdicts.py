@@ -1,7 +1,5 @@
 """A verdict in figures: the score over time, and heat maps on faces."""
 
-from __future__ import annotations
-
 import cv2
 import matplotlib.pyplot as plt
 import numpy as np

@@ -1,14 +1,12 @@
 """From a video to a verdict: a trained model, with everything needed to use it on a new video."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +73,7 @@ class Detector:
         self._score_batch.get_concrete_function()  # takes seconds, which no video should be charged with
 
     @classmethod
-    def load(cls, name_or_path: str | Path = PRETRAINED) -> Detector:
+    def load(cls, name_or_path: str | Path = PRETRAINED) -> Self:
         """Load the model in a folder that training has left; `"pretrained"` is the one in the package.
 
         Raises like `ModelFolder.open` and `load_model`, and `ConfigMismatch` if files of the folder do not belong

@@ -9,8 +9,6 @@ it does not point at the fault:
   https://arxiv.org/abs/2102.07805), since the gradients of a confident model are close to zero.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

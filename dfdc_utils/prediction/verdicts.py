@@ -1,7 +1,5 @@
 """What a model says about one video: numbers, and words that claim no more than the numbers do."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field

@@ -3,11 +3,10 @@
 Nothing here needs TensorFlow: it runs in the workers of a pool, and what they send back is small.
 """
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +55,7 @@ class FaceWindow:
         steps = np.diff(np.unique(self.times))
         return float(np.median(steps)) if len(steps) else 0.0
 
-    def overlap(self, other: FaceWindow) -> float:
+    def overlap(self, other: Self) -> float:
         """Mean IoU of the boxes, 0 to 1, over the time that both windows cover; 0 if they do not overlap in time."""
         shared = (self.times >= other.times[0]) & (self.times <= other.times[-1])
         there = [np.interp(self.times[shared], other.times, other.boxes[:, side]) for side in range(4)]

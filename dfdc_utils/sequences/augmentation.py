@@ -1,7 +1,5 @@
 """Augmentation that respects time: each change applies to a whole sequence, never to single frames."""
 
-from __future__ import annotations
-
 from dfdc_utils.quiet import quiet_import
 
 with quiet_import():

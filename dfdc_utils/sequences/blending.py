@@ -5,8 +5,6 @@ to one method.
 Source: Shiohara and Yamasaki, CVPR 2022, https://arxiv.org/abs/2204.08376; the temporal jitter is ours.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple, Protocol
 
 import cv2

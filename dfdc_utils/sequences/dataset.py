@@ -1,7 +1,5 @@
 """From faces on disk to `tf.data`: sequences (T, H, W, 3), built in TensorFlow `TensorArray`s."""
 
-from __future__ import annotations
-
 import math
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,6 +48,24 @@ def stack_faces(files: tf.Tensor, *, are_paths: bool = True) -> tf.Tensor:
         content = tf.io.read_file(files[index]) if are_paths else files[index]
         faces = faces.write(index, tf.io.decode_jpeg(content, channels=3))
     return faces.stack()
+
+
+class Plan(NamedTuple):
+    """Which sequences form which batch, for all S steps. Order and augmentation of a training follow from it alone.
+
+    `numbers` (S, B) int64 are the sequences of each step. `weights` (S, B) float32 are equal within a step and sum to
+    1, except that padding has weight 0. `seeds` (S, B, 2) int64 seed each sequence's augmentation.
+    """
+
+    numbers: NDArray[np.int64]
+    weights: NDArray[np.float32]
+    seeds: NDArray[np.int64]
+
+    def part(self, number: int, parts: int, *, start: int = 0) -> "Plan":
+        """Part `number` of every batch when it is cut into `parts` equal ones, from step `start` on."""
+        each = self.numbers.shape[1] // parts
+        rows, columns = slice(start, None), slice(number * each, (number + 1) * each)
+        return Plan(self.numbers[rows, columns], self.weights[rows, columns], self.seeds[rows, columns])
 
 
 class SequenceStore:
@@ -138,24 +154,6 @@ class SelfBlends:
         plan = plan_batches(count, pairs, **settings)
         numbers = np.stack([plan.numbers, plan.numbers + count], axis=-1).reshape(len(plan.numbers), -1)
         return Plan(numbers, np.repeat(plan.weights / 2, 2, axis=1), np.repeat(plan.seeds, 2, axis=1))
-
-
-class Plan(NamedTuple):
-    """Which sequences form which batch, for all S steps. Order and augmentation of a training follow from it alone.
-
-    `numbers` (S, B) int64 are the sequences of each step. `weights` (S, B) float32 are equal within a step and sum to
-    1, except that padding has weight 0. `seeds` (S, B, 2) int64 seed each sequence's augmentation.
-    """
-
-    numbers: NDArray[np.int64]
-    weights: NDArray[np.float32]
-    seeds: NDArray[np.int64]
-
-    def part(self, number: int, parts: int, *, start: int = 0) -> Plan:
-        """Part `number` of every batch when it is cut into `parts` equal ones, from step `start` on."""
-        each = self.numbers.shape[1] // parts
-        rows, columns = slice(start, None), slice(number * each, (number + 1) * each)
-        return Plan(self.numbers[rows, columns], self.weights[rows, columns], self.seeds[rows, columns])
 
 
 def plan_batches(

@@ -1,7 +1,5 @@
 """Training, validation and test splits, and data leakage between them."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The state of an unfinished training on disk: all that the next step depends on, written whole or not at all."""
 
-from __future__ import annotations
-
 import json
 import zipfile
 from dataclasses import dataclass, field, fields

@@ -1,7 +1,5 @@
 """The training loop: the step that all replicas take together, and the state between two steps."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

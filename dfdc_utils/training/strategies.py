@@ -1,7 +1,5 @@
 """Where training computes: one device, the GPUs or logical CPUs of a machine, or several machines."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os

@@ -9,8 +9,6 @@ A catalog is a table with one row per video. All later steps (selection, splits,
 - `problem`: what is wrong with its entry in `metadata.json` (missing file, unknown label); empty for nearly all.
 """
 
-from __future__ import annotations
-
 import hashlib
 import logging
 import os

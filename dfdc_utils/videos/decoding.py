@@ -1,7 +1,5 @@
 """From a video file to packets, frames and pixels, with limits on the memory that a file can ask for."""
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 import re

@@ -1,7 +1,5 @@
 """High dynamic range: PQ and HLG video as standard RGB, as players show it."""
 
-from __future__ import annotations
-
 import functools
 from typing import Any
 

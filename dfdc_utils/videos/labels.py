@@ -4,8 +4,6 @@ Each reader returns entries, `{file name: {"label", "original", "person"}}`. Lab
 for REAL and FAKE.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import re

@@ -4,8 +4,6 @@ PyAV decodes, since it can skip the frames that no other frame refers to: half o
 spaced samples are still found within two frame times.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -37,6 +35,8 @@ from dfdc_utils.videos.decoding import (
 
 # All frames of a clip are in memory until its faces are found. This holds 16 of 8K, 300 of 1080p.
 MAX_CLIP_BYTES = 2**30
+
+_Sample = tuple[int, float, Picture]  # the number of its target, its time in seconds, the frame
 
 
 @dataclass(frozen=True)
@@ -180,9 +180,6 @@ def _windows(
             held[:] = [time for time in held if time >= (begin - hop) * step]
         if kept:
             yield cut(max(0, kept[-1][0] + 1 - frame_count))
-
-
-_Sample = tuple[int, float, Picture]  # the number of its target, its time in seconds, the frame
 
 
 class _First:

@@ -1,7 +1,5 @@
 """A slider for the threshold: what it costs in REAL videos called fake, and what it finds."""
 
-from __future__ import annotations
-
 import ipywidgets as ui
 import numpy as np
 import pandas as pd

@@ -1,7 +1,5 @@
 """Score a video of one's own: by its path, or by an upload."""
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 from typing import Any
