@@ -87,11 +87,8 @@ def detect_faces(clip: Clip, detector: FaceDetector) -> tuple[list[list[Face]], 
             faces = _find_all_again(detector, small, [face for face, _ in expected])
         if faces is None:
             faces, last_look, last_shape = detector.detect(small), moment, small.shape[:2]
-        missing = [
-            (face, seen)
-            for face, seen in expected
-            if moment - seen < LOOK_AROUND_EVERY and not any(box_overlap(face.box, other.box) > 0 for other in faces)
-        ]
+        recent = [(face, seen) for face, seen in expected if moment - seen < LOOK_AROUND_EVERY]
+        missing = [one for one in recent if not any(box_overlap(one[0].box, other.box) > 0 for other in faces)]
         expected = [(face, moment) for face in faces] + missing
         scale = clip.view(index).shape[1] / small.shape[1]  # a stream may change its size
         found.append([_moved(face, scale=scale) for face in faces])

@@ -121,10 +121,8 @@ def _best_weights(history: pd.DataFrame) -> str:
     if "epoch" not in history:
         return f"{history['step'].max():.0f} steps. `history.csv` lists metrics of single frames during training."
     best = history.loc[history["val_loss"].idxmin()]
-    return (
-        f"{len(history)} epochs. The weights are those of epoch {best['epoch']:.0f}, which has the lowest validation "
-        f"loss ({best['val_loss']:.3f}; accuracy {best['val_accuracy']:.3f})."
-    )
+    lowest = f"the lowest validation loss ({best['val_loss']:.3f}; accuracy {best['val_accuracy']:.3f})"
+    return f"{len(history)} epochs. The weights are those of epoch {best['epoch']:.0f}, which has {lowest}."
 
 
 def _markdown(table: pd.DataFrame) -> str:

@@ -74,10 +74,8 @@ def plot_confusion(scores: pd.DataFrame, *, threshold: float = 0.5, axis: Axes |
     axis = axis or plt.subplots(figsize=(4.2, 3.6))[1]
     counts = count_calls(scores, threshold).to_numpy()
     low, high = binomial_interval(counts, counts.sum(axis=1, keepdims=True))
-    notes = [
-        f"{count}\n{100 * least:.0f} to {100 * most:.0f} %"
-        for count, least, most in zip(counts.flat, low.flat, high.flat, strict=True)
-    ]
+    cells = zip(counts.flat, low.flat, high.flat, strict=True)
+    notes = [f"{count}\n{100 * least:.0f} to {100 * most:.0f} %" for count, least, most in cells]
     style = {"fmt": "", "cmap": "Blues", "cbar": False, "square": True}
     names = ["REAL", "FAKE"]
     sns.heatmap(counts, annot=np.reshape(notes, (2, 2)), xticklabels=names, yticklabels=names, ax=axis, **style)

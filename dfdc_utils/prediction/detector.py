@@ -171,10 +171,8 @@ class Detector:
 
     def _judge(self, found: VideoFaces) -> Prediction:
         scored = self._score(found.windows)
-        tracks = [
-            TrackScore(number, tuple(window for window in scored if window.faces.track == number))
-            for number in dict.fromkeys(window.faces.track for window in scored)
-        ]
+        people = dict.fromkeys(window.faces.track for window in scored)
+        tracks = [TrackScore(one, tuple(window for window in scored if window.faces.track == one)) for one in people]
         tracks.sort(key=lambda track: -track.score)
         status, error = _check(found, tracks, self.folder)
         looked_at = (found.seconds, tuple(tracks), self.folder, found.duration, found.left_out)

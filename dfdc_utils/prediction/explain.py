@@ -110,10 +110,8 @@ def _weigh_features(parts: _Parts, maps: list[tf.Tensor], features: tf.Tensor) -
         tape.watch(features)
         seen = parts.compare(features)
     is_change = np.arange(end.shape[-1]) >= (parts.shown or end.shape[-1])
-    of_features, of_changes = (
-        tape.gradient(seen, features, output_gradients=tf.where(chosen, slopes, 0))
-        for chosen in (~is_change, is_change)
-    )
+    of_features = tape.gradient(seen, features, output_gradients=tf.where(~is_change, slopes, 0))
+    of_changes = tape.gradient(seen, features, output_gradients=tf.where(is_change, slopes, 0))
     # A change counts for its frame and, negated, for the one before. A sum from the end recovers each one's own weight.
     of_changes = tf.cumsum(of_changes, axis=0, reverse=True)
     return float(parts.judge(end)[0, 0]), of_features, of_changes

@@ -143,9 +143,14 @@ def _as_window(times: NDArray[np.float64], person: CroppedTrack, frame_count: in
     chosen = spread_evenly(len(person.kept), frame_count)
     frames = np.array(person.kept)[chosen]
     faces = [encode_face(crop) for crop in person.crops]
-    shown, track = tuple(faces[index] for index in chosen), person.track
-    # -1 until `_recognise` numbers the person.
-    return FaceWindow(-1, times[frames], track.boxes[frames], track.detected[frames], shown, person.flaw)
+    return FaceWindow(
+        track=-1,
+        times=times[frames],
+        boxes=person.track.boxes[frames],
+        detected=person.track.detected[frames],
+        faces=tuple(faces[index] for index in chosen),
+        flaw=person.flaw,
+    )
 
 
 def _recognise(seen: list[FaceWindow], before: list[FaceWindow], newcomer: int) -> list[FaceWindow]:
