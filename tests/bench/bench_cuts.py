@@ -9,8 +9,8 @@ import itertools
 from pathlib import Path
 
 import numpy as np
-from conftest import outside
 from joblib import Parallel, delayed
+from outside import outside
 
 from dfdc_utils.errors import UnreadableVideo
 from dfdc_utils.faces.shots import Thumbnail

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import outside
 from numpy.typing import NDArray
+from outside import outside
 
 from dfdc_utils.faces import FaceDetector, load_face_detector
 from dfdc_utils.models import OOD_PERCENTILE, ModelFolder, with_style

@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
-from conftest import ROOT
+from outside import ROOT
 
 from dfdc_utils.processing import read_manifest
 
