@@ -227,9 +227,11 @@ def decode(
 
 def as_picture(frame: av.VideoFrame, aspect: Fraction | None) -> Picture:
     """Give a frame its size in square pixels; `aspect` is a pixel's width by its height."""
-    square = Fraction(1)
-    aspect = aspect if aspect and 1 / 8 <= aspect <= 8 else square
-    return Picture(frame, round(frame.width * max(aspect, square)), round(frame.height / min(aspect, square)))
+    if not aspect or aspect == 1 or not 1 / 8 <= aspect <= 8:  # nearly every frame: no arithmetic with fractions
+        return Picture(frame, frame.width, frame.height)
+    if aspect > 1:
+        return Picture(frame, round(frame.width * aspect), frame.height)
+    return Picture(frame, frame.width, round(frame.height / aspect))
 
 
 @dataclass(frozen=True)
