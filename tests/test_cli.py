@@ -188,7 +188,7 @@ def three(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("three")
     truth = json.loads((sample / "truth.json").read_text())
     for name, kind in (("a", "real"), ("b", "cut_off"), ("c", "temporal")):
-        source = next(sample.rglob(next(one for one in truth if truth[one]["kind"] == kind)))
+        source = next(sample.glob("dfdc*/" + next(one for one in truth if truth[one]["kind"] == kind)))
         (shutil.copy if kind == "cut_off" else clips.untagged)(source, folder / f"{name}.mp4")
     return folder
 
@@ -225,7 +225,7 @@ def test_a_model_judges_only_the_kind_of_videos_that_it_was_trained_on(
     sample: Path, three: Path, sample_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A drawn clip is nothing for the pretrained model, nor a recorded one for a model of the sample."""
-    drawn, recorded = next(sample.rglob("*.mp4")), three / "a.mp4"
+    drawn, recorded = next(sample.glob("dfdc*/*.mp4")), three / "a.mp4"
     for video, model, remedy in (
         (drawn, "pretrained", "a model trained on the sample"),
         (recorded, str(sample_model), "--model pretrained"),

@@ -115,6 +115,8 @@ def _walk(top: Path) -> list[tuple[Path, list[str]]]:
     """List each folder at or below `top` with its file names, in order. Linked folders are included, each once."""
 
     def refuse(error: OSError) -> None:
+        if isinstance(error, FileNotFoundError):  # another process removed this folder just now
+            return
         raise BrokenCatalog(f"{error.filename}: cannot be read ({error.strerror}). Make it readable, or move it away.")
 
     found, seen = [], set()

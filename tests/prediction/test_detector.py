@@ -65,7 +65,7 @@ def test_a_score_is_the_one_that_evaluation_gives(
 
 def test_statuses_on_the_sample(trained: Detector, sample: Path) -> None:
     truth = json.loads((sample / "truth.json").read_text())
-    kinds = {entry["kind"]: next(sample.rglob(name)) for name, entry in truth.items()}
+    kinds = {entry["kind"]: next(sample.glob(f"dfdc*/{name}")) for name, entry in truth.items()}
     nobody, broken = (trained.predict(kinds[kind]) for kind in ("no_face", "cut_off"))
     assert (nobody.status, nobody.score, nobody.verdict) == ("no_face", None, "not judged")
     assert (broken.status, broken.score, broken.verdict) == ("unreadable", None, "not judged")
@@ -81,7 +81,7 @@ def test_many_videos_are_answered_in_their_order_whatever_is_wrong_with_some(
     trained: Detector, sample: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "empty.mp4").touch()
-    some = sorted(sample.rglob("*.mp4"))[:3]
+    some = sorted(sample.glob("dfdc*/*.mp4"))[:3]
     paths = [some[2], tmp_path / "empty.mp4", some[0], tmp_path / "gone.mp4", some[2], some[1]]
     found = list(trained.predict_many(paths, show_progress=False))
     assert [one.path for one in found] == paths
@@ -96,7 +96,7 @@ def test_the_whole_of_a_long_video_in_overlapping_windows(trained: Detector, sam
     truth = json.loads((sample / "truth.json").read_text())
     fake = next(name for name, entry in sorted(truth.items()) if entry["kind"] == "both")
     metadata = {k: v for p in sample.glob("*/metadata.json") for k, v in json.loads(p.read_text()).items()}
-    parts = [clip_frames(next(sample.rglob(name))) for name in (metadata[fake]["original"], fake)]
+    parts = [clip_frames(next(sample.glob(f"dfdc*/{name}"))) for name in (metadata[fake]["original"], fake)]
     real, altered = (list(itertools.chain(part, part[::-1]))[:120] for part in parts)  # four seconds each
     path = write_clip(tmp_path / "spliced.mp4", [*real, *altered, *real], options={"preset": "ultrafast", "crf": "12"})
     sequence = SequenceConfig(2.2, 16, 96, detector="haar")
@@ -121,7 +121,7 @@ def clip_frames(path: Path) -> list[np.ndarray]:
 
 
 def test_evidence_of_the_most_suspicious(trained: Detector, sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = [trained.predict(path) for path in sorted(sample.rglob("*.mp4"))[:6]]
+    found = [trained.predict(path) for path in sorted(sample.glob("dfdc*/*.mp4"))[:6]]
     evidence = trained.gather_evidence(found, most=2, show_progress=True)
     assert "explaining scores: 100%" in capsys.readouterr().err
     trained.gather_evidence(found, most=1)
@@ -168,7 +168,7 @@ def test_a_broken_models_scores_are_no_scores(sample: Path) -> None:
     model = build_cnn_lstm(4, 32)
     model.set_weights([np.full_like(weight, np.nan) for weight in model.get_weights()])
     with pytest.raises(ConfigMismatch, match="not numbers"):
-        Detector(open_model(model)).predict(next(sample.rglob("*.mp4")))
+        Detector(open_model(model)).predict(next(sample.glob("dfdc*/*.mp4")))
 
 
 def test_the_models_detector_is_a_must(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_ctrl_c_ends_the_workers_quietly_and_reaches_the_caller(sample: Path) ->
 import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from fake_models import open_model
 from dfdc_utils.prediction import Detector
-paths = [{str(next(sample.rglob("*.mp4")))!r}, *(f"gone_{{number}}.mp4" for number in range(3000))]
+paths = [{str(next(sample.glob("dfdc*/*.mp4")))!r}, *(f"gone_{{number}}.mp4" for number in range(3000))]
 try:
     for prediction in Detector(open_model()).predict_many(paths, workers=2, show_progress=False):
         print(prediction.status, flush=True)
@@ -298,7 +298,7 @@ def test_who_decides_about_real_clips_is_large_and_sharp(validation_clips: Path,
 def test_of_another_model_it_cannot_say_how_unlike_a_video_is(
     sample: Path, trained: Detector, pretrained: Detector
 ) -> None:
-    prediction = trained.predict(next(sample.rglob("*.mp4")))
+    prediction = trained.predict(next(sample.glob("dfdc*/*.mp4")))
     assert prediction.to_row()["ood_percentile"] is None and not prediction.doubt(prediction.people[0])
     with pytest.raises(ConfigMismatch, match="only pretrained models"):
         Detector(open_model(trained.model, trained.folder.sequence, ood=pretrained.folder.ood))

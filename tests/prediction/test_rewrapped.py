@@ -28,7 +28,7 @@ def detector() -> Detector:
 @pytest.fixture(scope="module")
 def frames(sample: Path) -> list[np.ndarray]:
     """The first five and a half seconds of a clip of the sample."""
-    path = sorted(sample.rglob("*.mp4"))[3]
+    path = sorted(sample.glob("dfdc*/*.mp4"))[3]
     with av.open(str(path)) as clip:
         return [frame.to_ndarray(format="rgb24") for frame, _ in zip(clip.decode(video=0), range(165), strict=False)]
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import clips
@@ -223,6 +225,20 @@ def test_two_parts_with_one_name_keep_apart_and_resolve_within_their_own(tmp_pat
     assert row_of(catalog, "part_0_fake")["original"] == real["part_0"]
     assert row_of(catalog, "part_1_fake")["original"] == real["part_1"]
     assert row_of(catalog, "third")["original"] in real.tolist()
+
+
+def test_a_folder_that_another_process_removes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_part(tmp_path / "part_0", {"aaa.mp4": REAL})
+    make_part(tmp_path / "model" / ".progress.partial", None, ["bbb.mp4"])
+    list_folder = os.scandir
+
+    def meanwhile(folder: str) -> object:
+        if str(folder).endswith(".partial"):
+            shutil.rmtree(folder)
+        return list_folder(folder)
+
+    monkeypatch.setattr(os, "scandir", meanwhile)
+    assert read_catalog(tmp_path)["path"].tolist() == [str(tmp_path / "part_0" / "aaa.mp4")]
 
 
 def test_a_part_inside_a_folder_of_the_same_name(tmp_path: Path) -> None:
