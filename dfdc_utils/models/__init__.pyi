@@ -18,11 +18,11 @@ from .folder import (
     start_from as start_from,
 )
 from .frame_encoder import (
+    WithStyle as WithStyle,
     build_frame_encoder as build_frame_encoder,
     build_on_encoder as build_on_encoder,
     copy_encoder as copy_encoder,
     take_apart as take_apart,
-    with_style as with_style,
 )
 from .ood import (
     OOD_PERCENTILE as OOD_PERCENTILE,

@@ -1,5 +1,7 @@
 """The pretrained model: a frame encoder and a head over time; plain Keras, like `cnn_lstm`."""
 
+from typing import Any
+
 import numpy as np
 
 from dfdc_utils.models.cnn_lstm import application_maps, prepare_frames
@@ -105,14 +107,19 @@ def take_apart(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     return parts["frame_encoder"], head
 
 
-def with_style(model: keras.Model) -> keras.Model:
-    """Build the same model with two outputs: scores (B, 1), and the style averaged over time (B, S) for `OODDetector`.
+class WithStyle(keras.Model):  # type: ignore[misc]
+    """A model of `build_on_encoder`, called with sequences (B, T, H, W, 3), that returns two things.
 
-    Raises `ValueError` if the model is not one of `build_on_encoder`.
+    They are the scores (B, 1), and the style averaged over time (B, `style_size`) for `OODDetector`. Layers are shared,
+    and not called anew before the first batch, which would take seconds. Raises `ValueError` for another model.
     """
-    see, head = take_apart(model)
-    frame_count, size = model.input_shape[1:3]
-    sequence = keras.Input(model.input_shape[1:], name="sequence")
-    *_, features, style = see(ops.reshape(sequence, (-1, size, size, 3)))
-    score = head(ops.reshape(features, (-1, frame_count, features.shape[-1])))
-    return keras.Model(sequence, [score, ops.mean(ops.reshape(style, (-1, frame_count, style.shape[-1])), axis=1)])
+
+    def __init__(self, model: keras.Model) -> None:
+        super().__init__(name="with_style")
+        self.see, self.head = take_apart(model)
+        self.frame_count, self.style_size = model.input_shape[1], self.see.output_shape[-1][-1]
+
+    def call(self, sequences: Any, training: bool = False) -> tuple[Any, Any]:
+        *_, features, style = self.see(ops.reshape(sequences, (-1, *sequences.shape[2:])), training=training)
+        features, style = (ops.reshape(one, (-1, self.frame_count, one.shape[-1])) for one in (features, style))
+        return self.head(features, training=training), ops.mean(style, axis=1)

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.faces import SequenceConfig, find_yunet, load_face_detector
-from dfdc_utils.models import PRETRAINED, ModelFolder, with_style
+from dfdc_utils.models import PRETRAINED, ModelFolder, WithStyle
 from dfdc_utils.prediction.explain import explain_score
 from dfdc_utils.prediction.verdicts import Explanation, Prediction, TrackScore, WindowScore
 from dfdc_utils.prediction.windows import FaceWindow, Look, VideoFaces, find_faces
@@ -55,10 +55,10 @@ class Detector:
         both = None
         if folder.ood:
             try:
-                both = with_style(model)
+                both = WithStyle(model)
             except ValueError as error:
                 raise ConfigMismatch(f"ood.npz does not belong to the model beside it ({error}). Remove it.") from error
-            if both.output_shape[1][1:] != folder.ood.mean.shape:
+            if (both.style_size,) != folder.ood.mean.shape:
                 raise ConfigMismatch("ood.npz belongs to another model than the one beside it. Run pretrain again.")
         self.folder, self.model = folder, model
         # The encoder in the package sees each frame mirrored, too, so a mirrored video has the same score.

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from dfdc_utils.evaluation import METRICS, bootstrap_interval
 from dfdc_utils.faces import FaceDetector, SequenceConfig, load_face_detector
 from dfdc_utils.files import prepare_target, replacing, write_atomically
-from dfdc_utils.models import ModelFolder, OODDetector, build_on_encoder, calibrate, with_style, write_card
+from dfdc_utils.models import ModelFolder, OODDetector, WithStyle, build_on_encoder, calibrate, write_card
 from dfdc_utils.pretraining.encoder import EncoderConfig, train_encoder
 from dfdc_utils.pretraining.mesh import FaceMesh
 from dfdc_utils.pretraining.pairs import PairSource
@@ -97,7 +97,7 @@ def pretrain(
     )
     encoder, history = train_encoder(train, validation, work, config.encoder, workers=workers, say=say)
     model = build_on_encoder(encoder, config.frame_count)
-    see = with_style(model)
+    see = WithStyle(model)
     say("scoring sequences of people of the validation split")
     unseen = {
         fakes: observe(see, counted, first_seed=VALIDATION_SEED, swaps=swaps, workers=workers)
@@ -133,15 +133,15 @@ def pretrain(
 
 
 def observe(
-    see: keras.Model, source: PairSource, *, first_seed: int, swaps: float, workers: int
+    see: WithStyle, source: PairSource, *, first_seed: int, swaps: float, workers: int
 ) -> tuple[pd.DataFrame, Styles]:
-    """Score one pair of sequences of everyone in `source` with `see`, a model of `with_style`.
+    """Score one pair of sequences of everyone in `source` with `see`.
 
     `swaps` is the fraction of swaps among the fakes. The table has `label`, `original` (the person), `score` and `crf`,
     H.264's constant rate factor (0: not encoded); the styles (N, S) are in the same order.
     """
     tables, styles = [], []
-    for pairs in source.sequences(see.input_shape[1], first_seed=first_seed, swaps=swaps, workers=workers):
+    for pairs in source.sequences(see.frame_count, first_seed=first_seed, swaps=swaps, workers=workers):
         crfs = [encoding.crf or 0 for encoding in pairs.encodings]
         for label, sequences in (("REAL", pairs.reals), ("FAKE", pairs.fakes)):
             scores, style = see.predict(sequences, batch_size=8, verbose=0)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from outside import outside
 
 from dfdc_utils.faces import FaceDetector, load_face_detector
-from dfdc_utils.models import OOD_PERCENTILE, ModelFolder, with_style
+from dfdc_utils.models import OOD_PERCENTILE, ModelFolder, WithStyle
 from dfdc_utils.pretraining.filming import Encoding, film_together, move_still
 from dfdc_utils.pretraining.pairs import TOGETHER, PairSource, Still
 from dfdc_utils.pretraining.photographs import POINTS, cut_photograph, find_photographs, prepare_pictures
@@ -127,7 +127,7 @@ def test_what_is_flagged(tmp_path: Path) -> None:
     unseen = photographs[photographs["split"] == "validation"].head(COUNT * len(_CHANGES))
     face_detector = load_face_detector("yunet")
     pictures = prepare_pictures(unseen, location, tmp_path, face_detector, show_progress=False)
-    see, size = with_style(folder.model), folder.sequence.face_size
+    see, size = WithStyle(folder.model), folder.sequence.face_size
     source = PairSource(tmp_path, pictures, face_size=size, seed=0)
     settings = {"count": COUNT, "frame_count": folder.sequence.frame_count, "face_size": size, "seed": 1}
     rows = []

@@ -17,13 +17,13 @@ from dfdc_utils.models import (
     Calibration,
     ModelFolder,
     OODDetector,
+    WithStyle,
     binomial_interval,
     build_frame_encoder,
     build_on_encoder,
     copy_encoder,
     load_model,
     model_path,
-    with_style,
 )
 from dfdc_utils.pretraining import EncoderConfig, PretrainingConfig, pretrain
 from dfdc_utils.pretraining.encoder import _cut_patches, train_encoder
@@ -101,7 +101,7 @@ def test_the_sequence_model_is_the_mean_over_frames(encoder: keras.Model) -> Non
     model = build_on_encoder(encoder, 4)
     logits = encoder.predict(sequences.reshape(-1, 32, 32, 3), verbose=0)[0].reshape(2, 4).mean(axis=1)
     np.testing.assert_allclose(model.predict(sequences, verbose=0)[:, 0], 1 / (1 + np.exp(-logits)), rtol=1e-4)
-    scores, style = with_style(model).predict(sequences, verbose=0)
+    scores, style = WithStyle(model).predict(sequences, verbose=0)
     assert style.shape == (2, 2 * (64 + 64))  # average and spread of two layers
     np.testing.assert_allclose(scores, model.predict(sequences, verbose=0), rtol=1e-5)
 
@@ -126,7 +126,7 @@ def test_patches_and_their_masks_show_the_same_place() -> None:
 
 def test_a_model_without_a_frame_encoder_is_named(encoder: keras.Model) -> None:
     with pytest.raises(ValueError, match="has no frame_encoder"):
-        with_style(encoder)
+        WithStyle(encoder)
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +157,7 @@ def test_the_model_in_the_package_loads_with_plain_keras(shipped: keras.Model) -
     shape = (config.frame_count, config.face_size, config.face_size, 3)
     assert shipped.input_shape == (None, *shape) and config.detector == "auto"
     sequences = np.random.default_rng(0).integers(0, 256, (2, *shape)).astype(np.uint8)
-    scores, style = with_style(load_model("pretrained")).predict(sequences, verbose=0)
+    scores, style = WithStyle(load_model("pretrained")).predict(sequences, verbose=0)
     np.testing.assert_allclose(scores, shipped.predict(sequences, verbose=0), rtol=1e-4, atol=1e-6)
     assert ((scores >= 0) & (scores <= 1)).all()
     # Noise is no face, and the model says so.

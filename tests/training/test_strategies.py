@@ -7,32 +7,40 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
 import pytest
 from faces_on_disk import flickering_faces
-from small_training import EPOCHS, SOURCES, small_table, start_training, weight_differences
+from small_training import EPOCHS, SOURCES, Trainer, small_table, trainer, weight_differences
 
 from dfdc_utils.training import choose_strategy
 from dfdc_utils.training.strategies import workers_in_tf_config
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def forks() -> Iterator[Trainer]:
+    with trainer() as forks:
+        yield forks
+
+
+@pytest.fixture(scope="module")
+def alone(forks: Trainer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the faces and the model of one undisturbed training on one device."""
     folder = tmp_path_factory.mktemp("alone")
     flickering_faces(folder / "faces", families=SOURCES)
-    finish(start_training(folder, "model"))
+    train_to_the_end(forks, folder, "model")
     return folder
 
 
-def finish(process: subprocess.Popen[str]) -> str:
-    output, errors = process.communicate(timeout=180)
-    assert process.returncode == 0, errors
-    return output
+def train_to_the_end(forks: Trainer, folder: Path, model: str, **options: Any) -> str:
+    status, printed = forks.train(folder, model, **options)
+    assert status == 0, printed
+    return printed
 
 
 def test_the_last_batch_is_a_small_one(tmp_path: Path) -> None:
@@ -48,23 +56,21 @@ ROUNDING = 3e-4
 
 
 @pytest.mark.slow
-def test_replicas_that_do_not_divide_a_batch_give_the_same_model(alone: Path) -> None:
+def test_replicas_that_do_not_divide_a_batch_give_the_same_model(forks: Trainer, alone: Path) -> None:
     """Notebook 04 shows it for two replicas."""
-    finish(start_training(alone, "three", "--replicas", "3"))
+    train_to_the_end(forks, alone, "three", replicas=3)
     assert weight_differences(alone / "model", alone / "three").mean() < ROUNDING
     one, three = (pd.read_csv(alone / name / "history.csv") for name in ("model", "three"))
     np.testing.assert_allclose(one, three, atol=2e-3)
 
 
 @pytest.mark.slow
-def test_killed_at_any_step_it_ends_as_if_undisturbed(alone: Path) -> None:
+def test_killed_at_any_step_it_ends_as_if_undisturbed(forks: Trainer, alone: Path) -> None:
     """To the last bit. The first process dies within the first epoch, the second within a later one."""
     for steps, seconds in ((3, 0), (8, 600)):  # steps that each takes, seconds between its saves
-        killed = start_training(alone, "killed", "--kill-at", str(steps), "--save-sec", str(seconds))
-        killed.communicate(timeout=180)
-        assert killed.returncode == -signal.SIGKILL
+        assert forks.train(alone, "killed", kill_at=steps, save_sec=seconds)[0] == -signal.SIGKILL
         assert not (alone / "killed" / "training.json").exists()
-    assert "going on after 1 epochs and 0 steps" in finish(start_training(alone, "killed"))
+    assert "going on after 1 epochs and 0 steps" in train_to_the_end(forks, alone, "killed")
     one, two = alone / "model", alone / "killed"
     for name in ("history.csv", "calibration.json", "split.csv", "training.json"):
         assert (one / name).read_bytes() == (two / name).read_bytes(), name
@@ -111,6 +117,12 @@ def test_workers_killed_and_restarted_go_on_from_the_last_epoch(alone: Path) -> 
     assert not list((alone / "restarted").glob(".*"))
     # Two workers come to the model of one process.
     assert weight_differences(alone / "model", alone / "restarted").mean() < ROUNDING
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    output, errors = process.communicate(timeout=180)
+    assert process.returncode == 0, errors
+    return output
 
 
 def start_command(folder: Path, model: str, env: dict[str, str]) -> subprocess.Popen[str]:
