@@ -69,7 +69,8 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 		{ echo "Python 3.11 to 3.13 is needed: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -q --progress-bar off -r requirements.txt
+	$(BIN)/python -m pip install --disable-pip-version-check -q --progress-bar off --no-compile -r requirements.txt
+	-$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib  # pip would do it with one process
 	$(BIN)/python -m pip install --disable-pip-version-check -q --no-deps --no-build-isolation -e .
 	touch $@
 

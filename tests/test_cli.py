@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,8 @@ import clips
 import numpy as np
 import pandas as pd
 import pytest
+from faces_on_disk import SMALL
+from fake_models import save_model
 
 from dfdc_utils.__main__ import cli, explain, main
 
@@ -193,14 +196,20 @@ def three(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of an untrained model, which opens fast: for tests in which no verdict counts."""
+    return str(save_model(tmp_path_factory.mktemp("tiny") / "model", sequence=replace(SMALL, detector="haar")))
+
+
 @pytest.mark.slow
 def test_predict_keeps_the_order_of_its_input_and_makes_folders(
-    three: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    three: Path, tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     targets = {kind: tmp_path / "new" / kind / f"out.{kind}" for kind in ("csv", "json", "html")}
     options = [text for kind, target in targets.items() for text in (f"--{kind}", str(target))]
     videos = [str(three / "c.mp4"), str(three), str(three / "b.mp4")]
-    assert main(["predict", *videos, *options]) in (1, 3)
+    assert main(["predict", *videos, *options, "--model", tiny]) in (1, 3)
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
     assert [re.search(r"\w\.mp4", line)[0] for line in lines] == ["c.mp4", "a.mp4", "b.mp4"]  # type: ignore[index]
@@ -210,12 +219,12 @@ def test_predict_keeps_the_order_of_its_input_and_makes_folders(
     assert pd.read_csv(targets["csv"])["video"].tolist() == ["c", "a", "b"]
     assert [entry["video"] for entry in json.loads(targets["json"].read_text())] == ["c", "a", "b"]
     assert "c.mp4" in targets["html"].read_text()
-    assert main(["predict", str(three / "c.mp4"), "--verbose", "--csv", "-"]) in (0, 1)
+    assert main(["predict", str(three / "c.mp4"), "--verbose", "--model", tiny, "--csv", "-"]) in (0, 1)
     assert capsys.readouterr().out.startswith("video,path,status")  # and nothing else
-    assert main(["predict", str(three / "c.mp4"), "--verbose"]) in (0, 1)
+    assert main(["predict", str(three / "c.mp4"), "--verbose", "--model", tiny]) in (0, 1)
     assert "when the faces are mirrored or shifted" in capsys.readouterr().out
     empty = clips.write_clip(tmp_path / "empty.mp4", clips.numbered(30))
-    assert main(["predict", str(empty)]) == 3
+    assert main(["predict", str(empty), "--model", tiny]) == 3
     printed = capsys.readouterr()
     assert printed.out.endswith(" --whole.\n") and "1 video: 1 not judged" in printed.err
 
@@ -239,7 +248,7 @@ def test_a_model_judges_only_the_kind_of_videos_that_it_was_trained_on(
 
 @pytest.mark.slow
 def test_predict_needs_no_metadata_and_no_name_ends_it(
-    three: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    three: Path, tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A name that is not UTF-8 is escaped, on every terminal and in every file."""
     names = ["a.mp4", "caf\udce9.mp4", "한국어 🎬.mp4"]
@@ -252,14 +261,14 @@ def test_predict_needs_no_metadata_and_no_name_ends_it(
     (tmp_path / "notes.txt").touch()
     targets = [tmp_path / "out" / name for name in ("v.csv", "v.json", "v.html")]
     options = [part for target in targets for part in (f"--{target.suffix[1:]}", str(target))]
-    assert main(["predict", str(tmp_path), *options]) in (0, 1)
+    assert main(["predict", str(tmp_path), "--model", tiny, *options]) in (0, 1)
     out = capsys.readouterr().out
     assert len(out.splitlines()) == 3 and "caf\\udce9.mp4" in out
     for target in targets:
         text = target.read_text(encoding="utf-8")  # strict
         assert "udce9" in text and "한국어" in text
     assert len(json.loads(targets[1].read_text())) == len(pd.read_csv(targets[0])) == 3
-    command = [sys.executable, "-m", "dfdc_utils", "predict", str(tmp_path / names[2]), "--csv", "-"]
+    command = [sys.executable, "-m", "dfdc_utils", "predict", str(tmp_path / names[2]), "--model", tiny, "--csv", "-"]
     done = subprocess.run(command, env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, check=False)
     assert done.returncode in (0, 1) and b"\\ud55c" in done.stdout, done.stderr
 
@@ -313,8 +322,8 @@ def is_quiet(err: str) -> bool:
 
 
 @pytest.mark.slow
-def test_predict_that_is_interrupted_writes_what_it_has(sample: Path, tmp_path: Path) -> None:
-    options = ["--workers", "2", "--csv", "out.csv", "--json", "out.json"]
+def test_predict_that_is_interrupted_writes_what_it_has(sample: Path, tiny: str, tmp_path: Path) -> None:
+    options = ["--model", tiny, "--workers", "2", "--csv", "out.csv", "--json", "out.json"]
     with running("predict", str(sample), *options, cwd=tmp_path) as process:
         assert process.stdout is not None and "mp4" in process.stdout.readline()
         os.killpg(process.pid, signal.SIGINT)
@@ -339,9 +348,9 @@ def test_process_that_is_interrupted_says_how_far_it_is(sample: Path, tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_reader_that_has_seen_enough_ends_it_quietly(sample: Path, tmp_path: Path) -> None:
+def test_a_reader_that_has_seen_enough_ends_it_quietly(sample: Path, tiny: str, tmp_path: Path) -> None:
     """As `| head -1` does."""
-    with running("predict", str(sample), "--workers", "2", cwd=tmp_path) as process:
+    with running("predict", str(sample), "--model", tiny, "--workers", "2", cwd=tmp_path) as process:
         assert process.stdout is not None and process.stderr is not None
         assert "mp4" in process.stdout.readline()
         process.stdout.close()
