@@ -19,7 +19,7 @@ export DFDC_DATA DFDC_YUNET
 # Benchmarks and what is committed are run on the sample, with the face detector that everybody has. The tests also run
 # on the sample; those of YuNet and of real clips run where DFDC_YUNET and DFDC_CLIPS name these.
 ON_SAMPLE := env -u DFDC_DATA -u DFDC_YUNET
-TESTS := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+TESTS := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help run lab test check lint coverage sample notebooks bench install clean

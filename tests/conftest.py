@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 from outside import ROOT, outside
-from xdist.scheduler import LoadGroupScheduling
+from xdist.scheduler import LoadScopeScheduling
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -19,34 +21,35 @@ def fuzz_count(request: pytest.FixtureRequest) -> int:
     return int(request.config.getoption("--fuzz"))
 
 
-class _Groups(LoadGroupScheduling):
-    """Groups by `xdist_group`, which nbval's cells do not show."""
+@cache
+def _is_of_sample(path: Path) -> bool:
+    """Say if it is a notebook, or a file of tests that use the faces or the model that notebooks leave."""
+    return path.suffix == ".ipynb" or bool({"sample_faces", "sample_model"} & set(re.findall(r"\w+", path.read_text())))
+
+
+class _Groups(LoadScopeScheduling):
+    """Files of tests run side by side; notebooks and tests of the sample are one group, since they share its folder."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "sample" if ".ipynb::" in nodeid else str(super()._split_scope(nodeid))
+        path = nodeid.split("::")[0]
+        return "sample" if _is_of_sample(ROOT / path) else path
 
 
+@pytest.hookimpl(optionalhook=True)  # `-p no:xdist` works, too
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Groups:
     return _Groups(config, log)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Side by side run groups of tests: files, but the notebooks and what uses the model that they leave are one group.
-
-    That group and the file with the longest tests come first.
-    """
+    """The group of the sample comes first, beginning with the notebooks, then the file with the longest tests."""
 
     def place(item: pytest.Item) -> int:
-        if item.path.suffix == ".ipynb":
-            return 0
-        if {"sample_faces", "sample_model"} & set(getattr(item, "fixturenames", ())):
-            return 1
+        if _is_of_sample(item.path):
+            return 0 if item.path.suffix == ".ipynb" else 1
         return 2 if item.path.name == "test_strategies.py" else 3
 
     items.sort(key=place)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("sample" if place(item) < 2 else str(item.path)))
 
 
 @pytest.fixture(scope="session")
