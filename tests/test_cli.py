@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import re
@@ -19,7 +18,6 @@ from typing import Any
 
 import click
 import clips
-import numpy as np
 import pandas as pd
 import pytest
 from faces_on_disk import SMALL
@@ -227,23 +225,6 @@ def test_predict_keeps_the_order_of_its_input_and_makes_folders(
     assert main(["predict", str(empty), "--model", tiny]) == 3
     printed = capsys.readouterr()
     assert printed.out.endswith(" --whole.\n") and "1 video: 1 not judged" in printed.err
-
-
-@pytest.mark.slow
-def test_a_model_judges_only_the_kind_of_videos_that_it_was_trained_on(
-    sample: Path, three: Path, sample_model: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A drawn clip is nothing for the pretrained model, nor a recorded one for a model of the sample."""
-    drawn, recorded = next(sample.glob("dfdc*/*.mp4")), three / "a.mp4"
-    for video, model, remedy in (
-        (drawn, "pretrained", "a model trained on the sample"),
-        (recorded, str(sample_model), "--model pretrained"),
-    ):
-        assert main(["predict", str(video), "--model", model, "--csv", "-"]) == 3
-        row = pd.read_csv(io.StringIO(capsys.readouterr().out)).iloc[0]
-        assert (row["status"], row["verdict"]) == ("other_kind", "not judged") and np.isnan(row["score"])
-        assert f"Use {remedy}." in row["error"] and row["error"].startswith(video.name)
-    assert main(["predict", str(recorded), "--model", "pretrained"]) in (0, 1)
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import itertools
 import json
 import os
@@ -14,12 +15,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from clips import MAGENTA, squares, write_clip
+from clips import MAGENTA, squares, untagged, write_clip
 from faces_on_disk import SMALL
 from fake_models import open_model, save_model
 from hypothesis import HealthCheck, given, settings, strategies as st
 from workers import die_looking_at_poison
 
+from dfdc_utils.__main__ import main
 from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.evaluation import score_videos
 from dfdc_utils.faces import SequenceConfig
@@ -61,6 +63,25 @@ def test_a_score_is_the_one_that_evaluation_gives(
     scores = score_videos(some, sample_faces, trained.folder).set_index("video")["score"]
     for video in some["video"]:
         assert trained.predict(path_of(manifest, sample, video)).score == pytest.approx(scores[video], abs=1e-5)
+
+
+@pytest.mark.slow
+def test_a_model_judges_only_the_kind_of_videos_that_it_was_trained_on(
+    sample: Path, sample_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A drawn clip is nothing for the pretrained model, nor a recorded one for a model of the sample."""
+    truth = json.loads((sample / "truth.json").read_text())
+    drawn = next(sample.glob("dfdc*/" + next(name for name in truth if truth[name]["kind"] == "real")))
+    recorded = untagged(drawn, tmp_path / "a.mp4")
+    for video, model, remedy in (
+        (drawn, "pretrained", "a model trained on the sample"),
+        (recorded, str(sample_model), "--model pretrained"),
+    ):
+        assert main(["predict", str(video), "--model", model, "--csv", "-"]) == 3
+        row = pd.read_csv(io.StringIO(capsys.readouterr().out)).iloc[0]
+        assert (row["status"], row["verdict"]) == ("other_kind", "not judged") and np.isnan(row["score"])
+        assert f"Use {remedy}." in row["error"] and row["error"].startswith(video.name)
+    assert main(["predict", str(recorded), "--model", "pretrained"]) in (0, 1)
 
 
 def test_statuses_on_the_sample(trained: Detector, sample: Path) -> None:
