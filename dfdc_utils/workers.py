@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import cv2
-import joblib
 
 from dfdc_utils.errors import TookTooLong
 
@@ -46,6 +45,8 @@ def each(
     Raises `WorkerDied` if a worker dies, or if nothing is done for `patience` seconds; `ImportError` if Dask is not
     installed; `OSError` if there is no cluster at that address.
     """
+    import joblib  # a tenth of a second, which decoding need not take
+
     with contextlib.ExitStack() as stack:
         if cluster is not None:
             stack.enter_context(_use_cluster(cluster))
@@ -109,6 +110,8 @@ def _named(task: tuple[Callable[[Item], Result], str, Item]) -> tuple[str, Resul
 
 @contextlib.contextmanager
 def _use_cluster(cluster: str | Any) -> Iterator[None]:
+    import joblib
+
     try:
         from distributed import Client
     except ImportError as error:
