@@ -11,7 +11,7 @@ def quiet_import() -> Iterator[None]:
     """Discard what the process writes to its standard error within this block. Exceptions are raised as usual."""
     # After the import: errors only. Without an NVIDIA driver none, since TensorFlow calls its absence an error.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if Path("/dev/nvidiactl").exists() else "3")
-    # TensorFlow's own pool: else memory of each step goes back to the system, and a step on logical CPUs takes 1.8 x.
+    # TensorFlow's own pool: else memory of each step goes back to the system, and a step on logical CPUs takes 1.7 x.
     os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")
     try:
         kept = os.dup(2)

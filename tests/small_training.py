@@ -91,14 +91,15 @@ def serve() -> None:
             output = os.open("printed.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(output, 1)
             os.dup2(output, 2)
+            status = 1
             try:
                 train_here(model, **options)
                 status = 0
             except Exception:
                 traceback.print_exc()
-                status = 1
-            sys.stdout.flush()
-            os._exit(status)
+            finally:  # a fork never comes back into this loop
+                sys.stdout.flush()
+                os._exit(status)
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         print(json.dumps([status, Path(folder, "printed.txt").read_text()]), flush=True)
 

@@ -115,7 +115,7 @@ def _walk(top: Path) -> list[tuple[Path, list[str]]]:
     """List each folder at or below `top` with its file names, in order. Linked folders are included, each once."""
 
     def refuse(error: OSError) -> None:
-        if isinstance(error, FileNotFoundError):  # another process removed this folder just now
+        if isinstance(error, FileNotFoundError) and error.filename != str(top):  # another process removed it just now
             return
         raise BrokenCatalog(f"{error.filename}: cannot be read ({error.strerror}). Make it readable, or move it away.")
 

@@ -239,6 +239,8 @@ def test_a_folder_that_another_process_removes_meanwhile(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(os, "scandir", meanwhile)
     assert read_catalog(tmp_path)["path"].tolist() == [str(tmp_path / "part_0" / "aaa.mp4")]
+    with pytest.raises(BrokenCatalog, match=r"nowhere: cannot be read \(No such file"):
+        list_videos(tmp_path / "nowhere")
 
 
 def test_a_part_inside_a_folder_of_the_same_name(tmp_path: Path) -> None:
