@@ -3,6 +3,7 @@
 Layout below `save_path`:
 
 - `<video>/<track>/000.jpg …`: the face crops of one person, in order of time;
+- `<video>/audio.wav`: the sound of the same time, if the video has sound: mono, 16 kHz;
 - `<video>/faces.json`: time, box, score and origin (`detected` or `filled`) of each frame. It is written last, and the
   folder is renamed into place as a whole: a video is there completely or not at all, and is not done twice;
 - `manifest.csv`: one row per video; `sequence.json`: the `SequenceConfig` that all of them were made with.
@@ -79,8 +80,9 @@ def processing(
     The table holds the catalog's columns, `status` (`ok`, `no_face`, `unreadable`), `error`, `frames` sampled,
     `faces_detected` and `faces_filled` of the main person, `fraction_detected` of the frames, `tracks`, `width`,
     `height` (pixels), `fps`, `face_height` (median, pixels), `sharpness` (median variance of the Laplacian over the
-    crops), and `seconds` spent (empty if the faces were there already). A video that takes more than `time_limit`
-    seconds, or that ends its process, is `unreadable`, and the next run tries it again.
+    crops), `has_audio`, `loudness` of the sound (root mean square in dB below full scale), and `seconds` spent (empty
+    if the faces were there already). A video that takes more than `time_limit` seconds, or that ends its process, is
+    `unreadable`, and the next run tries it again.
 
     `manifest.csv` holds these rows and those of all other videos in `save_path`: a later call with other or fewer
     videos keeps the rows of the earlier ones as long as their faces are there. `read_manifest` reads them all. To train
@@ -146,7 +148,7 @@ def read_manifest(save_path: str | Path) -> pd.DataFrame:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is not there: run processing(location, {str(save_path)!r}) first.")
     text = dict.fromkeys(("video", "path", "label", "original", "person", "part", "problem", "status", "error"), str)
-    missing = {"seconds": [""], "sharpness": [""]}
+    missing = {"seconds": [""], "sharpness": [""], "loudness": [""]}
     return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=missing, encoding_errors="surrogatepass")
 
 
@@ -225,5 +227,7 @@ def _manifest_row(row: Row, record: dict[str, Any], seconds: float = np.nan) -> 
         "fps": record.get("fps", 0.0),
         "face_height": round(float(np.median([frame["box"][3] for frame in detected])), 1) if detected else 0.0,
         "sharpness": main["sharpness"],
+        "has_audio": record.get("sound", {}).get("has_audio", False),
+        "loudness": record.get("sound", {}).get("loudness", np.nan),
         "seconds": round(seconds, 3),
     }

@@ -18,11 +18,19 @@ from .extraction import (
     own_face_detector as own_face_detector,
     work_on as work_on,
 )
+from .speech import (
+    SLICE as SLICE,
+    Speech as Speech,
+    judge_mouth as judge_mouth,
+    mouth_region as mouth_region,
+)
 from .storage import (
     CroppedTrack as CroppedTrack,
     deciding_tracks as deciding_tracks,
     encode_face as encode_face,
     find_finished as find_finished,
+    load_slices as load_slices,
+    median_time_step as median_time_step,
     read_faces as read_faces,
     sequence_paths as sequence_paths,
     spread_evenly as spread_evenly,

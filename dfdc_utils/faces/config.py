@@ -18,7 +18,8 @@ class SequenceConfig:
 
     `capture_sec` is in seconds, `face_size` in pixels (crops are square), `margin` in multiples of the box's longer
     side, `max_tracks` in people per video. `time_step`, in seconds, is the median time between two frames of the
-    training sequences; it stands beside a model that sees change over time, and is 0 for others and for faces.
+    training sequences; it stands beside a model that sees change over time, and is 0 for others and for faces. `audio`
+    stands beside a model that hears.
     """
 
     capture_sec: float = 5.0
@@ -29,6 +30,7 @@ class SequenceConfig:
     fill_policy: str = "past_mean"
     max_tracks: int = 2
     time_step: float = 0.0
+    audio: bool = False
 
     def __post_init__(self) -> None:
         # 5 and 5.0 are the same setting and must be the same in JSON.
@@ -59,10 +61,10 @@ class SequenceConfig:
     def require(self, other: Self, *, what: str, remedy: str) -> None:
         """Raise `ConfigMismatch`, naming each field that differs, unless `other` equals this one.
 
-        If the detector of this one is `auto`, any other will do. `time_step`, which follows from the videos, is not
-        compared.
+        If the detector of this one is `auto`, any other will do. `time_step`, which follows from the videos, and
+        `audio` are not compared: faces are always kept with their sound.
         """
-        mine, others = asdict(self), asdict(replace(other, time_step=self.time_step))
+        mine, others = asdict(self), asdict(replace(other, time_step=self.time_step, audio=self.audio))
         if self.detector == "auto":
             mine["detector"] = other.detector
         differ = [f"{key} {others[key]!r} instead of {mine[key]!r}" for key in mine if mine[key] != others[key]]

@@ -14,6 +14,7 @@ from dfdc_utils.errors import NoFaceFound, TookTooLong, UnreadableVideo
 from dfdc_utils.faces.config import SequenceConfig
 from dfdc_utils.faces.detectors import Face, FaceDetector, YuNetDetector, load_face_detector
 from dfdc_utils.faces.shots import Thumbnail
+from dfdc_utils.faces.speech import Speech, measure_mouth
 from dfdc_utils.faces.storage import CroppedTrack, find_finished, write_faces
 from dfdc_utils.faces.tracks import (
     MAX_GROWTH,
@@ -119,7 +120,8 @@ def crop_tracks(clip: Clip, tracks: list[Track], config: SequenceConfig) -> list
         places = zip(kept, smooth_boxes(track.boxes[kept]), strict=True)
         crops = [crop_face(clip.view(at), box, config.face_size, margin=config.margin) for at, box in places]
         sharpness = measure_sharpness(crops)
-        people.append(CroppedTrack(track, kept, crops, sharpness, find_flaw(track, sharpness, widest=widest)))
+        flaw = find_flaw(track, sharpness, widest=widest)
+        people.append(CroppedTrack(track, kept, crops, sharpness, flaw, measure_mouth(crops)))
     return people
 
 
@@ -140,27 +142,28 @@ def work_on(job: Job) -> float:
     if not find_finished(job.target, record, overwrite=job.overwrite):  # another run may have been quicker
         detector = own_face_detector(job.config.detector, job.weights)
         with working_on(job.target, job.video), one_thread(), time_limited(job.path, job.time_limit):
-            people, times = _extract(job, detector, record)
-            write_faces(job.target, record, people, times, overwrite=job.overwrite)
+            people, times, speech = _extract(job, detector, record)
+            write_faces(job.target, record, people, times, speech=speech, overwrite=job.overwrite)
     return time.perf_counter() - started
 
 
 def _extract(
     job: Job, detector: FaceDetector, record: dict[str, Any]
-) -> tuple[list[CroppedTrack], NDArray[np.float64]]:
-    """Return the people in a video and the times of its frames. Write into `record` what else is known or is wrong."""
-    times = np.empty(0)
+) -> tuple[list[CroppedTrack], NDArray[np.float64], Speech | None]:
+    """Return the people in a video, the times of its frames, and its sound. Write into `record` what else is known."""
+    times, speech = np.empty(0), None
     try:
         clip = sample_frames(job.path, job.config.frame_count, capture_sec=job.config.capture_sec)
         times, info = clip.times, clip.info
         record |= {"frames": len(clip), "width": info.width, "height": info.height, "fps": round(info.fps, 3)}
+        speech = Speech.of(clip)
         people = crop_tracks(clip, extract_tracks(clip, detector, job.config), job.config)
         check_time()
     except Exception as error:  # a batch of thousands must not end because of one video
         status, text, retry = describe_failure(job.path, error)
         record |= {"status": status, "error": text} | ({"retry": True} if retry else {})
-        return [], times
-    return people, times
+        return [], times, speech
+    return people, times, speech
 
 
 def describe_failure(path: Path, error: Exception) -> tuple[Status, str, bool]:

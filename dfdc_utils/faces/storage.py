@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfdc_utils.faces.config import SequenceConfig
+from dfdc_utils.faces.speech import SLICE, Speech, judge_mouth
 from dfdc_utils.faces.tracks import Track
 from dfdc_utils.files import partial_path, remove, working_on
 from dfdc_utils.videos import Image
@@ -24,7 +26,7 @@ OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 class CroppedTrack(NamedTuple):
     """One track of a clip with its crops (face_size, face_size, 3); `kept` are the indices of their frames.
 
-    `flaw` says why it may not decide about the video (`find_flaw`).
+    `flaw` says why it may not decide about the video (`find_flaw`), `mouth` how much the mouth moves (`measure_mouth`).
     """
 
     track: Track
@@ -32,6 +34,7 @@ class CroppedTrack(NamedTuple):
     crops: list[Image]
     sharpness: float = float("nan")
     flaw: str = ""
+    mouth: float = 0.0
 
 
 def read_faces(save_path: str | Path, video: str) -> dict[str, Any]:
@@ -52,7 +55,7 @@ def find_finished(save_path: str | Path, wanted: dict[str, Any], *, overwrite: b
         record = read_faces(save_path, wanted["video"])
         made_with = SequenceConfig(**record["config"])
         unchanged = record["source_bytes"] == wanted["source_bytes"] and {"status", "error", "tracks"} <= record.keys()
-        unchanged &= all("flaw" in track for track in record["tracks"])  # else of an earlier version of this package
+        unchanged &= all("mouth" in track for track in record["tracks"])  # else of an earlier version of this package
     except (OSError, ValueError, KeyError, TypeError):  # not there, or not written by this package
         return None
     config = SequenceConfig(**wanted["config"])
@@ -76,6 +79,29 @@ def sequence_paths(save_path: str | Path, video: str, frame_count: int, *, track
     return [str(Path(save_path) / video / files[index]) for index in spread_evenly(len(files), frame_count)]
 
 
+def load_slices(
+    save_path: str | Path, video: str, frame_count: int, *, track: int = 0
+) -> tuple[NDArray[np.int16], str]:
+    """Load the sound about each frame of one video's sequence, int16 (T, 3200) at 16 kHz, and why it may not be judged.
+
+    Without sound, or from an earlier version of this package, it is silence. Raises like `sequence_paths`.
+    """
+    record = read_faces(save_path, video)
+    frames = record["tracks"][track]["frames"]
+    times = np.array([frames[index]["time"] for index in spread_evenly(len(frames), frame_count)])
+    if "sound" not in record:
+        return np.zeros((frame_count, SLICE), np.int16), "the faces were made without sound: process the video again"
+    speech = Speech.load(Path(save_path) / video, record["sound"])
+    mouths = {number: record["tracks"][number]["mouth"] for number in deciding_tracks(save_path, video)}
+    return speech.slices(times), speech.flaw or judge_mouth(list(mouths.values()))
+
+
+def median_time_step(save_path: str | Path, videos: Iterable[str]) -> float:
+    """Return the median time between two frames of the main person's faces, in seconds."""
+    times = ([one["time"] for one in read_faces(save_path, video)["tracks"][0]["frames"]] for video in videos)
+    return round(float(np.median([step for of_video in times for step in np.diff(of_video)] or [0.0])), 4)
+
+
 def deciding_tracks(save_path: str | Path, video: str) -> list[int]:
     """Return the numbers of the tracks that may decide about a video; that of the main person if none may.
 
@@ -96,6 +122,7 @@ def write_faces(
     people: list[CroppedTrack],
     times: NDArray[np.float64],
     *,
+    speech: Speech | None = None,
     overwrite: bool = False,
 ) -> None:
     """Write one video's folder beside its place, `faces.json` last, and rename it into place.
@@ -105,13 +132,14 @@ def write_faces(
     the earlier faces are kept.
     """
     with working_on(target, record["video"]) as partial:
+        record |= {"sound": speech.save(partial)} if speech else {}
         record["tracks"] = [_write_track(partial, number, person, times) for number, person in enumerate(people)]
         (partial / "faces.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
         _put_in_place(partial, target / record["video"], record, overwrite=overwrite)
 
 
 def _write_track(folder: Path, number: int, person: CroppedTrack, times: NDArray[np.float64]) -> dict[str, Any]:
-    track, kept, crops, sharpness, flaw = person
+    track, kept, crops, sharpness, flaw, mouth = person
     (folder / str(number)).mkdir()
     frames = []
     for index, crop in zip(kept, crops, strict=True):
@@ -126,7 +154,7 @@ def _write_track(folder: Path, number: int, person: CroppedTrack, times: NDArray
                 "origin": "detected" if track.detected[index] else "filled",
             }
         )
-    return {"sharpness": round(sharpness, 1), "flaw": flaw, "frames": frames}
+    return {"sharpness": round(sharpness, 1), "flaw": flaw, "mouth": mouth, "frames": frames}
 
 
 def _put_in_place(partial: Path, final: Path, record: dict[str, Any], *, overwrite: bool) -> None:

@@ -28,3 +28,9 @@ from .ood import (
     OOD_PERCENTILE as OOD_PERCENTILE,
     OODDetector as OODDetector,
 )
+from .sync import (
+    add_sound as add_sound,
+    hears as hears,
+    picture_part as picture_part,
+    sync_part as sync_part,
+)

@@ -4,6 +4,7 @@ import inspect
 import sys
 from pathlib import Path
 
+from dfdc_utils.models.sync import add_sound
 from dfdc_utils.quiet import quiet_import
 
 with quiet_import():
@@ -27,6 +28,7 @@ def build_cnn_lstm(
     filters: tuple[int, ...] = (16, 32, 48, 64),
     feature_count: int = 24,
     lstm_units: int = 16,
+    audio: bool = False,
 ) -> keras.Model:
     """Build the CNN-LSTM: a CNN on each frame, an LSTM over time, a dense head.
 
@@ -41,7 +43,8 @@ def build_cnn_lstm(
 
     `head` is `"lstm"`, over each frame's features and the change since the previous frame of other features, since
     those that show a fault in a single frame hardly move; `"attention"`, a learned weighted mean of the same; or
-    `"mean"`, which scores each frame by itself and averages: the baseline without time.
+    `"mean"`, which scores each frame by itself and averages: the baseline without time. With `audio` the model also
+    hears (see `add_sound`).
 
     Raises `ValueError` for an unknown name, for `weights` of the small CNN, or if a face is too small to be halved that
     often; `FileNotFoundError` if the weights are not there and cannot be fetched.
@@ -82,7 +85,8 @@ def build_cnn_lstm(
         attention = layers.Dense(1, dtype="float32", name="attention_logits")(x)  # (B, T, 1)
         x = ops.sum(x * ops.softmax(attention, axis=1), axis=1)  # (B, units)
     score = layers.Dense(1, activation="sigmoid", dtype="float32", name="score")(x)  # (B, 1)
-    return keras.Model(sequence, score, name=f"cnn_{head}")
+    model = keras.Model(sequence, score, name=f"cnn_{head}")
+    return add_sound(model) if audio else model
 
 
 def copy_cnn(source: keras.Model, target: keras.Model) -> None:

@@ -202,23 +202,33 @@ def read_note(folder: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class StartFrom:
-    """For `train(build=…)`: loads the model of a folder instead of building a new one."""
+    """For `train(build=…)`: loads the model of a folder instead of building a new one.
+
+    With `audio`, it learns to hear, and what it sees in pictures stays as it was.
+    """
 
     folder: ModelFolder
+    audio: bool = False
 
     def __call__(self, frame_count: int, face_size: int) -> keras.Model:
         """Load it anew, since training changes it. Raises `ConfigMismatch` if it takes sequences of another shape."""
+        from dfdc_utils.models.sync import add_sound, hears  # imports Keras
+
         model = load_model(self.folder.path)
-        takes = model.input_shape[1:3]
+        takes = (model.input["sequence"] if hears(model) else model.input).shape[1:3]
         if tuple(takes) != (frame_count, face_size):
             what = f"takes {takes[0]} frames of {takes[1]} pixels, but these are {frame_count} of {face_size}"
             raise ConfigMismatch(f"{self.folder.path}: it {what}. Process the videos as its sequence.json says.")
+        if self.audio and not hears(model):
+            model.trainable = False
+            model = add_sound(model)
         return model
 
 
-def start_from(name_or_path: str | Path = PRETRAINED) -> StartFrom:
+def start_from(name_or_path: str | Path = PRETRAINED, *, audio: bool = False) -> StartFrom:
     """Fine-tune a trained model: `train(…, build=start_from("pretrained"))`. Raises like `ModelFolder.open`.
 
-    Taught in notebook 04.
+    With `audio`, a model of pictures learns to hear, too: only the part that compares mouth and sound is trained.
+    Taught in notebooks 04 and 07.
     """
-    return StartFrom(ModelFolder.open(name_or_path))
+    return StartFrom(ModelFolder.open(name_or_path), audio)

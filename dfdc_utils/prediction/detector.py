@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.faces import SequenceConfig, find_yunet, load_face_detector
-from dfdc_utils.models import PRETRAINED, ModelFolder, WithStyle
+from dfdc_utils.models import PRETRAINED, ModelFolder, WithStyle, hears, picture_part, sync_part
 from dfdc_utils.prediction.explain import explain_score
 from dfdc_utils.prediction.verdicts import Explanation, Prediction, TrackScore, WindowScore
 from dfdc_utils.prediction.windows import FaceWindow, Look, VideoFaces, find_faces
@@ -46,12 +46,16 @@ class Detector:
     def __init__(self, folder: ModelFolder) -> None:
         """Raises `ConfigMismatch` if the model's input is not what `folder.sequence` prepares, or if `folder.ood`
         belongs to another model."""
-        model, sequence = folder.model, folder.sequence
+        model, sequence = picture_part(folder.model), folder.sequence
         shape = (sequence.frame_count, sequence.face_size, sequence.face_size, 3)
         if tuple(model.input_shape[1:]) != shape or tuple(model.output_shape[1:]) != (1,):
             model_has = f"the model takes {model.input_shape[1:]} and gives {model.output_shape[1:]}"
             file_has = f"its sequence.json prepares {shape} for one score"
             raise ConfigMismatch(f"{model_has}, but {file_has}: they are not from one training. Train again.")
+        if hears(folder.model) != sequence.audio:
+            other = "takes" if hears(folder.model) else "does not take"
+            raise ConfigMismatch(f"the model {other} sound, its sequence.json says the opposite. Train again.")
+        self._sync = sync_part(folder.model) if sequence.audio else None
         both = None
         if folder.ood:
             try:
@@ -60,7 +64,7 @@ class Detector:
                 raise ConfigMismatch(f"ood.npz does not belong to the model beside it ({error}). Remove it.") from error
             if (both.style_size,) != folder.ood.mean.shape:
                 raise ConfigMismatch("ood.npz belongs to another model than the one beside it. Run pretrain again.")
-        self.folder, self.model = folder, model
+        self.folder, self.model = folder, folder.model
         # The encoder in the package sees each frame mirrored, too, so a mirrored video has the same score.
         inner = [layer for part in model.layers if part.name == "frame_encoder" for layer in part.layers]
         self._symmetric = any(layer.name == "both_ways" for layer in inner)
@@ -140,7 +144,7 @@ class Detector:
 
         Raises `ValueError` for a model that was not built by this package.
         """
-        return explain_score(self.model, decode_faces(window.faces))
+        return explain_score(picture_part(self.model), decode_faces(window.faces))
 
     def gather_evidence(
         self, predictions: Sequence[Prediction], *, most: int = MOST_EXPLAINED, show_progress: bool = False
@@ -187,13 +191,26 @@ class Detector:
             raw = np.stack([scored.numpy() for scored, _ in seen])  # (views, W)
             if not np.isfinite(raw).all():
                 raise ConfigMismatch("the model's scores are not numbers: its weights are damaged. Train again.")
-            calibrated = self.folder.calibration.apply(raw)
+            heard = self._listen(sequences, some)  # (W,), 0 where the sound cannot be judged
+            calibrated = self.folder.calibration.apply(raw + heard * (1 - raw))
+            alone = self.folder.calibration.apply([raw[0], heard])
             away = self.folder.ood.percentile(seen[0][1]) if self.folder.ood else [None] * len(some)
-            scores += [
-                WindowScore(float(column[0]), float(column.min()), float(column.max()), window, percentile)
-                for window, column, percentile in zip(some, calibrated.T, away, strict=True)
-            ]
+            for window, column, percentile, (seen_only, sound) in zip(some, calibrated.T, away, alone.T, strict=True):
+                parts = (float(seen_only), None if window.sound_flaw else float(sound)) if self._sync else (None, None)
+                range_of = (float(column[0]), float(column.min()), float(column.max()))
+                scores.append(WindowScore(*range_of, window, percentile, *parts))
         return scores
+
+    def _listen(self, sequences: Image, windows: Sequence[FaceWindow]) -> NDArray[np.float32]:
+        """Score how little the sound of windows belongs to the mouths: (W,), 0 where it cannot be judged."""
+        if self._sync is None:
+            return np.zeros(len(windows), np.float32)
+        given = {
+            "sequence": sequences,
+            "audio": np.stack([np.asarray(window.sound, np.float32) / 32768 for window in windows]),
+            "has_audio": np.array([[not window.sound_flaw] for window in windows], np.float32),
+        }
+        return np.asarray(self._sync(given, training=False))[:, 0]
 
 
 def _check(found: VideoFaces, people: list[TrackScore], folder: ModelFolder) -> tuple[Any, str]:

@@ -38,6 +38,8 @@ class WindowScore:
     `low` to `high` is the range of scores when the same faces are mirrored or shifted by some pixels, which makes no
     video more or less fake. `faces` is what the model saw. `ood_percentile` says how far that lies from the training
     data, as a percentile of the validation data; None for a model without an out-of-distribution detector.
+    For a model that hears, `pictures` is the score of the pictures alone, and `sound` that of sound and mouth not
+    belonging together, None if that could not be judged (`faces.sound_flaw` says why).
     """
 
     score: float
@@ -45,6 +47,8 @@ class WindowScore:
     high: float
     faces: FaceWindow
     ood_percentile: float | None = None
+    pictures: float | None = None
+    sound: float | None = None
 
     @property
     def start(self) -> float:
@@ -104,6 +108,16 @@ class TrackScore:
     @property
     def ood_percentile(self) -> float | None:
         known = [window.ood_percentile for window in self.windows if window.ood_percentile is not None]
+        return fmean(known) if known else None
+
+    @property
+    def pictures(self) -> float | None:
+        known = [window.pictures for window in self.windows if window.pictures is not None]
+        return fmean(known) if known else None
+
+    @property
+    def sound(self) -> float | None:
+        known = [window.sound for window in self.windows if window.sound is not None]
         return fmean(known) if known else None
 
     @property
@@ -223,6 +237,9 @@ class Prediction:
             f"{person.low:.2f} to {person.high:.2f} when the faces are mirrored or shifted; above "
             f"{self.threshold:.2f} counts as fake."
         ]
+        if person.pictures is not None:
+            heard = f"not judged, {person.worst.faces.sound_flaw}" if person.sound is None else f"{person.sound:.2f}"
+            sentences.append(f"Pictures alone: {person.pictures:.2f}. Sound that does not fit the mouth: {heard}.")
         if part := self.fake_part(person):
             sentences.append(
                 f"From {part[0].start:.1f} to {part[-1].end:.1f} s, {len(part)} windows in a row score higher than any "
@@ -252,6 +269,11 @@ class Prediction:
             "status": self.status,
             "verdict": self.verdict,
             **{name: getattr(person, name, None) for name in NUMBERS},
+            **(
+                {name: getattr(person, name, None) for name in ("pictures", "sound")}
+                if self.folder.sequence.audio
+                else {}
+            ),
             "threshold": self.threshold,
             "tracks": len(self.people),
             "left_out": self.left_out,

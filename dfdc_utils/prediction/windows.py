@@ -16,12 +16,14 @@ from dfdc_utils.faces import (
     Boxes,
     CroppedTrack,
     SequenceConfig,
+    Speech,
     Status,
     box_overlap,
     crop_tracks,
     describe_failure,
     encode_face,
     extract_tracks,
+    judge_mouth,
     own_face_detector,
     spread_evenly,
 )
@@ -39,7 +41,8 @@ class FaceWindow:
     `track` numbers the person, 0 for the largest face. `times` (T,) are seconds from the video's start, `boxes` (T, 4)
     float (x, y, width, height) in pixels of the full frame, `detected` (T,) bool, False where the box was filled.
     `faces` are the T crops as JPEG files. If there are fewer than T frames, some are repeated. `flaw` says why this
-    face may not decide about the video (see `find_flaw`); empty if it may.
+    face may not decide about the video (see `find_flaw`); empty if it may. For a model that hears, `sound` int16
+    (T, 3200) is what is heard about each frame, and `sound_flaw` says why it cannot be compared with the mouth.
     """
 
     track: int
@@ -48,6 +51,8 @@ class FaceWindow:
     detected: NDArray[np.bool_]
     faces: tuple[bytes, ...] = field(repr=False)
     flaw: str = ""
+    sound: NDArray[np.int16] | None = field(default=None, repr=False)
+    sound_flaw: str = ""
 
     @property
     def time_step(self) -> float:
@@ -129,6 +134,10 @@ def find_faces(look: Look) -> VideoFaces:
                 left_out = max(left_out, len(tracks) - look.max_people)
                 people = crop_tracks(clip, tracks[: look.max_people], look.config)
                 seen = [_as_window(clip.times, person, count) for person in people]
+                if look.config.audio:
+                    speech = Speech.of(clip)
+                    flaw = speech.flaw or judge_mouth([person.mouth for person in people if not person.flaw])
+                    seen = [replace(one, sound=speech.slices(one.times), sound_flaw=flaw) for one in seen]
                 last = _recognise(seen, last, newcomer=1 + max((window.track for window in windows), default=-1))
                 windows += last
                 status, error = "ok", ""

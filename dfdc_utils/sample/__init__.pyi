@@ -5,3 +5,4 @@ from .build import (
     plan_clips as plan_clips,
 )
 from .clips import ClipRenderer as ClipRenderer
+from .voices import make_sound_fakes as make_sound_fakes

@@ -1,4 +1,7 @@
-from .augmentation import augment_sequence as augment_sequence
+from .augmentation import (
+    augment_sequence as augment_sequence,
+    augment_sound as augment_sound,
+)
 from .blending import (
     TYPICAL as TYPICAL,
     Blend as Blend,
@@ -12,6 +15,8 @@ from .dataset import (
     Plan as Plan,
     SelfBlends as SelfBlends,
     SequenceStore as SequenceStore,
+    Store as Store,
+    WrongSounds as WrongSounds,
     load_sequence as load_sequence,
     make_batches as make_batches,
     make_dataset as make_dataset,

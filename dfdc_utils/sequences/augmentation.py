@@ -1,5 +1,7 @@
 """Augmentation that respects time: each change applies to a whole sequence, never to single frames."""
 
+import math
+
 from dfdc_utils.quiet import quiet_import
 
 with quiet_import():
@@ -14,6 +16,7 @@ QUALITY = (60, 95)  # of JPEG; below 60 the edge of a blend at 96 px is gone
 BLUR = 0.8  # pixels, the largest standard deviation
 # Each of these removes some of the traces of a fake, so most sequences are spared.
 SCALED, COMPRESSED, BLURRED = 0.3, 0.2, 0.1  # fractions of the sequences
+BANDED, CODED = 0.3, 0.2  # fractions of the sounds that lose high frequencies, that are coded
 
 
 def augment_sequence(sequence: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -32,6 +35,25 @@ def augment_sequence(sequence: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     low, high = QUALITY
     quality = tf.cast(low + (high - low) * uniform[11], tf.int32)
     return tf.cond(uniform[10] < COMPRESSED, lambda: _compress(pixels, quality), lambda: pixels)
+
+
+def augment_sound(samples: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Change the loudness, bandwidth, noise and coding of a sound float32 (T, N) in -1..1 at random, alike for all T.
+
+    The coding is the telephone's, 8 bits on a logarithmic scale (mu-law, ITU-T G.711). The same seed changes any sound
+    in the same way. Taught in notebook 07.
+    """
+    uniform = tf.random.stateless_uniform((6,), seed)
+    spectrum = tf.signal.rfft(samples)
+    top = tf.cond(uniform[0] < BANDED, lambda: 0.35 + 0.65 * uniform[1], lambda: 1.0)  # of the highest frequency
+    passed = tf.linspace(0.0, 1.0, spectrum.shape[-1]) <= top
+    sound = tf.signal.irfft(tf.where(passed, spectrum, 0), [samples.shape[-1]])
+    level = tf.sqrt(tf.reduce_mean(tf.square(sound))) * 10 ** (-1 - 1.5 * uniform[2])  # 20 to 50 dB below
+    sound += level * tf.random.stateless_normal(tf.shape(samples), seed)
+    sound = tf.clip_by_value(sound * 10 ** (uniform[3] - 0.5), -1.0, 1.0)  # by up to 10 dB
+    coded = tf.round(127 * tf.math.log1p(255 * tf.abs(sound)) / math.log(256)) / 127
+    coded = tf.sign(sound) * tf.math.expm1(coded * math.log(256)) / 255
+    return tf.ensure_shape(tf.where(uniform[4] < CODED, coded, sound), samples.shape)
 
 
 def _move(sequence: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:

@@ -11,9 +11,17 @@ import psutil
 from numpy.typing import NDArray
 
 from dfdc_utils.errors import ConfigMismatch
-from dfdc_utils.faces import SequenceConfig, deciding_tracks, load_face_detector, sequence_paths
+from dfdc_utils.faces import (
+    SLICE,
+    SequenceConfig,
+    deciding_tracks,
+    load_face_detector,
+    load_slices,
+    median_time_step,
+    sequence_paths,
+)
 from dfdc_utils.quiet import quiet_import
-from dfdc_utils.sequences.augmentation import augment_sequence
+from dfdc_utils.sequences.augmentation import augment_sequence, augment_sound
 from dfdc_utils.sequences.blending import find_landmarks, self_blend
 from dfdc_utils.videos import Image
 
@@ -23,6 +31,8 @@ with quiet_import():
 # Decoded sequences are kept in memory if they take at most this fraction of the free memory: while they are collected,
 # there are two copies of them.
 MEMORY_FRACTION = 0.4
+OTHERS = 0.8  # of the wrong sounds are those of another video, the rest are moved
+DEAFENED = 0.1  # of the sequences in training get no sound, so that a model of both knows videos without
 
 
 def load_sequence(save_path: str | Path, video: str, frame_count: int = 16, *, track: int = 0) -> Image:
@@ -72,15 +82,17 @@ class SequenceStore:
     """The sequences of a table by number: from memory if all fit, else from their files each time.
 
     A row of `table` is one video whose status is `ok`, and its main person, or the one that a column `track` numbers;
-    T, H and W come from the `sequence.json` beside the faces.
-    `labels` is float32 (N,), 1.0 for FAKE. With `cache=None` the free memory decides; `in_memory` is the decision,
-    `size` the bytes that all sequences take (0.4 MB per video by default).
+    T, H and W come from the `sequence.json` beside the faces. `labels` is float32 (N,), 1.0 for FAKE. With `audio` a
+    sequence comes with its sound. With `cache=None` the free memory decides; `in_memory` is the decision, `size` the
+    bytes that all sequences take (0.4 MB per video by default).
 
     Raises `ValueError` for an empty table or a video without a label or without faces, `ConfigMismatch` if the faces on
     disk have another size. Taught in notebook 03.
     """
 
-    def __init__(self, table: pd.DataFrame, save_path: str | Path, *, cache: bool | None = None) -> None:
+    def __init__(
+        self, table: pd.DataFrame, save_path: str | Path, *, cache: bool | None = None, audio: bool = False
+    ) -> None:
         config = SequenceConfig.load(Path(save_path) / "sequence.json")
         if table.empty:
             raise ValueError("there is no video to make a dataset of: process some first")
@@ -94,9 +106,8 @@ class SequenceStore:
         self.size = len(table) * math.prod(self.shape)
         self.in_memory = self.size <= MEMORY_FRACTION * psutil.virtual_memory().available if cache is None else cache
         with tf.device("CPU:0"):
-            tracks = table["track"] if "track" in table else [0] * len(table)
-            chosen = zip(videos, tracks, strict=True)
-            paths = [sequence_paths(save_path, video, config.frame_count, track=track) for video, track in chosen]
+            people = list(zip(videos, table["track"] if "track" in table else [0] * len(table), strict=True))
+            paths = [sequence_paths(save_path, video, config.frame_count, track=track) for video, track in people]
             self._paths = tf.constant(paths)
             found = tuple(self._read(0).shape)
             if found != self.shape:
@@ -104,14 +115,41 @@ class SequenceStore:
                 raise ConfigMismatch(f"{what}, but sequence.json says {config.face_size}. Run processing again.")
             if self.in_memory:
                 self._faces = tf.stack(list(_in_parallel(tf.data.Dataset.range(len(videos)), self._read)))
+        self.audio = audio
+        self.time_step = median_time_step(save_path, videos)
+
+        def load_sound(number: int) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
+            video, track = people[number]
+            samples, flaw = load_slices(save_path, video, config.frame_count, track=track)
+            return samples, np.array([not flaw], np.float32)
+
+        self._read_sound = load_sound
+        if self.in_memory and audio:
+            with tf.device("CPU:0"):
+                self._sounds = [tf.stack(one) for one in zip(*map(load_sound, range(len(people))), strict=True)]
 
     def __str__(self) -> str:
         where = "kept in memory" if self.in_memory else "read from disk at every epoch"
         return f"{len(self.labels)} sequences, {self.size / 1e6:,.0f} MB decoded: {where}"
 
-    def load(self, number: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
-        """Sequence `number`, uint8 (T, H, W, 3), inside or outside of a graph. `seed` is for `SelfBlends` only."""
-        return tf.ensure_shape(self._faces[number] if self.in_memory else self._read(number), self.shape)
+    def load(self, number: tf.Tensor, seed: tf.Tensor | None = None) -> Any:
+        """Sequence `number`, uint8 (T, H, W, 3), inside or outside of a graph. `seed` is for fakes that are made here.
+
+        With `audio` it is a dictionary: `sequence`; `audio`, int16 (T, 3200), the sound about each frame at 16 kHz; and
+        `has_audio`, float32 (1,), 1.0 where the sound can be compared with a mouth.
+        """
+        sequence = tf.ensure_shape(self._faces[number] if self.in_memory else self._read(number), self.shape)
+        return {"sequence": sequence, **self.load_sound(number)} if self.audio else sequence
+
+    def load_sound(self, number: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Load `audio` and `has_audio` of sequence `number`."""
+        if self.in_memory:
+            samples, heard = (one[number] for one in self._sounds)
+        else:
+            types = (tf.int16, tf.float32)
+            samples, heard = tf.numpy_function(self._read_sound, (number,), types, stateful=False)
+        frames = self.shape[0]
+        return {"audio": tf.ensure_shape(samples, (frames, SLICE)), "has_audio": tf.ensure_shape(heard, (1,))}
 
     def plan(self, batch_size: int, **settings: Any) -> Plan:
         """Call `plan_batches` for these sequences."""
@@ -119,6 +157,43 @@ class SequenceStore:
 
     def _read(self, number: tf.Tensor) -> tf.Tensor:
         return stack_faces(self._paths[number])
+
+
+class WrongSounds:
+    """Pairs of a REAL sequence with its sound and with a wrong one, a fake, with the interface of a `SequenceStore`.
+
+    Number i is the real one of a pair and N + i its fake: most fakes have the sound of another video, the others their
+    own, moved by at least 0.2 s. The same seed chooses the same sound. The slices are those of a whole clip, and each
+    sound occurs in both classes, so a sound alone does not show that it is wrong. `real` must hold REAL videos only;
+    those whose sound cannot be judged are left out. Source of the idea: Chung and Zisserman 2016, "Out of time".
+    """
+
+    def __init__(self, real: SequenceStore) -> None:
+        self._store, self.shape = real, real.shape
+        heard = [float(real.load_sound(number)["has_audio"][0]) for number in range(len(real.labels))]
+        self._numbers = tf.constant(np.flatnonzero(heard), tf.int64)
+        if len(self._numbers) < 2:
+            raise ValueError("sync=True needs two REAL videos or more whose sound can be judged: process more videos")
+        self.labels = np.repeat(np.array([0, 1], np.float32), len(self._numbers))
+        self._shift = max(1, math.ceil(0.2 / real.time_step)) if real.time_step else 1
+
+    def __str__(self) -> str:
+        return f"{self._store}; {len(self._numbers)} are also shown with a wrong sound"
+
+    def load(self, number: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Sequence `number` with its sound, or with the wrong one that `seed`, int64 (2,), chooses."""
+        count, frames = len(self._numbers), self.shape[0]
+        example = self._store.load(self._numbers[number % count])
+        draws = tf.random.stateless_uniform((3,), seed)
+        other = (number + 1 + tf.cast(draws[0] * (count - 1), tf.int64)) % count
+        farthest = max(self._shift, frames - self._shift)
+        moved = tf.roll(example["audio"], self._shift + tf.cast(draws[1] * (farthest - self._shift + 1), tf.int32), 0)
+        wrong = tf.where(draws[2] < OTHERS, self._store.load_sound(self._numbers[other])["audio"], moved)
+        return {**example, "audio": tf.where(number < count, example["audio"], wrong)}
+
+    def plan(self, batch_size: int, **settings: Any) -> Plan:
+        """Call `plan_batches`, and let each real sequence be followed by its fake."""
+        return plan_pairs(len(self._numbers), batch_size, **settings)
 
 
 class SelfBlends:
@@ -149,11 +224,11 @@ class SelfBlends:
         return tf.ensure_shape(tf.numpy_function(_blend, pair, tf.uint8, stateful=False), self.shape)
 
     def plan(self, batch_size: int, **settings: Any) -> Plan:
-        """Call `plan_batches`, and let each real sequence be followed by its blend, with the same seed."""
-        count, pairs = len(self._landmarks), max(1, batch_size // 2)
-        plan = plan_batches(count, pairs, **settings)
-        numbers = np.stack([plan.numbers, plan.numbers + count], axis=-1).reshape(len(plan.numbers), -1)
-        return Plan(numbers, np.repeat(plan.weights / 2, 2, axis=1), np.repeat(plan.seeds, 2, axis=1))
+        """Call `plan_batches`, and let each real sequence be followed by its blend."""
+        return plan_pairs(len(self._landmarks), batch_size, **settings)
+
+
+Store = SequenceStore | SelfBlends | WrongSounds
 
 
 def plan_batches(
@@ -180,8 +255,15 @@ def plan_batches(
     return Plan(numbers.reshape(-1, width), weights.reshape(-1, width).astype(np.float32), seeds.reshape(-1, width, 2))
 
 
+def plan_pairs(count: int, batch_size: int, **settings: Any) -> Plan:
+    """Call `plan_batches`, and let each sequence i be followed by i + `count`, its fake, with the same seed."""
+    plan = plan_batches(count, max(1, batch_size // 2), **settings)
+    numbers = np.stack([plan.numbers, plan.numbers + count], axis=-1).reshape(len(plan.numbers), -1)
+    return Plan(numbers, np.repeat(plan.weights / 2, 2, axis=1), np.repeat(plan.seeds, 2, axis=1))
+
+
 def make_batches(
-    store: SequenceStore | SelfBlends,
+    store: Store,
     plan: Plan,
     batch_size: int | None = None,
     *,
@@ -190,12 +272,25 @@ def make_batches(
 ) -> tf.data.Dataset:
     """Make the dataset of a plan: (sequences, labels, weights), uint8 (B, T, H, W, 3), float32 (B, 1), float32 (B,).
 
+    With sound, `sequences` is a dictionary, and its `audio` float32 (B, T, 3200) in -1..1.
     `batch_size` cuts each of its batches into smaller ones. `frames` takes that many random frames of each sequence, in
     random order, instead of all T. Taught in notebook 03.
     """
 
-    def load(number: tf.Tensor, label: tf.Tensor, weight: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def load(number: tf.Tensor, label: tf.Tensor, weight: tf.Tensor, seed: tf.Tensor) -> tuple[Any, ...]:
         sequence = store.load(number, seed)
+        if isinstance(sequence, dict):
+            sound = tf.cast(sequence["audio"], tf.float32) / 32768
+            if augment:
+                heard = sequence["has_audio"]
+                if not isinstance(store, WrongSounds):
+                    heard *= tf.cast(tf.random.stateless_uniform((1,), seed) > DEAFENED, tf.float32)
+                sequence = {
+                    "sequence": augment_sequence(sequence["sequence"], seed),
+                    "audio": augment_sound(sound, seed),
+                    "has_audio": heard,
+                }
+            return sequence | ({} if augment else {"audio": sound}), label, weight
         if frames:
             order = tf.random.experimental.stateless_shuffle(tf.range(store.shape[0]), seed)
             sequence = tf.ensure_shape(tf.gather(sequence, order[:frames]), (frames, *store.shape[1:]))
@@ -217,15 +312,16 @@ def make_dataset(
     augment: bool = False,
     epochs: int = 1,
     cache: bool | None = None,
+    audio: bool = False,
     seed: int = 0,
 ) -> tf.data.Dataset:
     """Make a dataset of (sequences, labels): uint8 (B, T, H, W, 3) and float32 (B, 1), 1.0 for FAKE.
 
-    `table`, `cache` and errors are those of `SequenceStore`. There are `epochs` epochs in a row, each with its own
-    order if `shuffle` is set and its own changes if `augment` is; all follow from `seed`. The last batch of an epoch
-    may be smaller. Taught in notebook 03.
+    With `audio`, sequences come with their sound, as in `make_batches`. `table`, `cache` and errors are those of
+    `SequenceStore`. There are `epochs` epochs in a row, each with its own order if `shuffle` is set and its own changes
+    if `augment` is; all follow from `seed`. The last batch of an epoch may be smaller. Taught in notebook 03.
     """
-    store = SequenceStore(table, save_path, cache=cache)
+    store = SequenceStore(table, save_path, cache=cache, audio=audio)
     plan = store.plan(min(batch_size, len(table)), epochs=epochs, shuffle=shuffle, seed=seed)
     return make_batches(store, plan, augment=augment).map(_without_padding)
 
@@ -239,7 +335,8 @@ def score_people(model: Any, table: pd.DataFrame, save_path: str | Path, *, batc
     numbered = table.assign(row=np.arange(len(table)))
     numbered["track"] = [deciding_tracks(save_path, video) for video in table["video"]]
     people = numbered.explode("track", ignore_index=True)
-    raw = model.predict(make_dataset(people, save_path, batch_size=batch_size, cache=False), verbose=0)
+    audio = len(model.inputs) > 1
+    raw = model.predict(make_dataset(people, save_path, batch_size=batch_size, cache=False, audio=audio), verbose=0)
     return pd.Series(raw.ravel().astype(float)).groupby(people["row"]).max().set_axis(table.index)
 
 
@@ -248,9 +345,9 @@ def _blend(sequence: Image, landmarks: NDArray[np.float32], seed: NDArray[np.int
     return blend.fake if is_fake else blend.real
 
 
-def _without_padding(sequences: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def _without_padding(sequences: Any, labels: tf.Tensor, weights: tf.Tensor) -> tuple[Any, tf.Tensor]:
     count = tf.math.count_nonzero(weights)
-    return sequences[:count], labels[:count]
+    return tf.nest.map_structure(lambda one: one[:count], sequences), labels[:count]
 
 
 def _in_parallel(dataset: tf.data.Dataset, function: object) -> tf.data.Dataset:

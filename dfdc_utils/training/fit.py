@@ -22,7 +22,7 @@ import pandas as pd
 from sklearn.metrics import log_loss
 
 from dfdc_utils.errors import TrainingDiverged
-from dfdc_utils.faces import SequenceConfig, read_faces
+from dfdc_utils.faces import SequenceConfig, median_time_step
 from dfdc_utils.files import prepare_target, replacing, write_atomically
 from dfdc_utils.models import (
     MEAN_BASELINE,
@@ -31,12 +31,13 @@ from dfdc_utils.models import (
     StartFrom,
     build_cnn_lstm,
     calibrate,
+    hears,
     load_model,
     read_note,
     write_card,
 )
 from dfdc_utils.quiet import quiet_import
-from dfdc_utils.sequences import report_leaks, score_people
+from dfdc_utils.sequences import make_batches, report_leaks, score_people
 from dfdc_utils.training.checkpoints import Progress, load_progress, save_progress
 from dfdc_utils.training.loop import TrainingConfig, TrainingLoop
 from dfdc_utils.training.strategies import choose_strategy, explaining_lost_workers, workers_in_tf_config, writes_files
@@ -85,7 +86,7 @@ def train(
     config = config or TrainingConfig()
     strategy = strategy or choose_strategy()
     sequence = SequenceConfig.load(Path(save_path) / "sequence.json")
-    parts = _choose_parts(table, labels={"REAL"} if config.self_blend else {"REAL", "FAKE"})
+    parts = _choose_parts(table, config)
     origin = _check_start(build, sequence, config) if isinstance(build, StartFrom) else {}
     if cnn and cnn.note.get("trained_on") != _digest_data(table, sequence):
         raise ValueError(f"{cnn.path} was trained on other videos or splits: train it again on these")
@@ -113,8 +114,9 @@ def train(
     history = pd.DataFrame(progress.history)
     if writes_files(strategy):
         if not loop.model.name.endswith("mean"):  # a mean over frames does not see time
-            sequence = replace(sequence, time_step=_time_step(table[table["split"] == "train"], save_path))
-        calibration = _calibrate(run.best_model(), loop, progress, parts["validation"], save_path)
+            step = median_time_step(save_path, table.loc[table["split"] == "train", "video"])
+            sequence = replace(sequence, time_step=step, audio=hears(loop.model))
+        calibration = _calibrate(run.best_model(), loop, progress, table[table["split"] == "validation"], save_path)
         run.finish(ModelFolder(run.path, sequence, calibration, note, _split_columns(table)), history)
     if workers_in_tf_config() > 1:  # the others go on when the files are there
         strategy.reduce("SUM", strategy.run(lambda: tf.constant(1.0)), axis=None)
@@ -203,18 +205,21 @@ def _train_epochs(
 def _calibrate(
     model: keras.Model, loop: TrainingLoop, progress: Progress, validation: pd.DataFrame, save_path: str | Path
 ) -> Calibration:
-    """Calibrate on the scores that verdicts use: of each validation video the highest of the people in it."""
-    scores = np.array(progress.best_scores)
-    blends = loop.config.self_blend  # then the fakes are made of one person each, and keep their scores
-    scores[loop.labels == 0 if blends else slice(None)] = score_people(model, validation, save_path)
-    calibration = calibrate(loop.labels, scores)
-    return replace(calibration, fakes="self-blends of them") if blends else calibration
+    """Calibrate on the scores that verdicts use: of each validation video the highest of the people in it.
 
-
-def _time_step(table: pd.DataFrame, save_path: str | Path) -> float:
-    """Return the median time between two frames of the main person's faces, in seconds."""
-    times = ([one["time"] for one in read_faces(save_path, video)["tracks"][0]["frames"]] for video in table["video"])
-    return round(float(np.median([step for of_video in times for step in np.diff(of_video)] or [0.0])), 4)
+    Fakes that were made of real videos, of one person each, count with their own scores.
+    """
+    fakes, made = "", np.empty(0)
+    if loop.config.self_blend:
+        validation = validation[validation["label"] == "REAL"]
+        fakes, made = "self-blends of them", np.array(progress.best_scores)[loop.labels == 1]
+    elif loop.config.sync:
+        pairs = make_batches(loop.validation, loop.validation.plan(2)).map(lambda sequences, *_: sequences)
+        fakes, made = "fakes, of them or of their sound", model.predict(pairs, verbose=0)[1::2, 0]
+    scores = np.append(score_people(model, validation, save_path), made)
+    labels = np.append(validation["label"] == "FAKE", np.ones(len(made)))
+    calibration = calibrate(labels, scores)
+    return replace(calibration, fakes=fakes) if fakes else calibration
 
 
 def _has_settled(progress: Progress, config: TrainingConfig) -> bool:
@@ -313,14 +318,15 @@ def _list_settings(
     }
 
 
-def _choose_parts(table: pd.DataFrame, *, labels: set[str]) -> dict[str, pd.DataFrame]:
-    """Choose the videos with these labels of the splits `train` and `validation`, and check that they do not leak."""
+def _choose_parts(table: pd.DataFrame, config: TrainingConfig) -> dict[str, pd.DataFrame]:
+    """Choose the videos to train on of the splits `train` and `validation`, and check that they do not leak."""
     if "split" not in table:
         raise ValueError("the table has no split column: use split_by_group first")
     leaks = report_leaks(table).query("not allowed and shared > 0")
     if not leaks.empty:
         check, example = leaks[["check", "example"]].iloc[0]
         raise ValueError(f"the splits leak ({check}, {example}): use split_by_group")
+    labels = {"REAL"} if config.self_blend or config.sync else {"REAL", "FAKE"}
     chosen = table[table["label"].isin(labels)]
     parts = {name: chosen[chosen["split"] == name] for name in ("train", "validation")}
     for name, part in parts.items():

@@ -10,9 +10,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dfdc_utils.faces import SequenceConfig
-from dfdc_utils.models import copy_cnn
+from dfdc_utils.models import copy_cnn, hears, sync_part
 from dfdc_utils.quiet import quiet_import
-from dfdc_utils.sequences import SelfBlends, SequenceStore
+from dfdc_utils.sequences import SelfBlends, SequenceStore, WrongSounds
 from dfdc_utils.training.checkpoints import Progress
 from dfdc_utils.training.strategies import share_out
 
@@ -27,9 +27,10 @@ class TrainingConfig:
 
     The learning rate rises linearly for `warmup_epochs`, then falls along a cosine to 0 at the end of `epochs`.
     Training stops after `patience` epochs without a lower validation loss (None: never). `self_blend` trains and
-    validates on real videos and self-blends of them, and ignores the fakes. `frames_per_video`, for a model that scores
-    each frame by itself, takes that many random frames of a video at a time instead of whole sequences: a batch then
-    shows more people, and an epoch has as many frames as before. `mixed_precision` computes the CNN in
+    validates on real videos and self-blends of them, and ignores the fakes. `sync` does so with real videos and the
+    same with a wrong sound, and trains only the part of a model that compares the two. `frames_per_video`, for a model
+    that scores each frame by itself, takes that many random frames of a video at a time instead of whole sequences: a
+    batch then shows more people, and an epoch has as many frames as before. `mixed_precision` computes the CNN in
     bfloat16, which is faster on recent GPUs and slower on most CPUs. `deterministic` makes TensorFlow choose operations
     with repeatable results, for the rest of this process. Raises `ValueError` for values that no training can have.
     """
@@ -42,6 +43,7 @@ class TrainingConfig:
     patience: int | None = 20
     augment: bool = True
     self_blend: bool = False
+    sync: bool = False
     frames_per_video: int | None = None
     mixed_precision: bool = False
     deterministic: bool = True
@@ -80,8 +82,15 @@ class TrainingLoop:
         if config.deterministic:
             tf.config.experimental.enable_op_determinism()
 
-        stores = [SequenceStore(parts[name], save_path) for name in ("train", "validation")]
-        self.store, self.validation = [SelfBlends(store) if config.self_blend else store for store in stores]
+        with strategy.scope(), _dtype_policy("mixed_bfloat16" if config.mixed_precision else "float32"):
+            self.model = build(sequence.frame_count, sequence.face_size)
+        audio = hears(self.model)
+        if (config.sync and not audio) or (audio and config.self_blend):
+            what = "sync=True needs a model that hears (build_cnn_lstm with audio=True, or start_from with audio=True)"
+            raise ValueError(f"{what}, and self_blend=True one that does not")
+        stores = [SequenceStore(parts[name], save_path, audio=audio) for name in ("train", "validation")]
+        wrap = SelfBlends if config.self_blend else WrongSounds if config.sync else lambda store: store
+        self.store, self.validation = [wrap(store) for store in stores]
         settings: dict[str, int] = {"replicas": strategy.num_replicas_in_sync, "seed": config.seed}
         batch_size = min(config.batch_size, len(self.store.labels))
         taken = min(config.frames_per_video or sequence.frame_count, sequence.frame_count)
@@ -93,7 +102,6 @@ class TrainingLoop:
         self._counted = self._scoring_plan.weights.ravel() > 0
         self.labels = self.validation.labels[self._scoring_plan.numbers.ravel()[self._counted]]
         with strategy.scope(), _dtype_policy("mixed_bfloat16" if config.mixed_precision else "float32"):
-            self.model = build(sequence.frame_count, sequence.face_size)
             if cnn:
                 copy_cnn(cnn, self.model)
             # The weights do not depend on the number of frames.
@@ -101,6 +109,7 @@ class TrainingLoop:
                 remedy = "Use it for the mean over frames only."
                 raise ValueError(f"frames_per_video: {self.model.name} sees time. {remedy}")
             self._trained = build(taken, sequence.face_size) if config.frames_per_video else self.model
+            self._trained = sync_part(self.model) if config.sync else self._trained
             self._optimizer = keras.optimizers.Adam(self._learning_rate())
             self._optimizer.build(self._trained.trainable_variables)
             # This loop needs no compiled model; whoever loads it and trains on does.
@@ -133,7 +142,7 @@ class TrainingLoop:
 
     def score_validation(self) -> NDArray[np.float64]:
         """Score the validation sequences: (V,), in the order of `labels`."""
-        if self._trained is not self.model:
+        if self.config.frames_per_video:
             self.model.set_weights(self._trained.get_weights())
         batches = share_out(self.strategy, self.validation, self._scoring_plan)
         scores = [self._score(batch).numpy().ravel() for batch in batches]
@@ -143,7 +152,7 @@ class TrainingLoop:
     def _step(self, batch: Any) -> tuple[tf.Tensor, ...]:
         loss_of, smoothing = keras.losses.binary_crossentropy, self.config.label_smoothing
 
-        def on_replica(sequences: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def on_replica(sequences: Any, labels: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             with tf.GradientTape() as tape:
                 scores = self._trained(sequences, training=True)
                 # The weights of a batch sum to 1 over all replicas, so its gradients only need to be added up.
@@ -158,8 +167,8 @@ class TrainingLoop:
 
     @tf.function
     def _score(self, batch: Any) -> tf.Tensor:
-        def on_replica(sequences: tf.Tensor, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-            return self.model(sequences, training=False)
+        def on_replica(sequences: Any, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+            return (self._trained if self.config.sync else self.model)(sequences, training=False)
 
         return self.strategy.gather(self.strategy.run(on_replica, args=batch), axis=0)
 

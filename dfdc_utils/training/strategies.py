@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from dfdc_utils.quiet import quiet_import
-from dfdc_utils.sequences import Plan, SelfBlends, SequenceStore, make_batches
+from dfdc_utils.sequences import Plan, Store, make_batches
 
 with quiet_import():
     import tensorflow as tf
@@ -64,7 +64,7 @@ def writes_files(strategy: tf.distribute.Strategy) -> bool:
 
 
 def share_out(
-    strategy: tf.distribute.Strategy, store: SequenceStore | SelfBlends, plan: Plan, *, start: int = 0, **settings: Any
+    strategy: tf.distribute.Strategy, store: Store, plan: Plan, *, start: int = 0, **settings: Any
 ) -> Iterator[tf.Tensor]:
     """Iterate over the steps of `plan` from `start` on; each replica gets an equal part of every batch.
 

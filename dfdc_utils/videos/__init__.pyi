@@ -23,3 +23,8 @@ from .sampling import (
     sample_frames as sample_frames,
     sample_windows as sample_windows,
 )
+from .sound import (
+    SOUND_RATE as SOUND_RATE,
+    Sound as Sound,
+    read_sound as read_sound,
+)

@@ -43,7 +43,7 @@ class VideoInfo:
     `width` and `height` are as displayed, in square pixels: those of the largest frame, turned. `fps` is in frames per
     second and `duration` in seconds (0.0 if unknown). The stored frames are mirrored left to right if `mirrored`, then
     turned by `rotation` degrees clockwise (0, 90, 180 or 270). `is_synthetic` is true for the clips of the embedded
-    sample.
+    sample. `has_sound` says if there is a sound track.
     """
 
     path: Path
@@ -54,6 +54,7 @@ class VideoInfo:
     rotation: int
     is_synthetic: bool = False
     mirrored: bool = False
+    has_sound: bool = False
 
 
 class Picture(NamedTuple):
@@ -344,7 +345,8 @@ def describe_video(
     elif container.duration is not None:
         duration = container.duration / av.time_base
     drawn = container.metadata.get("comment") == SYNTHETIC
-    return VideoInfo(Path(path), width, height, float(stream.average_rate or 0), duration, rotation, drawn, mirrored)
+    sound, rate = bool(container.streams.audio), float(stream.average_rate or 0)
+    return VideoInfo(Path(path), width, height, rate, duration, rotation, drawn, mirrored, sound)
 
 
 def unreadable(path: str | Path, what: str) -> UnreadableVideo:

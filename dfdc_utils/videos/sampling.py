@@ -43,13 +43,15 @@ _Sample = tuple[int, float, Picture]  # the number of its target, its time in se
 class Clip:
     """Frames sampled from one video, in order of time.
 
-    `times` is (T,), seconds from the video's first frame. Pixels are converted to RGB when they are asked for, which
-    saves memory: detection needs small frames, cropping a part of each full one.
+    `times` is (T,), seconds from the video's first frame, which is at `begin` seconds of the container's clock. Pixels
+    are converted to RGB when they are asked for, which saves memory: detection needs small frames, cropping a part of
+    each full one.
     """
 
     info: VideoInfo
     times: NDArray[np.float64]
     _pictures: tuple[Picture, ...] = field(repr=False)
+    begin: float = 0.0
 
     def __len__(self) -> int:
         return len(self._pictures)
@@ -107,7 +109,7 @@ def sample_frames(path: str | Path, frame_count: int = 16, *, capture_sec: float
         if not chosen:
             raise unreadable(path, "none of its frames can be decoded")
         info = describe_video(path, container, stream, [sample[2] for sample in chosen], first.orientation)
-        return _as_clip(info, chosen)
+        return _as_clip(info, chosen, start * clock)
 
 
 def sample_windows(path: str | Path, frame_count: int = 16, *, capture_sec: float = 5.0) -> Iterator[Clip]:
@@ -161,7 +163,7 @@ def _windows(
             info = describe_video(path, container, stream, [sample[2] for sample in chosen], first.orientation)
             middles = np.array([(number + 0.5) * step for number in range(begin, begin + frame_count)])
             there = np.sort([time for time in held if begin * step <= time < begin * step + capture_sec])
-            return _as_clip(info, chosen), _as_promised(chosen, there, middles)
+            return _as_clip(info, chosen, start * clock), _as_promised(chosen, there, middles)
 
         targets = ((number + 0.5) * step for number in itertools.count())
         kept: list[_Sample] = []
@@ -224,8 +226,8 @@ def _span(path: str | Path, stream: av.VideoStream, window: Window) -> tuple[int
     return min(tick for tick, _ in window.shown), end, float(stream.time_base)
 
 
-def _as_clip(info: VideoInfo, chosen: list[_Sample]) -> Clip:
-    return Clip(info, np.array([time for _, time, _ in chosen]), tuple(frame for _, _, frame in chosen))
+def _as_clip(info: VideoInfo, chosen: list[_Sample], begin: float) -> Clip:
+    return Clip(info, np.array([time for _, time, _ in chosen]), tuple(frame for _, _, frame in chosen), begin)
 
 
 def _nearest(timed: Iterator[tuple[float, Picture]], targets: Iterator[float]) -> Iterator[_Sample]:
