@@ -14,7 +14,7 @@ from dfdc_utils.videos import probe_video
 
 
 def make_sound_fakes(table: pd.DataFrame, save_path: str | Path, *, seed: int = 0, show_progress: bool = True) -> Path:
-    """Give each REAL video of a manifest the sound of another person's, in DFDC's layout; return the folder.
+    """Give each REAL video of one person in a manifest another person's sound, in DFDC's layout; return the folder.
 
     Pictures and sound are copied as they are encoded, so that no second encoding gives a fake away. The sound is that
     of a video that is at least as long, if there is one. `metadata.json` names the `original` and the `person`,
@@ -22,7 +22,8 @@ def make_sound_fakes(table: pd.DataFrame, save_path: str | Path, *, seed: int = 
 
     Raises `ValueError` if fewer than two people have sound. Taught in notebook 07.
     """
-    real = table[(table["label"] == "REAL") & (table["status"] == "ok") & table["has_audio"].astype(bool)]
+    usable = table["has_audio"].astype(bool) & (table["tracks"] == 1)  # of two people, either could be speaking
+    real = table[(table["label"] == "REAL") & (table["status"] == "ok") & usable]
     who = real["person"].where(real["person"] != "", real["original"]).to_numpy()
     if len(set(who)) < 2:
         raise ValueError("sounds cannot be exchanged: fewer than two people in REAL videos have one")

@@ -16,7 +16,7 @@ QUALITY = (60, 95)  # of JPEG; below 60 the edge of a blend at 96 px is gone
 BLUR = 0.8  # pixels, the largest standard deviation
 # Each of these removes some of the traces of a fake, so most sequences are spared.
 SCALED, COMPRESSED, BLURRED = 0.3, 0.2, 0.1  # fractions of the sequences
-BANDED, CODED = 0.3, 0.2  # fractions of the sounds that lose high frequencies, that are coded
+BANDED, CODED = 0.2, 0.1  # fractions of the sounds that lose high frequencies, that are coded
 
 
 def augment_sequence(sequence: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -48,7 +48,7 @@ def augment_sound(samples: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     top = tf.cond(uniform[0] < BANDED, lambda: 0.35 + 0.65 * uniform[1], lambda: 1.0)  # of the highest frequency
     passed = tf.linspace(0.0, 1.0, spectrum.shape[-1]) <= top
     sound = tf.signal.irfft(tf.where(passed, spectrum, 0), [samples.shape[-1]])
-    level = tf.sqrt(tf.reduce_mean(tf.square(sound))) * 10 ** (-1 - 1.5 * uniform[2])  # 20 to 50 dB below
+    level = tf.sqrt(tf.reduce_mean(tf.square(sound))) * 10 ** (-0.5 - 5 * uniform[2])  # in 3 of 10 over -40 dB
     sound += level * tf.random.stateless_normal(tf.shape(samples), seed)
     sound = tf.clip_by_value(sound * 10 ** (uniform[3] - 0.5), -1.0, 1.0)  # by up to 10 dB
     coded = tf.round(127 * tf.math.log1p(255 * tf.abs(sound)) / math.log(256)) / 127

@@ -32,6 +32,7 @@ with quiet_import():
 # there are two copies of them.
 MEMORY_FRACTION = 0.4
 OTHERS = 0.8  # of the wrong sounds are those of another video, the rest are moved
+WRONG_EACH = 4  # wrong sounds for each video, per epoch
 DEAFENED = 0.1  # of the sequences in training get no sound, so that a model of both knows videos without
 
 
@@ -162,10 +163,11 @@ class SequenceStore:
 class WrongSounds:
     """Pairs of a REAL sequence with its sound and with a wrong one, a fake, with the interface of a `SequenceStore`.
 
-    Number i is the real one of a pair and N + i its fake: most fakes have the sound of another video, the others their
-    own, moved by at least 0.2 s. The same seed chooses the same sound. The slices are those of a whole clip, and each
-    sound occurs in both classes, so a sound alone does not show that it is wrong. `real` must hold REAL videos only;
-    those whose sound cannot be judged are left out. Source of the idea: Chung and Zisserman 2016, "Out of time".
+    Each video is in 4 pairs; number i is the real one of a pair and N + i its fake. Most fakes have the sound of
+    another video, the others their own, moved by at least 0.2 s. The same seed chooses the same sound. The slices are
+    those of a whole clip, and each sound occurs in both classes, so a sound alone does not show that it is wrong.
+    `real` must hold REAL videos only; those whose sound cannot be judged are left out. Source of the idea: Chung and
+    Zisserman 2016, "Out of time".
     """
 
     def __init__(self, real: SequenceStore) -> None:
@@ -174,26 +176,27 @@ class WrongSounds:
         self._numbers = tf.constant(np.flatnonzero(heard), tf.int64)
         if len(self._numbers) < 2:
             raise ValueError("sync=True needs two REAL videos or more whose sound can be judged: process more videos")
-        self.labels = np.repeat(np.array([0, 1], np.float32), len(self._numbers))
+        self.labels = np.repeat(np.array([0, 1], np.float32), WRONG_EACH * len(self._numbers))
         self._shift = max(1, math.ceil(0.2 / real.time_step)) if real.time_step else 1
 
     def __str__(self) -> str:
-        return f"{self._store}; {len(self._numbers)} are also shown with a wrong sound"
+        return f"{self._store}; {len(self._numbers)} are also shown with {WRONG_EACH} wrong sounds each"
 
     def load(self, number: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """Sequence `number` with its sound, or with the wrong one that `seed`, int64 (2,), chooses."""
         count, frames = len(self._numbers), self.shape[0]
-        example = self._store.load(self._numbers[number % count])
+        place = number % count
+        example = self._store.load(self._numbers[place])
         draws = tf.random.stateless_uniform((3,), seed)
-        other = (number + 1 + tf.cast(draws[0] * (count - 1), tf.int64)) % count
+        other = (place + 1 + tf.cast(draws[0] * (count - 1), tf.int64)) % count
         farthest = max(self._shift, frames - self._shift)
         moved = tf.roll(example["audio"], self._shift + tf.cast(draws[1] * (farthest - self._shift + 1), tf.int32), 0)
         wrong = tf.where(draws[2] < OTHERS, self._store.load_sound(self._numbers[other])["audio"], moved)
-        return {**example, "audio": tf.where(number < count, example["audio"], wrong)}
+        return {**example, "audio": tf.where(number < len(self.labels) // 2, example["audio"], wrong)}
 
     def plan(self, batch_size: int, **settings: Any) -> Plan:
         """Call `plan_batches`, and let each real sequence be followed by its fake."""
-        return plan_pairs(len(self._numbers), batch_size, **settings)
+        return plan_pairs(len(self.labels) // 2, batch_size, **settings)
 
 
 class SelfBlends:

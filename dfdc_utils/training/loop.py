@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dfdc_utils.faces import SequenceConfig
-from dfdc_utils.models import copy_cnn, hears, sync_part
+from dfdc_utils.models import copy_cnn, hears, picture_part, sync_part
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.sequences import SelfBlends, SequenceStore, WrongSounds
 from dfdc_utils.training.checkpoints import Progress
@@ -109,7 +109,9 @@ class TrainingLoop:
                 remedy = "Use it for the mean over frames only."
                 raise ValueError(f"frames_per_video: {self.model.name} sees time. {remedy}")
             self._trained = build(taken, sequence.face_size) if config.frames_per_video else self.model
-            self._trained = sync_part(self.model) if config.sync else self._trained
+            if config.sync:
+                picture_part(self.model).trainable = False
+                self._trained = sync_part(self.model)
             self._optimizer = keras.optimizers.Adam(self._learning_rate())
             self._optimizer.build(self._trained.trainable_variables)
             # This loop needs no compiled model; whoever loads it and trains on does.
