@@ -125,8 +125,10 @@ class ClipRenderer:
     def frames(self) -> Iterator[np.ndarray]:
         """Draw all frames (H, W, 3) uint8 RGB, in order."""
         for t, (x, y) in enumerate(self.camera.shifts):
-            move = np.array([[1, 0, x - MARGIN], [0, 1, y - MARGIN]], np.float32)
-            frame = cv2.warpAffine(self.background, move, self.plan.size)
+            if t == 0 or x or y:
+                move = np.array([[1, 0, x - MARGIN], [0, 1, y - MARGIN]], np.float32)
+                background = cv2.warpAffine(self.background, move, self.plan.size)
+            frame = background.copy()
             boxes = [self._place(frame, actor, t) for actor in self.actors]
             if boxes:
                 self.boxes.append(boxes[0] if len(boxes) == 1 else boxes)
