@@ -86,4 +86,4 @@ class MeshOutline:
             points = cv2.convexHull(landmarks[5:][hull].astype(np.float32))[:, 0]
             centre = points.mean(axis=0)
             mask = np.maximum(mask, fill_polygon(centre + self._growth * (points - centre), size))
-        return bend(mask, self._field, self._bend, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT)
+        return np.asarray(bend(mask, self._field, self._bend, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT))

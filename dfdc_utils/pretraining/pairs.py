@@ -87,8 +87,9 @@ class PairSource:
         """The people of batch number `step`, in random order: all of them once before anyone's second turn."""
         numbers = np.arange(step * count, (step + 1) * count)
         first, last = (numbers[[0, -1]] // len(self)).tolist()
-        orders = [np.random.default_rng((self._seed, 1, turn)).permutation(len(self)) for turn in range(first, last + 1)]
-        return np.concatenate(orders)[numbers - first * len(self)]
+        turns = [np.random.default_rng((self._seed, 1, turn)) for turn in range(first, last + 1)]
+        orders = np.concatenate([turn.permutation(len(self)) for turn in turns])
+        return np.asarray(orders[numbers - first * len(self)])
 
     def still(self, number: int) -> Still:
         """The photograph that one person's sequences are made of."""
@@ -159,8 +160,8 @@ class PairSource:
             others = np.flatnonzero(elsewhere)
         owns = self._landmarks[others]
         placed = np.array([align(own, landmarks) for own in owns])
-        misfits = np.abs(owns @ placed[:, :, :2].transpose(0, 2, 1) + placed[:, None, :, 2] - landmarks).sum(axis=(1, 2))
-        return self.still(int(others[misfits.argmin()]))
+        moved = owns @ placed[:, :, :2].transpose(0, 2, 1) + placed[:, None, :, 2]
+        return self.still(int(others[np.abs(moved - landmarks).sum(axis=(1, 2)).argmin()]))
 
 
 def _work_ahead(jobs: Iterable[Callable[[], Made]], workers: int) -> Iterator[Made]:

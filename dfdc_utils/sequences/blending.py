@@ -246,7 +246,7 @@ class _Outline:
 
 
 def bend(picture: Any, field: NDArray[np.float32], by: float, interpolation: int, border: int) -> Any:
-    """Move the points of a square picture along a coarse field (2, N, N): right and down, in multiples `by` its side."""
+    """Move the points of a square picture along a coarse field (2, N, N): right, then down, by `by` of its side."""
     size = len(picture)
     columns, rows = np.meshgrid(np.arange(size, dtype=np.float32), np.arange(size, dtype=np.float32))
     across, down = (cv2.resize(one, (size, size), interpolation=cv2.INTER_CUBIC) for one in field)
