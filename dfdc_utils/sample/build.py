@@ -181,14 +181,13 @@ def _draw(plans: list[ClipPlan], folder: Path, seed: int, workers: int | None, s
         (folder / part).mkdir()
     drawn = each(functools.partial(render_clip, folder=folder, seed=seed), plans, workers=workers)
     truth = dict(tqdm(drawn, total=len(plans), desc="drawing the sample", disable=not show_progress))
+    metadata: dict[str, dict[str, dict[str, str]]] = {part: {} for part in PARTS}
+    for plan in sorted(plans, key=lambda plan: plan.name):
+        people = "+".join(str(person.number) for person in plan.people)  # 3, or 3+7
+        entry = {"label": "FAKE" if plan.original else "REAL", "split": "train", "person": people}
+        metadata[plan.part][plan.name] = entry | ({"original": plan.original} if plan.original else {})
     for part in PARTS:
-        metadata = {}
-        for plan in sorted(plans, key=lambda plan: plan.name):
-            if plan.part == part:
-                people = "+".join(str(person.number) for person in plan.people)  # 3, or 3+7
-                metadata[plan.name] = {"label": plan.label, "split": "train", "person": people}
-                metadata[plan.name] |= {"original": plan.original} if plan.original else {}
-        _write_json(folder / part / METADATA, metadata)
+        _write_json(folder / part / METADATA, metadata[part])
     _write_json(folder / TRUTH, {plan.name: truth[plan.name] for plan in plans})
 
 

@@ -108,8 +108,8 @@ def swap_face(
 ) -> Blend:
     """Make a pair from one real sequence and a picture of another person, `donor` (S, S, 3): the real one and its fake.
 
-    The donor's face is aligned with each frame by its landmarks (K, 2), and its colours are matched to the face that it
-    covers. It is then changed as in `self_blend`, or, in half of the pairs, in sharpness only.
+    The donor's face is aligned by its landmarks (K, 2), its colours are matched to the face that it covers, and it is
+    changed as in `self_blend`, or, in half of the pairs, in sharpness only.
     """
     size = sequence.shape[1]
     change = _Change(generator, colours=generator.random() < 0.5)
@@ -118,15 +118,14 @@ def swap_face(
     feather = generator.uniform(*FEATHER) * size
     course = _course(generator, len(sequence))
     blend = Blend(sequence, np.empty_like(sequence), np.empty(sequence.shape[:3], np.float32))
-    gain = shift = None
+    match: Any = None
     for index, frame in enumerate(sequence):
         there = landmarks[index, outline.anchors] + course[index, :2] * size
         placed = align(donor_landmarks[outline.anchors], there)
         inner = cv2.warpAffine(donor, placed, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
         mask = outline.draw(landmarks[index], size)
-        if gain is None or shift is None:  # once per sequence: the match must not follow changes of light
-            gain, shift = _match_colours(inner, frame, mask > 0.5)
-        matched = np.clip(inner * gain + shift, 0, 255).astype(np.uint8)
+        match = match or _match_colours(inner, frame, mask > 0.5)  # once: it must not follow changes of light
+        matched = np.clip(inner * match[0] + match[1], 0, 255).astype(np.uint8)
         _lay_over(blend, index, change.apply(matched, light=float(course[index, 2])), mask, feather, ratio)
     return blend
 
@@ -150,12 +149,10 @@ def align(landmarks: NDArray[np.floating], to: NDArray[np.floating]) -> NDArray[
     return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
 
 
-def _match_colours(
-    inner: Image, frame: Image, inside: NDArray[np.bool_]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _match_colours(inner: Image, frame: Image, inside: NDArray[np.bool_]) -> tuple[Any, Any]:
     """Find gain and offset (3,) that give `inner` the mean and spread of `frame` in each colour inside the mask."""
     if not inside.any():
-        return np.ones(3, np.float32), np.zeros(3, np.float32)
+        return np.float32(1), np.float32(0)
     here, there = (picture[inside].astype(np.float32) for picture in (inner, frame))
     gain = np.clip(there.std(axis=0) / (here.std(axis=0) + 1), 0.5, 2.0)
     return gain, there.mean(axis=0) - gain * here.mean(axis=0)
