@@ -45,7 +45,8 @@ def split_by_group(
     if not table["label"].isin(LABELS).all():
         unlabelled = table.loc[~table["label"].isin(LABELS), "video"]
         raise ValueError(f"{len(unlabelled)} videos have no label, {unlabelled.iloc[0]} first: leave them out")
-    by = by or _natural_group(table)
+    many_parts = "part" in table and table["part"].nunique() >= MANY_PARTS
+    by = by or ("person" if _knows_people(table) else "part" if many_parts else "original")
     groups = _connect(table, by)
     labels = table.groupby(groups)["label"].agg(set)
     sizes = table.groupby(groups).size()
@@ -118,12 +119,6 @@ def hash_faces(table: pd.DataFrame, save_path: str | Path, frame_count: int = 16
         spectrum[0] = np.median(spectrum[1:])  # mean brightness carries no information
         hashes[row] = np.packbits(spectrum > spectrum[0]).view(np.uint64)
     return hashes
-
-
-def _natural_group(table: pd.DataFrame) -> str:
-    if _knows_people(table):
-        return "person"
-    return "part" if "part" in table and table["part"].nunique() >= MANY_PARTS else "original"
 
 
 def _knows_people(table: pd.DataFrame) -> bool:
