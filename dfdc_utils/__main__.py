@@ -29,8 +29,6 @@ from tqdm import tqdm
 import dfdc_utils
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from dfdc_utils.models import ModelFolder
     from dfdc_utils.prediction import Prediction
 
@@ -263,7 +261,16 @@ def train(save_path: Path, model: Path | None, head: str, no_baseline: bool, afr
     _check_weights(build["weights"], "imagenet")
     if build["weights"] and build["backbone"] == "small":
         raise click.UsageError("--weights needs a --backbone of keras.applications: 'small' has no such weights.")
-    table = _split_videos(save_path, self_blend=settings["self_blend"], seed=settings["seed"])
+    from dfdc_utils.processing import read_manifest
+    from dfdc_utils.sequences import split_by_group
+    from dfdc_utils.videos import balance_classes
+
+    manifest = read_manifest(save_path)
+    usable = manifest[(manifest["status"] == "ok") & (manifest["label"] != "")]
+    if usable.empty:
+        raise ValueError(f"{save_path}: no video with a face has a label. Add a metadata.json as in DFDC.")
+    chosen = usable if settings["self_blend"] else balance_classes(usable)
+    table = split_by_group(chosen, need_fakes=not settings["self_blend"], seed=settings["seed"])
     model = model or save_path.parent / "model"
     _prepare_targets(model / "model.keras")
     from dfdc_utils import models, training
@@ -282,20 +289,6 @@ def train(save_path: Path, model: Path | None, head: str, no_baseline: bool, afr
     except training.WorkerLost as error:
         _restart(error)
     print(model / "model.keras")
-
-
-def _split_videos(save_path: Path, *, self_blend: bool, seed: int) -> pd.DataFrame:
-    """Split the videos that can be trained on, as many REAL as FAKE ones unless fakes are made of the real ones."""
-    from dfdc_utils.processing import read_manifest
-    from dfdc_utils.sequences import split_by_group
-    from dfdc_utils.videos import balance_classes
-
-    manifest = read_manifest(save_path)
-    usable = manifest[(manifest["status"] == "ok") & (manifest["label"] != "")]
-    if usable.empty:
-        raise ValueError(f"{save_path}: no video with a face has a label. Add a metadata.json as in DFDC.")
-    chosen = usable if self_blend else balance_classes(usable)
-    return split_by_group(chosen, need_fakes=not self_blend, seed=seed)
 
 
 def _restart(error: Exception) -> None:

@@ -34,10 +34,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path with the same file name. At the end of the block that file replaces `path`.
-
-    If the block raises, the old file is kept. Raises `OSError`, saying what to do, if the file cannot be written.
-    """
+    """Give a temporary path with the same file name. Unless the block raises, that file replaces `path` at its end."""
     with working_on(path.parent, path.name) as folder:
         yield folder / path.name
         (folder / path.name).replace(path)
@@ -45,10 +42,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def working_on(target: Path, name: str) -> Iterator[Path]:
-    """Make a temporary folder beside `target / name`, named for the process that works on it; remove it at the end.
-
-    An `OSError` within the block is raised again with a message that says what to do.
-    """
+    """Make a temporary folder beside `target / name` for this block. An `OSError` in the block says what to do."""
     partial = partial_path(target / name)
     try:
         partial.mkdir()

@@ -1,12 +1,8 @@
 """From a folder of videos to the faces in them, on disk, and a manifest that accounts for every video.
 
-Layout below `save_path`:
-
-- `<video>/<track>/000.jpg …`: the face crops of one person, in order of time;
-- `<video>/audio.wav`: the sound of the same time, if the video has sound: mono, 16 kHz;
-- `<video>/faces.json`: time, box, score and origin (`detected` or `filled`) of each frame. It is written last, and the
-  folder is renamed into place as a whole: a video is there completely or not at all, and is not done twice;
-- `manifest.csv`: one row per video; `sequence.json`: the `SequenceConfig` that all of them were made with.
+Below `save_path` lie `<video>/<track>/000.jpg …`, the face crops of one person in order of time; `<video>/faces.json`,
+with time, box, score and origin of each frame; `<video>/audio.wav`, the sound of the same time, mono, 16 kHz;
+`manifest.csv`, with one row per video; and `sequence.json`, the `SequenceConfig` that all of them were made with.
 """
 
 import contextlib
@@ -69,29 +65,23 @@ def processing(
     """Extract the faces of up to `num_vids` videos below `location` into `save_path`; return one row for each of them.
 
     Labels are those that `read_catalog` finds, or those of the CSV file `labels`. If the folder has more than
-    `num_vids` videos, half of those chosen are REAL and half FAKE (`balance_classes` with `seed`). `None` takes all. Up
-    to `max_tracks` people per video are saved. `workers` processes work side by side, one per core by default (1 works
-    in this process, which helps debugging), or the workers of a Dask `cluster`, given as its scheduler's address or a
-    client; these must see both folders under the same paths.
+    `num_vids` videos, half of those chosen are REAL and half FAKE. `None` takes all. Up to `max_tracks` people per
+    video are saved. `workers` processes work side by side, or the workers of a Dask `cluster`, given as its scheduler's
+    address or a client; these must see both folders under the same paths.
 
     What earlier runs have finished is kept, so call it again to continue a run that was interrupted. `detector="auto"`
     then takes the detector that the folder was begun with. Several runs may share a folder, at the same time too.
 
-    The table holds the catalog's columns, `status` (`ok`, `no_face`, `unreadable`), `error`, `frames` sampled,
-    `faces_detected` and `faces_filled` of the main person, `fraction_detected` of the frames, `tracks`, `width`,
-    `height` (pixels), `fps`, `face_height` (median, pixels), `sharpness` (median variance of the Laplacian over the
-    crops), `has_audio`, `loudness` of the sound (root mean square in dB below full scale), and `seconds` spent (empty
-    if the faces were there already). A video that takes more than `time_limit` seconds, or that ends its process, is
-    `unreadable`, and the next run tries it again.
-
-    `manifest.csv` holds these rows and those of all other videos in `save_path`: a later call with other or fewer
-    videos keeps the rows of the earlier ones as long as their faces are there. `read_manifest` reads them all. To train
-    on the videos of this call only, use the returned table.
+    The table holds the catalog's columns, `status` (`ok`, `no_face`, `unreadable`), `error`, and numbers: `width`,
+    `height` and `face_height` in pixels, `sharpness` as the median variance of the Laplacian over the main person's
+    crops, `loudness` of the sound as its root mean square in dB below full scale, `seconds` spent (empty if the faces
+    were there already). A video that takes more than `time_limit` seconds, or that ends its process, is `unreadable`,
+    and the next run tries it again. `manifest.csv` also keeps the rows of earlier calls, as long as their faces are
+    there.
 
     Raises `BrokenCatalog` for a folder without videos, `ConfigMismatch` if `save_path` holds faces made with other
     settings (with `overwrite`, if it holds such faces of other videos), `OSError` if it cannot be written, `WorkerDied`
-    if processes end before they begin a video, `KeyboardInterrupt` with the number of videos that are done. Taught in
-    notebook 02.
+    if processes end before they begin a video. Taught in notebook 02.
     """
     config = SequenceConfig(capture_sec, frame_count, face_size, margin, detector, fill_policy, max_tracks)
     if not time_limit > 0:  # this way round it refuses NaN too
@@ -108,13 +98,9 @@ def processing(
         remedy = "Use the same settings or another save_path."
         config.require(others, what=f"other videos in {target} were made", remedy=remedy)
 
-    rows: dict[str, Row] = {}
-    todo: dict[str, Row] = {}
-    for row in catalog.to_dict("records"):
-        if record := _find_record(row, target, config, overwrite=overwrite):
-            rows[row["video"]] = _manifest_row(row, record)
-        else:
-            todo[row["video"]] = row
+    todo: dict[str, Row] = {row["video"]: row for row in catalog.to_dict("records")}
+    records = {video: _find_record(row, target, config, overwrite=overwrite) for video, row in todo.items()}
+    rows = {video: _manifest_row(todo.pop(video), record) for video, record in records.items() if record}
     weights = find_yunet() if todo and config.detector == "yunet" else None
     # Whole paths, since the workers of a cluster may have been started elsewhere.
     settings = (target.absolute(), config, weights, time_limit, overwrite)

@@ -39,11 +39,9 @@ def each(
     """Give `work(item)` for each item, in the order in which they are done.
 
     `workers` is the number of processes, one per core by default; 1 works in this process, which helps debugging.
-    `cluster` is the address of a Dask scheduler (`tcp://host:8786`) or a `dask.distributed.Client`; its workers then do
-    all work. The first error that `work` raises is raised here. It stops all workers, as closing this iterator does.
-
-    Raises `WorkerDied` if a worker dies, or if nothing is done for `patience` seconds; `ImportError` if Dask is not
-    installed; `OSError` if there is no cluster at that address.
+    `cluster` is the address of a Dask scheduler (`tcp://host:8786`) or a `dask.distributed.Client`, whose workers then
+    do all work. An error in `work` is raised here and stops all workers, as closing this iterator does. Raises
+    `WorkerDied` if a worker dies, or if nothing is done for `patience` seconds; `OSError` if there is no cluster.
     """
     import joblib  # a tenth of a second, which decoding need not take
 
@@ -72,11 +70,11 @@ def each_whatever_dies(
     patience: float | None = None,
     begun: Callable[[], set[str]] | None = None,
 ) -> Generator[tuple[str, Result | WorkerDied], None, None]:
-    """Give the name of each item with the result of `work`, or with `WorkerDied` if it ends its worker twice.
+    """`each`, with the name of the item, and with `WorkerDied` for an item that ends its worker twice.
 
     When a worker dies, the items that may be the cause are tried again, each alone, and the others continue. `begun`
-    returns the names of these items; by default they are all that were handed out and did not come back. The other
-    arguments are those of `each`. Raises what `each` raises; `WorkerDied` only if workers die before they begin any.
+    returns the names of these items; by default they are all that were handed out and did not come back. `WorkerDied`
+    is only raised if workers die before they begin any.
     """
     settings: dict[str, Any] = {"cluster": cluster, "patience": patience}
     waiting = dict(items)
@@ -140,10 +138,10 @@ def _interrupts_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _close(results: Iterator[Any]) -> None:
+def _close(results: Any) -> None:
     """Stop the workers of an iterator that joblib made, without its advice on results that nobody takes."""
     with warnings.catch_warnings(action="ignore"):
-        results.close()  # type: ignore[attr-defined]
+        results.close()
 
 
 @contextlib.contextmanager
@@ -166,8 +164,7 @@ _limits_lock = threading.Lock()
 def time_limited(path: Path, seconds: float) -> Iterator[None]:
     """Limit the time for a video: within this block `check_time` raises `TookTooLong` after `seconds`.
 
-    A worker process that does not come back from a library ends itself after twice that time. The process that the user
-    works in does not.
+    A worker process that does not come back from a library ends itself after twice that time.
     """
     _set_limit((time.monotonic(), seconds, path.name))
     try:

@@ -30,11 +30,11 @@ ABLATIONS = {
 
 
 def ablate(table: pd.DataFrame, save_path: str | Path, folder: ModelFolder, *, seed: int = 0) -> pd.DataFrame:
-    """Score the videos of `table` under each of `ABLATIONS`; one column of calibrated scores (N,) for each.
+    """Score the videos of `table`, of the test split, under each of `ABLATIONS`: a column of calibrated scores each.
 
-    `table` must hold videos of the test split. The replacing values come from REAL videos of the training split, whose
-    faces must be in `save_path`, too. Raises `ValueError` for a model without a layer `features_and_change` or without
-    a split, `ConfigMismatch` if the faces do not fit the model. Taught in notebook 05.
+    The replacing values come from REAL videos of the training split, whose faces must be in `save_path`, too. Raises
+    `ValueError` for a model without a layer `features_and_change` or a split, `ConfigMismatch` for other faces. Taught
+    in notebook 05.
     """
     folder.require_faces(save_path)
     layers = {layer.name for layer in folder.model.layers}
@@ -54,22 +54,19 @@ def ablate(table: pd.DataFrame, save_path: str | Path, folder: ModelFolder, *, s
         for name, features, change in zip(replaced, (own, drawn), (drawn, own), strict=True):
             mixed = np.concatenate([features[..., :count], change[..., count:]], axis=-1)
             replaced[name].append(back.predict(mixed, batch_size=64, verbose=0)[:, 0])
-    middle = sequences.shape[1] // 2
-    raw = {
-        "unchanged": back.predict(own, batch_size=64, verbose=0)[:, 0],
-        "one frame repeated": _score(folder.model, np.repeat(sequences[:, middle : middle + 1], sequences.shape[1], 1)),
-        **{name: np.mean(scores, axis=0) for name, scores in replaced.items()},
-        "frames reversed": _score(folder.model, sequences[:, ::-1]),
-    }
+    middle = [sequences.shape[1] // 2] * sequences.shape[1]
+    changed = {"one frame repeated": sequences[:, middle], "frames reversed": sequences[:, ::-1]}
+    raw = {name: folder.model.predict(part, batch_size=8, verbose=0)[:, 0] for name, part in changed.items()}
+    raw |= {name: np.mean(scores, axis=0) for name, scores in replaced.items()}
+    raw["unchanged"] = back.predict(own, batch_size=64, verbose=0)[:, 0]
     scores = {name: folder.calibration.apply(raw[name]) for name in ABLATIONS}
     return pd.DataFrame({"video": table["video"].to_numpy(), "label": table["label"].to_numpy(), **scores})
 
 
 def summarise_ablations(scores: pd.DataFrame, kinds: pd.Series | None = None) -> pd.DataFrame:
-    """The AUC under each ablation: one row per ablation, with what it shows.
+    """The AUC under each ablation, one row each; with the `kinds` of the FAKE videos of `scores`, also for each kind.
 
-    `kinds` names the kind of each FAKE video of `scores`; with it there is one column per kind, with the AUC against
-    all REAL videos. Taught in notebook 05.
+    Taught in notebook 05.
     """
     labels = (scores["label"] == "FAKE").to_numpy()
     named = {"all fakes": labels}
@@ -86,7 +83,3 @@ def summarise_ablations(scores: pd.DataFrame, kinds: pd.Series | None = None) ->
 def _sequences(table: pd.DataFrame, save_path: str | Path) -> NDArray[np.uint8]:
     batches = make_dataset(table, save_path, batch_size=16, cache=False)
     return np.concatenate([sequences.numpy() for sequences, _ in batches])
-
-
-def _score(model: keras.Model, sequences: NDArray[np.uint8]) -> NDArray[np.float32]:
-    return np.asarray(model.predict(sequences, batch_size=8, verbose=0))[:, 0]

@@ -18,10 +18,9 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """The percentile interval of `metric`, had other source videos been chosen.
 
-    `metric` takes labels (N,), 1 for FAKE, and scores (N,). Whole source groups (see `resample_groups`) are resampled
-    with replacement: their videos are not independent, and resampling single videos would give an interval that is too
-    narrow. Raises `ValueError` if `scores` lacks a class or has one source group only.
-    Source: Efron and Tibshirani 1993, chapter 13. Taught in notebook 05.
+    `metric` takes labels (N,), 1 for FAKE, and scores (N,). Whole source groups are resampled: their videos are not
+    independent, and resampling single ones would give an interval that is too narrow. Raises `ValueError` as
+    `resample_groups` does. Source: Efron and Tibshirani 1993, chapter 13. Taught in notebook 05.
     """
     labels, values = (scores["label"] == "FAKE").to_numpy(np.int64), scores["score"].to_numpy()
     found = [metric(labels[rows], values[rows]) for rows in resample_groups(scores, resamples, seed=seed)]
@@ -33,7 +32,7 @@ def resample_groups(scores: pd.DataFrame, resamples: int, *, seed: int = 0) -> I
     """Resample whole source groups with replacement: row numbers of each of `resamples` tables.
 
     The groups are those of the split (column `group`), else originals with their fakes. A resample that lacks a class
-    is replaced by another. Raises `ValueError` as `bootstrap_interval` does.
+    is replaced by another. Raises `ValueError` if `scores` lacks a class or has one source group only.
     """
     by = "group" if "group" in scores else "original"
     groups = list(scores.reset_index(drop=True).groupby(by).indices.values())

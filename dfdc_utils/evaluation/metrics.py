@@ -1,6 +1,7 @@
 """Metrics of scored videos, and the counts behind them."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,25 +36,21 @@ def weigh_precision(recall: float, false_positive_rate: float) -> float:
     return recall / called if called else float("nan")
 
 
-def weighted_precision_at(recall: float) -> Metric:
-    """Make the metric `weigh_precision` at the highest threshold that finds at least `recall` of the fakes.
+def weighted_precision_at(recall: float, labels: Any, scores: Any) -> float:
+    """`weigh_precision` at the highest threshold that finds at least `recall` of the fakes.
 
     With few REAL videos it says little: none of 18 called fake gives 1.
     """
-
-    def weighted_precision(labels: Any, scores: Any) -> float:
-        false_positive_rates, recalls = roc_points(labels, scores)
-        first = int(np.argmax(recalls >= recall))
-        return weigh_precision(float(recalls[first]), float(false_positive_rates[first]))
-
-    return weighted_precision
+    false_positive_rates, recalls = roc_points(labels, scores)
+    first = int(np.argmax(recalls >= recall))
+    return weigh_precision(float(recalls[first]), float(false_positive_rates[first]))
 
 
 def calibration_error(labels: Any, scores: Any) -> float:
     """Expected calibration error: mean distance of the fraction of FAKE from the mean score, over ten equal bins.
 
-    Bins are weighted by the number of videos in them. It is above 0 also for perfectly calibrated scores, the more so
-    the fewer the videos. Source: Naeini, Cooper and Hauskrecht 2015. Taught in notebook 05.
+    Perfectly calibrated scores also have one above 0, the more so the fewer the videos. Source: Naeini, Cooper and
+    Hauskrecht 2015. Taught in notebook 05.
     """
     labels, scores = np.asarray(labels, float), np.asarray(scores, float)
     bins = np.minimum((scores * BINS).astype(int), BINS - 1)
@@ -64,8 +61,8 @@ def calibration_error(labels: Any, scores: Any) -> float:
 def count_calls(scores: pd.DataFrame, threshold: float = THRESHOLD) -> pd.DataFrame:
     """Count the confusion matrix: videos scored above `threshold` are called fake.
 
-    Rows REAL and FAKE, columns `called real` and `called fake`. Raises `ValueError` unless every row of `scores` has a
-    label and a score, and both labels occur. Taught in notebook 05.
+    Raises `ValueError` unless every row of `scores` has a label and a score, and both labels occur. Taught in notebook
+    05.
     """
     if missing := {"label", "score"} - set(scores):
         raise ValueError(f"a table without {' and '.join(sorted(missing))} counts nothing: use that of score_videos")
@@ -76,7 +73,7 @@ def count_calls(scores: pd.DataFrame, threshold: float = THRESHOLD) -> pd.DataFr
     if fake.all() or not fake.any():
         raise ValueError(f"{(~fake).sum()} REAL and {fake.sum()} FAKE videos: both classes are needed")
     called = (scores["score"] > threshold).to_numpy()
-    counts = [[int((is_fake & (called == call)).sum()) for call in (False, True)] for is_fake in (~fake, fake)]
+    counts = [[int((kind & (called == call)).sum()) for call in (False, True)] for kind in (~fake, fake)]
     return pd.DataFrame(counts, index=["REAL", "FAKE"], columns=["called real", "called fake"])
 
 
@@ -97,5 +94,5 @@ METRICS: dict[str, Metric] = {
     ),
     "log loss": _log_loss,  # the DFDC challenge was ranked by it
     "AUC": lambda labels, scores: float(np.trapezoid(*roc_points(labels, scores)[::-1])),
-    **{f"weighted precision at recall {recall}": weighted_precision_at(recall) for recall in (0.1, 0.5, 0.9)},
+    **{f"weighted precision at recall {recall}": partial(weighted_precision_at, recall) for recall in (0.1, 0.5, 0.9)},
 }

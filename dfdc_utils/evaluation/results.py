@@ -18,17 +18,13 @@ from dfdc_utils.sequences import report_leaks, score_people
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of videos that a model was not trained on, and the tables made of them.
+    """Scores of videos that a model was not trained on, and the tables made of them."""
 
-    `scores` is the table of `score_videos`, `summary` of `summarise`, `comparison` of `compare`; `parts` of
-    `compare_parts` (None for videos of one folder), `leaks` of `report_leaks` (None for a model without a split).
-    """
-
-    scores: pd.DataFrame
-    summary: pd.DataFrame
-    comparison: pd.DataFrame
-    parts: pd.DataFrame | None
-    leaks: pd.DataFrame | None
+    scores: pd.DataFrame  # of `score_videos`
+    summary: pd.DataFrame  # of `summarise`
+    comparison: pd.DataFrame  # of `compare`
+    parts: pd.DataFrame | None  # of `compare_parts`; None for videos of one folder
+    leaks: pd.DataFrame | None  # of `report_leaks`; None for a model without a split
 
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -46,8 +42,8 @@ class Evaluation:
 def evaluate(folder: ModelFolder, save_path: str | Path, *, resamples: int = 1000) -> Evaluation:
     """Score the videos that `choose_videos` gives, compare with baselines, and write the card of a trained model.
 
-    `save_path` holds the faces that `processing` made. A card is written only for a model with a split, so never into
-    the package. Raises like `choose_videos` and `score_videos`. Taught in notebook 05.
+    A card is written only for a model with a split, so never into the package. Raises like `choose_videos` and
+    `score_videos`. Taught in notebook 05.
     """
     scores = score_videos(choose_videos(read_manifest(save_path), save_path, folder), save_path, folder)
     summary = summarise(scores, resamples=resamples)
@@ -80,29 +76,21 @@ def choose_videos(manifest: pd.DataFrame, save_path: str | Path, folder: ModelFo
     return table
 
 
-def score_videos(
-    table: pd.DataFrame, save_path: str | Path, folder: ModelFolder, *, batch_size: int = 16
-) -> pd.DataFrame:
+def score_videos(table: pd.DataFrame, save_path: str | Path, folder: ModelFolder) -> pd.DataFrame:
     """Score each video of `table`; add `raw_score`, `score` and `mistake`.
 
     `raw_score` is the model's output for the most suspicious person, `score` (0 real to 1 fake) the same after
-    calibration, and `mistake` its distance from the label, 0 to 1.
-
-    Raises `ConfigMismatch` if the faces in `save_path` were prepared with other settings than the model's, `ValueError`
-    for videos without a label. Taught in notebook 05.
+    calibration, and `mistake` its distance from the label, 0 to 1. Raises `ConfigMismatch` if the faces in `save_path`
+    were prepared with other settings than the model's. Taught in notebook 05.
     """
     folder.require_faces(save_path)
-    raw = score_people(folder.model, table, save_path, batch_size=batch_size).to_numpy()
+    raw = score_people(folder.model, table, save_path).to_numpy()
     scores = folder.calibration.apply(raw)
     return table.assign(raw_score=raw, score=scores, mistake=np.abs(scores - _labels(table)))
 
 
 def score_baselines(scores: pd.DataFrame, save_path: str | Path, folder: ModelFolder) -> dict[str, NDArray[np.float64]]:
-    """Score the same videos with baselines: scores (N,) by name.
-
-    A constant 0.5; always fake; and, if it was trained beside the model, the mean over frames: the same CNN, which
-    scores each frame by itself. Taught in notebook 05.
-    """
+    """Score the same videos with a constant 0.5, with always fake, and with the mean over frames if it was trained."""
     baselines = {"constant 0.5": np.full(len(scores), 0.5), "always fake": np.ones(len(scores))}
     if mean := folder.baseline:
         baselines["mean over frames"] = score_videos(scores, save_path, mean)["score"].to_numpy()
@@ -153,18 +141,17 @@ def summarise(scores: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> 
 
 
 def compare_parts(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
-    """Compute the AUC for each folder of videos, where data sets or qualities lie in folders of their own.
+    """Compute the AUC, with its 95 % interval, for each `part`: data sets or qualities in folders of their own.
 
-    One row per `part`: `part`, `real`, `fake` (counts), `AUC`, `low`, `high` (95 %, source groups resampled). The last
-    three are empty where a part lacks a class or has one source group only.
+    It is empty where a part lacks a class or has one source group only.
     """
     rows = []
     for part, group in scores.groupby("part"):
         labels = _labels(group)
-        row: dict[str, Any] = {"part": part, "real": int((labels == 0).sum()), "fake": int(labels.sum())}
-        if row["real"] and row["fake"] and group["original"].nunique() > 1:
-            low, high = bootstrap_interval(group, METRICS["AUC"], resamples=resamples)
-            row |= {"AUC": METRICS["AUC"](labels, group["score"]), "low": low, "high": high}
+        row: list[Any] = [part, int((labels == 0).sum()), int(labels.sum()), *[np.nan] * 3]
+        if row[1] and row[2] and group["original"].nunique() > 1:
+            auc = METRICS["AUC"]
+            row[3:] = auc(labels, group["score"]), *bootstrap_interval(group, auc, resamples=resamples)
         rows.append(row)
     return pd.DataFrame(rows, columns=["part", "real", "fake", "AUC", "low", "high"])
 

@@ -61,7 +61,7 @@ def train_encoder(
 ) -> tuple[keras.Model, list[dict[str, float]]]:
     """Train on pairs of `train`; return the encoder and its history, one row for each time `validation` is scored.
 
-    The loss is that of the frame, blended or not, plus that of its places. A training that was killed resumes from
+    The loss is that of the frame plus that of its places. A training that was killed resumes from
     `folder / "encoder.npz"` when called with the same arguments, and ends with the same weights.
     """
     keras.utils.set_random_seed(config.seed)
@@ -73,7 +73,8 @@ def train_encoder(
     encoder.compile(optimizer, keras.losses.BinaryCrossentropy(from_logits=True), jit_compile=False)
     optimizer.build(encoder.trainable_variables)
     variables = [*encoder.variables, *optimizer.variables]
-    digests = {"weights": digest_weights(encoder), "training": train.digest, "validation": validation.digest}
+    begun_from = hashlib.sha256(b"".join(weight.tobytes() for weight in encoder.get_weights())).hexdigest()
+    digests = {"weights": begun_from, "training": train.digest, "validation": validation.digest}
     settings = asdict(config) | {what: digest[:8] for what, digest in digests.items()}
     path = folder / "encoder.npz"
     progress = load_progress(path) or Progress(settings)
@@ -85,35 +86,28 @@ def train_encoder(
     labels = np.repeat(np.array([[0.0], [1.0]], np.float32), config.people, axis=0)
     say(f"{len(train)} faces to train on, {len(validation)} of other people; step {progress.step} of {config.steps}")
 
-    saved = time.monotonic()
-
-    def save() -> None:
-        nonlocal saved
-        progress.variables = [keras.ops.convert_to_numpy(variable) for variable in variables]
-        save_progress(path, progress)
-        saved = time.monotonic()
-
     started, first = time.monotonic(), progress.step
+    saved = started
     for frames in train.batches(config.people, progress.step, config.steps, swaps=config.swaps, workers=workers):
         pictures, places = _cut_patches(frames, config.patch, np.random.default_rng((config.seed, 4, progress.step)))
         encoder.reset_metrics()  # otherwise Keras returns the mean of all batches so far
         loss = float(encoder.train_on_batch(pictures, [labels, places])[0])
         progress.sums[0] += loss
         progress.step += 1
-        if progress.step % config.every == 0 or progress.step == config.steps:
+        if scored := progress.step % config.every == 0 or progress.step == config.steps:
             since = (progress.step - 1) % config.every + 1
             _copy_average(encoder, whole)
             row = {"step": float(progress.step), "loss": progress.sums[0] / since, **_score_frames(whole, seen)}
             progress.history.append(row)
             progress.sums = [0.0, 0.0]
-            save()
-            pace = (time.monotonic() - started) / (progress.step - first)
-            say(
-                f"step {progress.step}/{config.steps}  loss {row['loss']:.3f}  validation loss "
-                f"{row['val_loss']:.3f}, AUC {row['val_auc']:.3f}  {pace:.3f} s per step"
-            )
-        elif time.monotonic() > saved + ENCODER_SAVE_SEC:
-            save()
+        if scored or time.monotonic() > saved + ENCODER_SAVE_SEC:
+            progress.variables = [keras.ops.convert_to_numpy(variable) for variable in variables]
+            save_progress(path, progress)
+            saved = time.monotonic()
+        if scored:
+            pace = (saved - started) / (progress.step - first)
+            metrics = f"validation loss {row['val_loss']:.3f}, AUC {row['val_auc']:.3f}"
+            say(f"step {progress.step}/{config.steps}  loss {row['loss']:.3f}  {metrics}  {pace:.3f} s per step")
     _copy_average(encoder, whole)
     return whole, progress.history
 
@@ -148,14 +142,6 @@ def _copy_average(encoder: keras.Model, whole: keras.Model) -> None:
 
 def _score_frames(encoder: keras.Model, seen: Frames) -> dict[str, float]:
     """`val_loss` and `val_auc` of single frames."""
-    logits = np.concatenate(
-        [encoder.predict(part, batch_size=64, verbose=0)[0][:, 0] for part in (seen.reals, seen.fakes)]
-    )
-    labels = np.repeat([0, 1], len(seen.reals))
-    probabilities = expit(logits.astype(np.float64))
-    return {"val_loss": float(log_loss(labels, probabilities)), "val_auc": float(roc_auc_score(labels, logits))}
-
-
-def digest_weights(model: keras.Model) -> str:
-    """A fingerprint of all weights."""
-    return hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights())).hexdigest()
+    parts = [encoder.predict(part, batch_size=64, verbose=0)[0] for part in (seen.reals, seen.fakes)]
+    labels, logits = np.repeat([0, 1], len(seen.reals)), np.concatenate(parts)[:, 0].astype(np.float64)
+    return {"val_loss": float(log_loss(labels, expit(logits))), "val_auc": float(roc_auc_score(labels, logits))}

@@ -28,6 +28,7 @@ SIZES = (112, 272)  # pixels of a crop when it is filmed
 CRFS = (18, 42)  # from light to heavy compression: FaceForensics++ c23 and c40 lie inside
 FILMED, SHARPENED, SHRUNK, DEFOCUSED, NOISY, RECOMPRESSED = 0.7, 0.6, 0.15, 0.15, 0.25, 0.35  # probabilities
 SHARPEST, NOISE = 1.2, 6.0  # the strongest: added detail as a fraction; standard deviation of 255
+EDGE = cv2.BORDER_REFLECT_101
 
 
 def move_still(
@@ -36,8 +37,7 @@ def move_still(
     """Make a clip of a still that moves like a head: uint8 (T, size, size, 3), and its landmarks (T, K, 2).
 
     `picture` (S, S, 3) has the face, `side` pixels across, at its centre. The first five `landmarks` (K, 2) are as in
-    `Face`. Position, size, tilt and turn of the head change slowly, with a little jitter; mouth and brows move. Each
-    frame is resampled from the picture once.
+    `Face`. Each frame is resampled from the picture once.
     """
     width = side * generator.uniform(*MARGINS)  # of the crop, in pixels of the picture
     zoom = size / width
@@ -63,16 +63,14 @@ def move_still(
         if mirror < 0:  # the right eye becomes the left one
             points[index, :5] = points[index, [1, 0, 2, 4, 3]]
         if not speech.any():
-            clip[index] = cv2.warpAffine(
-                picture, moved, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
-            )
+            clip[index] = cv2.warpAffine(picture, moved, (size, size), flags=cv2.INTER_CUBIC, borderMode=EDGE)
             continue
         bumps = bumps or _bumps(points[index, :5], size)
         inverse = cv2.invertAffineTransform(moved)
         columns, rows = np.meshgrid(np.arange(size, dtype=np.float32), np.arange(size, dtype=np.float32))
         rows = rows + np.float32(speech[index, 0]) * bumps[0] + np.float32(0.5 * speech[index, 1]) * bumps[1]
         x, y = (row[0] * columns + row[1] * rows + row[2] for row in inverse.astype(np.float32))
-        clip[index] = cv2.remap(picture, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+        clip[index] = cv2.remap(picture, x, y, cv2.INTER_CUBIC, borderMode=EDGE)
     return clip, points
 
 
@@ -199,6 +197,5 @@ def _bumps(points: Points, size: int) -> tuple[Points, Points]:
         return np.asarray(np.exp(-0.5 * away), np.float32)
 
     down = (mouth - eyes) / reach
-    return bump(mouth + 0.2 * reach * down, 0.5 * reach, 0.35 * reach), bump(
-        eyes - 0.3 * reach * down, 0.8 * reach, 0.2 * reach
-    )
+    of_mouth = bump(mouth + 0.2 * reach * down, 0.5 * reach, 0.35 * reach)
+    return of_mouth, bump(eyes - 0.3 * reach * down, 0.8 * reach, 0.2 * reach)

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfdc_utils.sequences import fill_polygon
+from dfdc_utils.sequences import bend, fill_polygon
 from dfdc_utils.videos import Image
 
 POINTS = 468
@@ -86,8 +86,4 @@ class MeshOutline:
             points = cv2.convexHull(landmarks[5:][hull].astype(np.float32))[:, 0]
             centre = points.mean(axis=0)
             mask = np.maximum(mask, fill_polygon(centre + self._growth * (points - centre), size))
-        columns, rows = np.meshgrid(np.arange(size, dtype=np.float32), np.arange(size, dtype=np.float32))
-        across, down = (cv2.resize(one, (size, size), interpolation=cv2.INTER_CUBIC) for one in self._field)
-        return np.asarray(
-            cv2.remap(mask, columns + size * self._bend * across, rows + size * self._bend * down, cv2.INTER_LINEAR)
-        )
+        return np.asarray(bend(mask, self._field, self._bend, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT))

@@ -6,8 +6,9 @@ import hashlib
 import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -85,11 +86,10 @@ class PairSource:
     def choose(self, step: int, count: int) -> NDArray[np.intp]:
         """The people of batch number `step`, in random order: all of them once before anyone's second turn."""
         numbers = np.arange(step * count, (step + 1) * count)
-        orders = {
-            turn: np.random.default_rng((self._seed, 1, turn)).permutation(len(self))
-            for turn in set((numbers // len(self)).tolist())
-        }
-        return np.array([orders[int(number // len(self))][number % len(self)] for number in numbers])
+        first, last = (numbers[[0, -1]] // len(self)).tolist()
+        turns = [np.random.default_rng((self._seed, 1, turn)) for turn in range(first, last + 1)]
+        orders = np.concatenate([turn.permutation(len(self)) for turn in turns])
+        return np.asarray(orders[numbers - first * len(self)])
 
     def still(self, number: int) -> Still:
         """The photograph that one person's sequences are made of."""
@@ -158,12 +158,10 @@ class PairSource:
         others = some[elsewhere[some]]
         if not len(others):  # few people with many pictures each
             others = np.flatnonzero(elsewhere)
-        misfit = []
-        for other in others:
-            own = self._landmarks[other]
-            placed = align(own, landmarks)
-            misfit.append(np.abs(own @ placed[:, :2].T + placed[:, 2] - landmarks).sum())
-        return self.still(int(others[np.argmin(misfit)]))
+        owns = self._landmarks[others]
+        placed = np.array([align(own, landmarks) for own in owns])
+        moved = owns @ placed[:, :, :2].transpose(0, 2, 1) + placed[:, None, :, 2]
+        return self.still(int(others[np.abs(moved - landmarks).sum(axis=(1, 2)).argmin()]))
 
 
 def _work_ahead(jobs: Iterable[Callable[[], Made]], workers: int) -> Iterator[Made]:
@@ -173,13 +171,11 @@ def _work_ahead(jobs: Iterable[Callable[[], Made]], workers: int) -> Iterator[Ma
         return
     context = multiprocessing.get_context("spawn")  # forking a process in which TensorFlow has threads may hang
     with ProcessPoolExecutor(workers, context, cv2.setNumThreads, (1,)) as pool:
-        waiting: deque[Future[Made]] = deque()
+        left = iter(jobs)
+        waiting = deque(pool.submit(job) for job in islice(left, AHEAD))
         try:
-            for job in jobs:
-                waiting.append(pool.submit(job))
-                if len(waiting) == AHEAD:
-                    yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
+                waiting.extend(pool.submit(job) for job in islice(left, 1))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

@@ -37,9 +37,8 @@ def find_photographs(location: str | Path, *, validation: float = 0.1, seed: int
 
     In a folder with `manifest.csv`, these are faces of videos that are not FAKE; the original stands for the person.
     Otherwise `index.csv` with columns `file` and `identity` says who is in which photograph; without it, the name of
-    the file's folder does, or the file's name without the number at its end. `validation` is the fraction of people,
-    not of photographs. Raises `FileNotFoundError` if there is no photograph, `ValueError` if there are fewer than four
-    people or a file is listed twice.
+    the file's folder does, or the file's name without the number at its end. `validation` is the fraction of people.
+    Raises `FileNotFoundError` for no photograph, `ValueError` for fewer than four people or a file listed twice.
     """
     folder = Path(location)
     if (folder / "manifest.csv").is_file():
@@ -50,9 +49,9 @@ def find_photographs(location: str | Path, *, validation: float = 0.1, seed: int
             raise ValueError(f"{folder / 'index.csv'} needs the columns file and identity")
         table = table[["file", "identity"]].copy()
     else:
-        files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-        names = [_name_person(path.relative_to(folder)) for path in files]
-        table = pd.DataFrame({"file": [str(path.relative_to(folder)) for path in files], "identity": names})
+        inside = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+        names = [p.parts[0] if len(p.parts) > 1 else re.sub(r"[\W_]*\d*$", "", p.stem) or p.stem for p in inside]
+        table = pd.DataFrame({"file": map(str, inside), "identity": names})
     if table.empty:
         raise FileNotFoundError(f"{folder} holds no face photographs ({', '.join(SUFFIXES)}) and no manifest.csv")
     twice = table.loc[table["file"].duplicated(), "file"]
@@ -65,10 +64,6 @@ def find_photographs(location: str | Path, *, validation: float = 0.1, seed: int
     held_out = set(shuffled[: max(2, round(validation * len(people)))])
     table["split"] = np.where(table["identity"].isin(held_out), "validation", "train")
     return table.sort_values("file", ignore_index=True)
-
-
-def _name_person(file: Path) -> str:
-    return file.parts[0] if len(file.parts) > 1 else re.sub(r"[\W_]*\d*$", "", file.stem) or file.stem
 
 
 def prepare_pictures(
@@ -97,16 +92,12 @@ def prepare_pictures(
         found: list[NDArray[np.float32]] = []
         rows: list[dict[str, Any]] = []
         for path in tqdm(files, desc="photographs", disable=not show_progress):
-            picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+            picture = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
             if picture is None:
                 tqdm.write(f"left out: {path} is not a picture that can be read")
-                cut = None
-            else:  # OpenCV reads BGR
-                cut = cut_photograph(np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8), face_detector)
-            if cut is None:
-                rows.append({"row": -1})
-            else:
-                rows.append({"row": len(kept), "side": cut[1], **cut[2]})
+            rows.append({"row": -1})
+            if picture is not None and (cut := cut_photograph(picture, face_detector)):
+                rows[-1] = {"row": len(kept), "side": cut[1], **cut[2]}
                 kept.append(cut[0])
                 if mesh:
                     found.append(mesh.find(cut[0], np.full(2, CANVAS / 2), cut[1]))
@@ -115,11 +106,10 @@ def prepare_pictures(
         stored = wanted.join(pd.DataFrame(rows, index=wanted.index))
         listed.unlink(missing_ok=True)  # it describes the other files, and is written last
         meshes.unlink(missing_ok=True)
-        with replacing(pictures) as partial:
-            np.save(partial, np.stack(kept))
-        if mesh:
-            with replacing(meshes) as partial:
-                np.save(partial, np.stack(found))
+        for file, arrays in ((pictures, kept), (meshes, found)):
+            if arrays:
+                with replacing(file) as partial:
+                    np.save(partial, np.stack(arrays))
         write_atomically(listed, stored.to_csv(index=False))
     return table.merge(stored[stored["row"] >= 0].drop(columns=["bytes", "detector"]), on="file")
 
@@ -131,8 +121,8 @@ def cut_photograph(picture: Image, face_detector: FaceDetector) -> tuple[Image, 
     pixels, since enlarging would distinguish them from a fake's. None without a face that is large enough.
     """
     small = min(1.0, DETECTED_AT / max(picture.shape[:2]))
-    looked_at = cv2.resize(picture, None, fx=small, fy=small, interpolation=cv2.INTER_AREA) if small < 1 else picture
-    faces = [face for face in face_detector.detect(np.asarray(looked_at, np.uint8)) if face.landmarks is not None]
+    seen = cv2.resize(picture, None, fx=small, fy=small, interpolation=cv2.INTER_AREA) if small < 1 else picture
+    faces = [face for face in face_detector.detect(np.asarray(seen, np.uint8)) if face.landmarks is not None]
     if not faces:
         return None
     face = largest(faces)

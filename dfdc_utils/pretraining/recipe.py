@@ -23,10 +23,6 @@ from dfdc_utils.pretraining.encoder import EncoderConfig, train_encoder
 from dfdc_utils.pretraining.mesh import FaceMesh
 from dfdc_utils.pretraining.pairs import PairSource
 from dfdc_utils.pretraining.photographs import find_photographs, prepare_pictures
-from dfdc_utils.quiet import quiet_import
-
-with quiet_import():
-    import keras
 
 # In the middle of what was trained on. Haar's boxes are a tenth smaller than YuNet's, and their crops still inside.
 SEQUENCE_MARGIN = 1.35
@@ -68,11 +64,9 @@ def pretrain(
     """Train on the face photographs in `location`, write a model to `save_path`, return its metrics on unseen people.
 
     `data` says in a line what the photographs are; `notes` is Markdown for the card: whose they are and who may use
-    them. `face_detector` must give landmarks: YuNet by default. With a face `mesh`, most blends end at
-    outlines of the face and its parts. `workers` processes make pairs while this one trains.
-    The table has one row per kind of fakes and quality of video: `fakes`, `quality`, `pairs`, `auc`, `low`, `high`
-    (95 %, people resampled). An interrupted run continues when called with the same arguments; `save_path / "work"`
-    holds what it needs for that.
+    them. `face_detector` must give landmarks: YuNet by default. With a face `mesh`, most blends end at outlines of the
+    face and its parts. `workers` processes make pairs while this one trains. The metrics are those of `measure`. An
+    interrupted run continues when called with the same arguments; `save_path / "work"` holds what it needs for that.
 
     Raises `FileNotFoundError` if photographs, YuNet's weights or the backbone's are missing, `ValueError` for too few.
     Source: Shiohara and Yamasaki, CVPR 2022, https://arxiv.org/abs/2204.08376.
@@ -85,15 +79,16 @@ def pretrain(
         if show_progress:
             print(text, flush=True)
 
-    table = find_photographs(location, seed=config.encoder.seed)
+    seed, size = config.encoder.seed, config.encoder.face_size
+    table = find_photographs(location, seed=seed)
     face_detector = face_detector or load_face_detector("yunet")
     pictures = prepare_pictures(table, location, work, face_detector, mesh=mesh, show_progress=show_progress)
     parts = _split(pictures, location)
-    people = {"validation": config.validation_people, "train": config.ood_people}
-    few = [_choose_people(parts[name], count, config.encoder.seed) for name, count in people.items()]
+    people = {name: part.drop_duplicates("identity") for name, part in parts.items()}  # one picture of each
+    counts = {"validation": config.validation_people, "train": config.ood_people}
+    few = [people[name].sample(min(n, len(people[name])), random_state=seed) for name, n in counts.items()]
     train, validation, counted, some = (
-        PairSource(work, part, face_size=config.encoder.face_size, seed=config.encoder.seed)
-        for part in (*parts.values(), *few)
+        PairSource(work, part, face_size=size, seed=seed) for part in (*parts.values(), *few)
     )
     encoder, history = train_encoder(train, validation, work, config.encoder, workers=workers, say=say)
     model = build_on_encoder(encoder, config.frame_count)
@@ -116,7 +111,7 @@ def pretrain(
         "model": model.name,
         "photographs": len(table),
         "without_a_face": len(table) - len(pictures),
-        "people": {name: int(part["identity"].nunique()) for name, part in parts.items()},
+        "people": {name: len(part) for name, part in people.items()},
         **asdict(config),
         "notes": notes,
         "trained_on": hashlib.sha256(pictures[["file", "split"]].to_csv(index=False).encode()).hexdigest(),
@@ -124,11 +119,14 @@ def pretrain(
     weights = config.encoder.weights  # the name of a file, not where it lies on this machine
     note["face_mesh"] = mesh is not None
     note["encoder"]["weights"] = {"imagenet": "ImageNet", None: "random"}.get(weights) or Path(str(weights)).name
-    sequence = SequenceConfig(
-        frame_count=config.frame_count, face_size=config.encoder.face_size, margin=SEQUENCE_MARGIN
-    )
-    tables = {"history": pd.DataFrame(history).astype({"step": int}), "metrics": metrics}
-    _write(ModelFolder(folder, sequence, fitted, note, None, ood), model, tables)
+    sequence = SequenceConfig(frame_count=config.frame_count, face_size=size, margin=SEQUENCE_MARGIN)
+    made = ModelFolder(folder, sequence, fitted, note, None, ood)
+    with made.rewriting():
+        with replacing(folder / "model.keras") as partial:
+            model.save(partial)
+        for name, rows in (("history", pd.DataFrame(history).astype({"step": int})), ("metrics", metrics)):
+            write_atomically(folder / f"{name}.csv", rows.round(4).to_csv(index=False))
+        write_card(made)
     return metrics
 
 
@@ -163,24 +161,9 @@ def measure(unseen: dict[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["fakes", "quality", "pairs", "auc", "low", "high"])
 
 
-def _choose_people(part: pd.DataFrame, count: int, seed: int) -> pd.DataFrame:
-    """One picture of each of `count` people, or of all if there are fewer."""
-    people = part.drop_duplicates("identity")
-    return people.sample(min(count, len(people)), random_state=seed)
-
-
 def _split(pictures: pd.DataFrame, location: str | Path) -> dict[str, pd.DataFrame]:
     parts = {name: pictures[pictures["split"] == name] for name in ("train", "validation")}
     for name, part in parts.items():
         if part["identity"].nunique() < 2:
             raise ValueError(f"{location}: fewer than two people for {name} show a face that is large enough: add more")
     return parts
-
-
-def _write(folder: ModelFolder, model: keras.Model, tables: dict[str, pd.DataFrame]) -> None:
-    with folder.rewriting():
-        with replacing(folder.path / "model.keras") as partial:
-            model.save(partial)
-        for name, table in tables.items():
-            write_atomically(folder.path / f"{name}.csv", table.round(4).to_csv(index=False))
-        write_card(folder)

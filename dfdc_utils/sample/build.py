@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from dfdc_utils.files import clear_leftovers, working_on
 from dfdc_utils.sample.clips import ClipPlan, render_clip
-from dfdc_utils.sample.people import Person, draw_people
+from dfdc_utils.sample.people import draw_people
 from dfdc_utils.workers import each
 
 # Raise it when the drawing changes: samples of another version are then drawn anew.
@@ -43,12 +43,11 @@ def make_sample(
     """Draw the embedded sample in the layout of Facebook's DFDC data set and return its folder.
 
     The sample has `originals` clips of `people` drawn people, one fake of each, and three clips that a pipeline must
-    cope with: no face, two people, a file that is cut off. Clips are H.264 and AAC, 30 frames per second, 2.1 to 2.6 s,
-    640x360 or 360x640, in two folders `dfdc_train_part_N` with a `metadata.json`. `truth.json` has for each video how
-    it was made and for each frame where the face is (`boxes`: x, y, width, height in pixels) and, for fakes, the
-    swapped ellipse (`masks`: centre x, y, half axes, degrees). The same `originals`, `people` and `seed` give the same
-    bytes, with any number of `workers` (default: one per core). Drawing takes about a minute on two cores; a finished
-    sample of the same parameters is returned at once, one of other parameters is replaced.
+    cope with: no face, two people, a file that is cut off. Clips are H.264 and AAC, 2.1 to 2.6 s long. `truth.json` has
+    for each video how it was made and for each frame where the face is (`boxes`: x, y, width, height in pixels) and,
+    for fakes, the swapped ellipse (`masks`: centre x, y, half axes, degrees). The same `originals`, `people` and `seed`
+    give the same bytes, with any number of `workers`. A finished sample of the same parameters is returned at once, one
+    of other parameters is replaced.
 
     Raises `ValueError` for fewer than 2 originals or people, `FileExistsError` if `save_path` is a file, or a folder of
     other things than a sample and its `faces`, `model` and `results`.
@@ -71,7 +70,7 @@ def make_sample(
     with working_on(target.parent, target.name) as partial:
         _draw(plans, partial, seed, workers, show_progress)
         if not _is_finished(target, parameters):  # else another process was faster
-            _put_in_place(partial, target, parameters, plans)
+            _put_in_place(partial, target, parameters)
     return save_path
 
 
@@ -100,7 +99,7 @@ def data_folder(location: str | Path, *, base: str | Path = "data") -> Path:
 
     Taught in notebook 01_extract_frames.
     """
-    if _read_record(Path(location)) is not None:
+    if _read_parameters(Path(location)) is not None:
         return Path(base) / "sample"
     path = Path(os.path.normpath(Path(location).absolute()))  # links keep the name that the user gave
     name = path.name
@@ -118,6 +117,7 @@ def plan_clips(originals: int, people: int, seed: int) -> list[ClipPlan]:
         name = "".join(chr(97 + c) for c in rng.integers(0, 26, 10)) + ".mp4"
         if name not in names:
             names.append(name)
+    features = np.array([person.features for person in cast])
     leads = [int(i % people) for i in rng.permutation(max(originals, people))][:originals]
     kinds = np.resize(FAKE_KINDS, originals)[rng.permutation(originals)].tolist()
     upright = set(rng.permutation(originals)[: max(1, round(UPRIGHT_FRACTION * originals))].tolist())
@@ -125,7 +125,10 @@ def plan_clips(originals: int, people: int, seed: int) -> list[ClipPlan]:
     for i, lead in enumerate(leads):
         person, part = cast[lead], PARTS[i * 2 // originals]
         candidates = rng.permutation([p for p in range(people) if p != lead])[:4]
-        donor = max((cast[p] for p in candidates), key=lambda other: _difference(person, other))
+        # The most different inner face: by the mean difference of its numbers, each relative to its size.
+        own, others = np.abs(features[lead]), np.abs(features[candidates])
+        misfits = np.abs(features[candidates] - features[lead]) / (own + others + 0.05)
+        donor = cast[candidates[np.argmax(misfits.mean(axis=1))]]
         real.append(ClipPlan(names[i], part, "real", index=i, scene=i, people=(person,), upright=i in upright))
         number = originals + i
         fake.append(replace(real[i], name=names[number], kind=kinds[i], index=number, donor=donor, original=names[i]))
@@ -140,27 +143,25 @@ def plan_clips(originals: int, people: int, seed: int) -> list[ClipPlan]:
     ]
 
 
-def _difference(first: Person, second: Person) -> float:
-    """Compare two inner faces: the mean difference of their features, each relative to its size."""
-    one, two = np.array(first.features), np.array(second.features)
-    return float(np.mean(np.abs(one - two) / (np.abs(one) + np.abs(two) + 0.05)))
-
-
-def _read_record(folder: Path) -> dict[str, Any] | None:
-    """Read what `sample.json` says: `parameters` and the names of the clips in each part; None if it is not ours."""
+def _read_parameters(folder: Path) -> dict[str, int] | None:
+    """Read from `sample.json` how a sample was drawn: {} if it is not finished, None if the folder is not ours."""
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        return {"parameters": record["parameters"], "files": {part: set(record["files"][part]) for part in PARTS}}
+        return dict(json.loads((folder / RECORD).read_bytes())["parameters"])
     except (OSError, ValueError, LookupError, TypeError):
         return None
 
 
+def _list_clips(part: Path) -> list[Path]:
+    """List the clips that a part should have, if it is there. None of their names leads elsewhere."""
+    try:
+        return [part / name for name in json.loads((part / METADATA).read_bytes()) if (part / name).parent == part]
+    except (OSError, ValueError):
+        return []
+
+
 def _is_finished(folder: Path, parameters: dict[str, int]) -> bool:
-    record = _read_record(folder)
-    if record is None or record["parameters"] != parameters:
-        return False
-    clips = [f"{part}/{name}" for part in PARTS for name in (METADATA, *record["files"][part])]
-    return all((folder / name).is_file() for name in (TRUTH, *clips))
+    clips = [path for part in PARTS for path in _list_clips(folder / part) or [folder / part / METADATA]]
+    return _read_parameters(folder) == parameters and all(path.is_file() for path in (folder / TRUTH, *clips))
 
 
 def _refuse_foreign(target: Path) -> None:
@@ -169,7 +170,7 @@ def _refuse_foreign(target: Path) -> None:
         raise FileExistsError(f"{target} is a file: give a folder as save_path")
     # Listed before the record is read: another process that draws here writes the record first.
     others = sorted(path.name for path in target.glob("*") if path.name not in RESULTS)
-    if others and _read_record(target) is None:
+    if others and _read_parameters(target) is None:
         remedy = "move it away, or give an empty or new folder as save_path"
         raise FileExistsError(f"{target} holds {others[0]}, which make_sample did not write: {remedy}")
 
@@ -180,41 +181,32 @@ def _draw(plans: list[ClipPlan], folder: Path, seed: int, workers: int | None, s
         (folder / part).mkdir()
     drawn = each(functools.partial(render_clip, folder=folder, seed=seed), plans, workers=workers)
     truth = dict(tqdm(drawn, total=len(plans), desc="drawing the sample", disable=not show_progress))
+    metadata: dict[str, dict[str, dict[str, str]]] = {part: {} for part in PARTS}
+    for plan in sorted(plans, key=lambda plan: plan.name):
+        people = "+".join(str(person.number) for person in plan.people)  # 3, or 3+7
+        entry = {"label": "FAKE" if plan.original else "REAL", "split": "train", "person": people}
+        metadata[plan.part][plan.name] = entry | ({"original": plan.original} if plan.original else {})
     for part in PARTS:
-        metadata = {}
-        for plan in sorted(plans, key=lambda plan: plan.name):
-            if plan.part == part:
-                people = "+".join(str(person.number) for person in plan.people)  # 3, or 3+7
-                metadata[plan.name] = {"label": plan.label, "split": "train", "person": people}
-                metadata[plan.name] |= {"original": plan.original} if plan.original else {}
-        _write_json(folder / part / METADATA, metadata)
+        _write_json(folder / part / METADATA, metadata[part])
     _write_json(folder / TRUTH, {plan.name: truth[plan.name] for plan in plans})
 
 
-def _put_in_place(partial: Path, target: Path, parameters: dict[str, int], plans: list[ClipPlan]) -> None:
+def _put_in_place(partial: Path, target: Path, parameters: dict[str, int]) -> None:
     """Move the drawn files to `target`, `sample.json` last, and remove clips that only an older sample there had."""
-
-    def write_record(parameters: dict[str, int] | None, files: dict[str, set[str]]) -> None:
-        names = {part: sorted(files[part]) for part in PARTS}
-        _write_json(partial / RECORD, {"parameters": parameters, "files": names})
-        shutil.move(partial / RECORD, target / RECORD)
-
-    new = {part: {plan.name for plan in plans if plan.part == part} for part in PARTS}
-    record = _read_record(target)
-    older = record["files"] if record else {part: set() for part in PARTS}
     target.mkdir(exist_ok=True)
-    # Until all is moved, the record lists old and new clips and no parameters. If this process is killed, the next call
-    # knows from it which files are ours, and draws anew.
-    write_record(None, {part: older[part] | new[part] for part in PARTS})
+    # Until all is moved, the record has no parameters. If this process is killed, the next call knows from the record
+    # that the folder is ours, and from the metadata, which goes before the clips, which of the clips are.
+    for name, content in ((RECORD, {"parameters": {}}), ("done", {"parameters": parameters})):
+        _write_json(partial / name, content)
+    shutil.move(partial / RECORD, target / RECORD)
     for part in PARTS:
         (target / part).mkdir(exist_ok=True)
-        for path in (target / part).iterdir():
-            if path.name in older[part] - new[part]:
-                path.unlink(missing_ok=True)
-        for path in (partial / part).iterdir():
+        for path in _list_clips(target / part):
+            path.unlink(missing_ok=True)
+        for path in sorted((partial / part).iterdir(), key=lambda path: path.name != METADATA):
             shutil.move(path, target / part / path.name)  # copies if `target` is another disk than its parent
     shutil.move(partial / TRUTH, target / TRUTH)
-    write_record(parameters, new)
+    shutil.move(partial / "done", target / RECORD)
 
 
 def _write_json(path: Path, content: Any) -> None:

@@ -1,8 +1,10 @@
 """One clip from plan to file: the scene, its faces frame by frame, the camera, the encoder, and the truth about it."""
 
 import math
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,11 +37,6 @@ class ClipPlan:
     donor: Person | None = None
     original: str | None = None
     upright: bool = False
-
-    @property
-    def label(self) -> str:
-        """Return what the metadata says."""
-        return "REAL" if self.original is None else "FAKE"
 
     @property
     def size(self) -> tuple[int, int]:
@@ -117,16 +114,17 @@ class ClipRenderer:
         self.actors = [self._draw_actor(rng, place) for place in range(len(plan.people))]
         if self.actors:
             self.sound = draw_voice(rng, self.actors[0].motion, plan.people[0].pitch)
-        else:
-            hiss = 60 * rng.standard_normal(self.frame_count * SAMPLE_RATE // FRAME_RATE)
-            self.sound = hiss.astype(np.int16)
+        else:  # hiss
+            self.sound = (60 * rng.standard_normal(self.frame_count * SAMPLE_RATE // FRAME_RATE)).astype(np.int16)
         self.camera = Camera(np.random.default_rng([seed, CAMERA_STREAM, plan.index]), self.frame_count, plan.size)
 
     def frames(self) -> Iterator[np.ndarray]:
         """Draw all frames (H, W, 3) uint8 RGB, in order."""
         for t, (x, y) in enumerate(self.camera.shifts):
-            move = np.array([[1, 0, x - MARGIN], [0, 1, y - MARGIN]], np.float32)
-            frame = cv2.warpAffine(self.background, move, self.plan.size)
+            if t == 0 or x or y:
+                move = np.array([[1, 0, x - MARGIN], [0, 1, y - MARGIN]], np.float32)
+                background = cv2.warpAffine(self.background, move, self.plan.size)
+            frame = background.copy()
             boxes = [self._place(frame, actor, t) for actor in self.actors]
             if boxes:
                 self.boxes.append(boxes[0] if len(boxes) == 1 else boxes)
@@ -146,16 +144,11 @@ class ClipRenderer:
         light = self.lights[0]
         brightness = 0.75 * light.direction[2] * np.array(light.key) + np.array(light.ambient)
         body = draw_body(rng, person, plan.size, centre=(x, y), size=size, brightness=brightness)
-        return Actor(motion, body, (x, y), self._make_face(person, Canvas(size)))
-
-    def _make_face(self, person: Person, canvas: Canvas) -> Face:
-        if self.plan.donor is None:
-            return HonestFace(person, canvas)
-        rng = np.random.default_rng([self.seed, SWAP_STREAM, self.plan.index])
-        if self.plan.kind == "temporal":
-            return TemporalSwap(person, self.plan.donor, canvas, self.frame_count, rng)
-        steady = self.plan.kind == "steady"
-        return SpatialSwap(person, self.plan.donor, canvas, self.frame_count, rng, steady=steady)
+        if plan.donor is None:
+            return Actor(motion, body, (x, y), HonestFace(person, Canvas(size)))
+        swap = TemporalSwap if plan.kind == "temporal" else partial(SpatialSwap, steady=plan.kind == "steady")
+        swap_rng = np.random.default_rng([self.seed, SWAP_STREAM, plan.index])
+        return Actor(motion, body, (x, y), swap(person, plan.donor, Canvas(size), self.frame_count, swap_rng))
 
     def _place(self, frame: np.ndarray, actor: Actor, t: int) -> list[int]:
         """Draw one actor into the frame and return the box of the face, rounded."""
@@ -182,8 +175,7 @@ def render_clip(plan: ClipPlan, folder: Path, seed: int) -> tuple[str, dict[str,
         write_clip(path, frames, sound=renderer.sound, size=plan.size, crf=camera.crf)
     if plan.kind == "cut_off":
         # The index of an MP4 file stands at its end: half a file cannot be opened.
-        content = path.read_bytes()
-        path.write_bytes(content[: math.ceil(len(content) / 2)])
+        os.truncate(path, math.ceil(path.stat().st_size / 2))
     people = [person.number for person in plan.people]
     truth: dict[str, Any] = {"kind": plan.kind, "person": people, "boxes": renderer.boxes}
     if plan.donor is not None:

@@ -23,7 +23,7 @@ class Portrait:
     person: Person
     canvas: Canvas
     albedo: np.ndarray  # (H, W, 3) in 0..255
-    normals: np.ndarray  # (H, W, 3), unit length, z towards the viewer
+    normals: np.ndarray  # (H, W, 3), unit length: z towards the viewer, y, x
     gloss: np.ndarray
     cover: np.ndarray  # 0..1
     depth: np.ndarray  # head units, smooth, for turning
@@ -139,7 +139,7 @@ def _normals(height: np.ndarray, scale: float) -> np.ndarray:
     slope_x = cv2.Sobel(height, cv2.CV_32F, 1, 0, ksize=3, scale=scale / 8.0)
     slope_y = cv2.Sobel(height, cv2.CV_32F, 0, 1, ksize=3, scale=scale / 8.0)
     length = 1.0 / np.sqrt(1.0 + slope_x**2 + slope_y**2)
-    return np.asarray(cv2.merge([-slope_x * length, -slope_y * length, length]))
+    return np.asarray(cv2.merge([length, -slope_y * length, -slope_x * length]))
 
 
 def paint_portrait(person: Person, canvas: Canvas) -> Portrait:

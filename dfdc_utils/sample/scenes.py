@@ -49,6 +49,7 @@ class Layer(NamedTuple):
 
     colours: np.ndarray  # uint8 (H, W, 4) RGBA
     top: int  # its first row in the frame
+    left: int  # its first column
 
 
 def draw_body(
@@ -114,13 +115,15 @@ def draw_body(
     hem = 1.0 - 0.30 * bell(y - edge - 0.03, 0.03) * (side < neck + 0.22)
     add(np.clip(base * (shading * hem)[..., None], 0, 255), cloth)
     colours = np.concatenate([colours * np.float32(brightness), 255.0 * cover[..., None]], axis=2)
-    return Layer(np.clip(colours, 0, 255).astype(np.uint8), top)
+    covered = np.flatnonzero(cover.any(axis=0))
+    left = max(0, int(covered[0]) - MARGIN)
+    return Layer(np.clip(colours[:, left : int(covered[-1]) + MARGIN], 0, 255).astype(np.uint8), top, left)
 
 
 def place_layer(frame: np.ndarray, layer: Layer, shift: tuple[float, float]) -> None:
     """Lay a layer, moved by `shift` (right, down) pixels, over `frame` (H, W, 3) uint8 in place."""
     # Moved down, the layer still starts under the head, which hides its first rows.
-    target = frame[layer.top :]
+    target = frame[layer.top :, layer.left : layer.left + layer.colours.shape[1]]
     move = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float32)
     size = (target.shape[1], target.shape[0])
     composite(target, cv2.warpAffine(layer.colours, move, size, borderMode=cv2.BORDER_REPLICATE))

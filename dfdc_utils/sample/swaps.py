@@ -6,6 +6,7 @@ face; but its place, its light and its features change several times a second, w
 """
 
 from dataclasses import replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -39,12 +40,17 @@ class HonestFace:
     def __init__(self, person: Person, canvas: Canvas) -> None:
         self.portrait = paint_portrait(person, canvas)
 
+    def worn(self, index: int) -> tuple[Portrait, Appearance]:
+        """Return the face of frame `index`."""
+        return self.portrait, self.portrait.person.appearance
+
     def show(self, index: int, pose: Pose, light: Light, moment: Expression) -> LitHead:
         """Return the head at frame `index`."""
-        return _show(self.portrait, self.portrait.person.appearance, pose, light, moment)
+        portrait, appearance = self.worn(index)
+        return LitHead(light_head(portrait, express(portrait, moment), light, pose, appearance), portrait, appearance)
 
 
-class TemporalSwap:
+class TemporalSwap(HonestFace):
     """A face whose single frames are honest, but which changes over time as no honest face does."""
 
     def __init__(
@@ -60,30 +66,24 @@ class TemporalSwap:
         # Fraction of the variance of each number that changes over time: four for the place, four for the tone.
         changing = self.strength * np.repeat(["jitter" in faults, "flicker" in faults], 4)
         self.appearances = _unsteady(rng, person.appearance, frame_count, changing)
-        self.weights, steps = np.ones(frame_count), np.ones(1)
+        steps = np.ones(1)
         if "drift" in faults:
             self.weights, steps = _drift(rng, frame_count), np.linspace(0, 1, IDENTITY_STEPS)
         between = [mix_features(person.features, donor.features, float(step)) for step in steps]
         self.portraits = [paint_portrait(replace(person, features=features), canvas) for features in between]
 
-    def _portrait(self, weight: float) -> Portrait:
-        """Return the head at `weight` (0..1) of the way from the person to the donor."""
+    def worn(self, index: int) -> tuple[Portrait, Appearance]:
+        """Return the face of frame `index`, which may lie between two painted ones."""
         if "drift" not in self.faults:
-            return self.portraits[0]
+            return self.portraits[0], self.appearances[index]
+        weight = float(self.weights[index])  # 0 the person .. 1 the donor
         place = weight * (IDENTITY_STEPS - 1)
         low = min(int(place), IDENTITY_STEPS - 2)
         first, second, part = self.portraits[low], self.portraits[low + 1], place - low
-        return replace(
-            first,
-            person=replace(self.person, features=mix_features(self.person.features, self.donor.features, weight)),
-            albedo=cv2.addWeighted(first.albedo, 1 - part, second.albedo, part, 0),
-            normals=cv2.addWeighted(first.normals, 1 - part, second.normals, part, 0),
-            glasses=cv2.addWeighted(first.glasses, 1 - part, second.glasses, part, 0),
-        )
-
-    def show(self, index: int, pose: Pose, light: Light, moment: Expression) -> LitHead:
-        """Return the head at frame `index`."""
-        return _show(self._portrait(float(self.weights[index])), self.appearances[index], pose, light, moment)
+        pairs = {name: (getattr(first, name), getattr(second, name)) for name in ("albedo", "normals", "glasses")}
+        mixed = {name: cv2.addWeighted(one, 1 - part, two, part, 0) for name, (one, two) in pairs.items()}
+        features = mix_features(self.person.features, self.donor.features, weight)
+        return replace(first, person=replace(self.person, features=features), **mixed), self.appearances[index]
 
 
 class SpatialSwap:
@@ -101,17 +101,9 @@ class SpatialSwap:
         own, other = np.asarray(person.skin), np.asarray(donor.skin)
         # Swapping software matches colours imperfectly: a fifth of the difference stays.
         skin = own + 0.2 * np.clip(other - own, -40, 40)
-        worn = replace(
-            person,
-            features=donor.features,
-            skin=tuple(skin.tolist()),
-            age=donor.age,
-            freckles=donor.freckles,
-            beard=0.5 * (person.beard + donor.beard),
-            glasses=False,
-            texture_seed=donor.texture_seed,
-        )
-        self.worn = paint_portrait(worn, canvas)
+        mixed: dict[str, Any] = {"skin": tuple(skin.tolist()), "beard": 0.5 * (person.beard + donor.beard)}
+        taken = {name: getattr(donor, name) for name in ("features", "age", "freckles", "texture_seed")}
+        self.worn = paint_portrait(replace(person, glasses=False, **mixed, **taken), canvas)
         strength = self.strength = float(rng.uniform(0.6, 1.0))
         self.pixels = round(64 - 34 * strength * rng.uniform(0.7, 1.0))  # across the face, as autoencoders produce
         shared = rng.choice((-1, 1)) * rng.uniform(0.06, 0.12) * strength
@@ -161,11 +153,6 @@ class SpatialSwap:
         return LitHead(lit, portrait, appearance, (float(offset[0]), float(offset[1])))
 
 
-def _show(portrait: Portrait, appearance: Appearance, pose: Pose, light: Light, moment: Expression) -> LitHead:
-    lit = light_head(portrait, express(portrait, moment), light, pose, appearance)
-    return LitHead(lit, portrait, appearance)
-
-
 def _jumps(rng: np.random.Generator, frame_count: int, shortest: float, longest: float, width: int) -> np.ndarray:
     """Draw normal numbers (T, width), cut at two deviations, that hold for `shortest`..`longest` seconds and jump."""
     values = np.empty((frame_count, width))
@@ -200,4 +187,4 @@ def _unsteady(rng: np.random.Generator, own: Appearance, frame_count: int, chang
     return make_appearances(np.sqrt(1 - changing) * still + np.sqrt(changing) * moved)
 
 
-Face = HonestFace | TemporalSwap | SpatialSwap
+Face = HonestFace | SpatialSwap

@@ -7,6 +7,7 @@ from .blending import (
     Blend as Blend,
     Outline as Outline,
     align as align,
+    bend as bend,
     fill_polygon as fill_polygon,
     self_blend as self_blend,
     swap_face as swap_face,

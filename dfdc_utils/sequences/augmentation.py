@@ -69,11 +69,9 @@ def _move(sequence: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
         window = moved[:, start[0] : start[0] + side, start[1] : start[1] + side]
         return tf.cast(tf.round(tf.image.resize(window, (size, size))), tf.uint8)
 
-    def as_it_is() -> tf.Tensor:
-        return moved[:, corner[0] : corner[0] + size, corner[1] : corner[1] + size]
-
-    moved = tf.cond(uniform[3] < SCALED, scaled, as_it_is)
-    return tf.cond(uniform[4] < 0.5, lambda: tf.reverse(moved, axis=[2]), lambda: moved)
+    cut = moved[:, corner[0] : corner[0] + size, corner[1] : corner[1] + size]
+    placed = tf.cond(uniform[3] < SCALED, scaled, lambda: cut)
+    return tf.cond(uniform[4] < 0.5, lambda: tf.reverse(placed, axis=[2]), lambda: placed)
 
 
 def _blur(sequence: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:

@@ -5,7 +5,7 @@ to one method.
 Source: Shiohara and Yamasaki, CVPR 2022, https://arxiv.org/abs/2204.08376; the temporal jitter is ours.
 """
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -70,9 +70,8 @@ def self_blend(
     """Make a pair from one real sequence: the real one and its fake, each uint8 (T, H, W, 3), equal outside the mask.
 
     `landmarks` is float32 (T, K, 2) in pixels, the first five as in `Face`. By default `outline` is an oval around the
-    face or its lower half, or the hull of the landmarks. Its shape, light, sharpness, offset and blend ratio are
-    constant in a sequence; offset and light then stay, drift or jitter over time, in a third of the pairs each. Apart
-    from the blend the two do not differ: both are resampled once, and where the fake's surroundings are the changed
+    face or its lower half, or the hull of the landmarks. In a third of the pairs each, offset and light stay, drift or
+    jitter over time; all else is constant. Both are resampled once, and where the fake's surroundings are the changed
     copy, the real one's are, too. The same state of `generator` makes the same pair. Taught in notebook 03.
     """
     size = sequence.shape[1]
@@ -109,8 +108,8 @@ def swap_face(
 ) -> Blend:
     """Make a pair from one real sequence and a picture of another person, `donor` (S, S, 3): the real one and its fake.
 
-    The donor's face is aligned with each frame by its landmarks (K, 2), and its colours are matched to the face that it
-    covers. It is then changed as in `self_blend`, or, in half of the pairs, in sharpness only.
+    The donor's face is aligned by its landmarks (K, 2), its colours are matched to the face that it covers, and it is
+    changed as in `self_blend`, or, in half of the pairs, in sharpness only.
     """
     size = sequence.shape[1]
     change = _Change(generator, colours=generator.random() < 0.5)
@@ -119,15 +118,14 @@ def swap_face(
     feather = generator.uniform(*FEATHER) * size
     course = _course(generator, len(sequence))
     blend = Blend(sequence, np.empty_like(sequence), np.empty(sequence.shape[:3], np.float32))
-    gain = shift = None
+    match: Any = None
     for index, frame in enumerate(sequence):
         there = landmarks[index, outline.anchors] + course[index, :2] * size
         placed = align(donor_landmarks[outline.anchors], there)
         inner = cv2.warpAffine(donor, placed, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
         mask = outline.draw(landmarks[index], size)
-        if gain is None or shift is None:  # once per sequence: the match must not follow changes of light
-            gain, shift = _match_colours(inner, frame, mask > 0.5)
-        matched = np.clip(inner * gain + shift, 0, 255).astype(np.uint8)
+        match = match or _match_colours(inner, frame, mask > 0.5)  # once: it must not follow changes of light
+        matched = np.clip(inner * match[0] + match[1], 0, 255).astype(np.uint8)
         _lay_over(blend, index, change.apply(matched, light=float(course[index, 2])), mask, feather, ratio)
     return blend
 
@@ -151,12 +149,10 @@ def align(landmarks: NDArray[np.floating], to: NDArray[np.floating]) -> NDArray[
     return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
 
 
-def _match_colours(
-    inner: Image, frame: Image, inside: NDArray[np.bool_]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _match_colours(inner: Image, frame: Image, inside: NDArray[np.bool_]) -> tuple[Any, Any]:
     """Find gain and offset (3,) that give `inner` the mean and spread of `frame` in each colour inside the mask."""
     if not inside.any():
-        return np.ones(3, np.float32), np.zeros(3, np.float32)
+        return np.float32(1), np.float32(0)
     here, there = (picture[inside].astype(np.float32) for picture in (inner, frame))
     gain = np.clip(there.std(axis=0) / (here.std(axis=0) + 1), 0.5, 2.0)
     return gain, there.mean(axis=0) - gain * here.mean(axis=0)
@@ -195,20 +191,16 @@ class _Change:
         self._field = field if generator.random() < BENT else None
 
     def apply(self, frame: Image, *, light: float) -> Image:
-        changed: Image = frame
-        height, width = frame.shape[:2]
+        changed, size = frame, len(frame)
         if self._field is not None:
-            columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-            across, down = (cv2.resize(one, (width, height), interpolation=cv2.INTER_CUBIC) for one in self._field)
-            moved = (columns + width * across, rows + height * down)
-            changed = cv2.remap(changed, *moved, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+            changed = bend(changed, self._field, 1.0, cv2.INTER_CUBIC, cv2.BORDER_REFLECT_101)
         if self._way == "sharper":
             soft = cv2.GaussianBlur(changed, (0, 0), 1.0)
             changed = cv2.addWeighted(changed, 1 + self._strength, soft, -self._strength, 0)
         elif self._way == "softer":  # as if a network of lower resolution had made it
-            scale = 1 - 0.7 * self._strength
-            small = cv2.resize(changed, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_AREA)
-            changed = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+            small = round(size * (1 - 0.7 * self._strength))
+            changed = cv2.resize(changed, (small, small), interpolation=cv2.INTER_AREA)
+            changed = cv2.resize(changed, (size, size), interpolation=cv2.INTER_LINEAR)
         elif self._way == "smooth":  # edges stay, texture goes
             spread = float(10 + 40 * self._strength)
             changed = cv2.bilateralFilter(changed, 5, spread, 2.0)
@@ -225,10 +217,8 @@ class _Outline:
         self.anchors = [0, 1, 2, 3, 4]
         self._angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
         waves = generator.normal(size=(3, 2)) * 0.06  # three slow waves along the edge
-        self._radii = 1 + sum(
-            wave[0] * np.cos((order + 1) * self._angles) + wave[1] * np.sin((order + 1) * self._angles)
-            for order, wave in enumerate(waves)
-        )
+        turns = np.outer(np.arange(1, 4), self._angles)
+        self._radii = 1 + (waves[:, :1] * np.cos(turns) + waves[:, 1:] * np.sin(turns)).sum(axis=0)
         where = generator.random()
         self._lower, self._hull = where < 0.25, where >= 1 - HULLS
         self._width, self._height = generator.uniform(0.85, 1.15, 2)
@@ -250,6 +240,14 @@ class _Outline:
         points = centre + np.outer(self._radii * np.cos(self._angles), across * self._width)
         points = points + np.outer(self._radii * np.sin(self._angles), down * self._height)
         return fill_polygon(points, size)
+
+
+def bend(picture: Any, field: NDArray[np.float32], by: float, interpolation: int, border: int) -> Any:
+    """Move the points of a square picture along a coarse field (2, N, N): right, then down, by `by` of its side."""
+    size = len(picture)
+    columns, rows = np.meshgrid(np.arange(size, dtype=np.float32), np.arange(size, dtype=np.float32))
+    across, down = (cv2.resize(one, (size, size), interpolation=cv2.INTER_CUBIC) for one in field)
+    return cv2.remap(picture, columns + size * by * across, rows + size * by * down, interpolation, borderMode=border)
 
 
 def fill_polygon(points: NDArray[np.floating], size: int) -> NDArray[np.float32]:

@@ -33,20 +33,20 @@ def split_by_group(
 
     `by` is the column whose values stay together: `person`, `part` or `original`. By default it is `person` if the
     table knows the person in every video, `part` if there are at least `MANY_PARTS`, else `original`. A fake is always
-    in the group of its original. In a random split a fake and its original, or two videos of one person, lie in
-    different splits, and a model is rewarded for recognising the scene or the person instead of the fake.
+    in the group of its original: in a random split a model is rewarded for recognising the scene or the person.
 
     `test` and `validation` are fractions of the videos, reached as closely as whole groups allow. Raises `ValueError`
     if they leave nothing to train on, if a video has no label, or if there are too few groups to give each split both
-    classes (only REAL videos unless `need_fakes`, for training on self-blends). Source for splitting by part: Dolhansky
-    et al. 2020, https://arxiv.org/abs/2006.07397 (486 subjects in some 19,000 real clips). Taught in notebook 03.
+    classes (only REAL videos unless `need_fakes`). Source: Dolhansky et al. 2020, https://arxiv.org/abs/2006.07397.
+    Taught in notebook 03.
     """
     if not (0 < test < 1 and 0 < validation < 1 and test + validation < 1):
         raise ValueError(f"test={test} and validation={validation} must be positive and leave some for training")
     if not table["label"].isin(LABELS).all():
         unlabelled = table.loc[~table["label"].isin(LABELS), "video"]
         raise ValueError(f"{len(unlabelled)} videos have no label, {unlabelled.iloc[0]} first: leave them out")
-    by = by or _natural_group(table)
+    many_parts = "part" in table and table["part"].nunique() >= MANY_PARTS
+    by = by or ("person" if _knows_people(table) else "part" if many_parts else "original")
     groups = _connect(table, by)
     labels = table.groupby(groups)["label"].agg(set)
     sizes = table.groupby(groups).size()
@@ -66,10 +66,8 @@ def split_by_group(
         has[split] |= classes
         filled[split] += size
     result = table.assign(group=groups, split=groups.map(split_of))
-    needed = set(LABELS) if need_fakes else {"REAL"}
     for split in fractions:
-        missing = needed - set(result.loc[result["split"] == split, "label"])
-        if missing:
+        if missing := (set(LABELS) if need_fakes else {"REAL"}) - has[split]:
             few = f"{len(labels)} groups by {by} are too few ({count_labels(table)})"
             remedy = "Add videos of that class, or process more with a larger num_vids."
             raise ValueError(f"the {split} split has no {' and no '.join(sorted(missing))} video: {few}. {remedy}")
@@ -79,36 +77,31 @@ def split_by_group(
 def report_leaks(table: pd.DataFrame, hashes: NDArray[np.uint64] | None = None) -> pd.DataFrame:
     """Count what the splits of `table` share: one row per check, `check`, `shared`, `allowed`, `example`.
 
-    `train` refuses a table unless all checks that are not `allowed` are 0. `shared` is empty if the table does not
-    know: for people, unless every video names its `person`. Parts may be shared, but the same actors may recur in them.
-    Of fakes whose original is not known, only near-identical faces can say whether they share it.
-    `hashes` (N, 4) are those of `hash_faces`. With them, the report counts videos whose face looks nearly identical to
-    one in another split: a video uploaded under two names, or a person filmed twice. Taught in notebook 03.
+    `train` refuses a table unless all checks that are not `allowed` are 0. People whom the table does not know leave
+    `shared` empty. Parts may be shared, but the same actors may recur in them. With `hashes` (N, 4) of `hash_faces`,
+    the report counts videos whose face looks nearly identical to one in another split: a video uploaded under two
+    names, or a person filmed twice. Taught in notebook 03.
     """
-    rows: list[dict[str, Any]] = []
+    rows: list[tuple[Any, ...]] = []
     columns = {"videos": "video", "originals": "original", "people": "person", "parts": "part"}
     for check, column in columns.items():
-        allowed = column == "part"
         if column == "person" and not _knows_people(table):
-            rows.append({"check": check, "shared": pd.NA, "allowed": False, "example": "the people are not known"})
-            continue
-        if column not in table:
-            continue
-        spread = _members(table, column).groupby("member")["split"].nunique()
-        shared = spread[spread > 1].index.tolist()
-        rows.append({"check": check, "shared": len(shared), "allowed": allowed, "example": str(next(iter(shared), ""))})
-    if "label" in table and "video" in table and "original" in table:
+            rows.append((check, pd.NA, False, "the people are not known"))
+        elif column in table:
+            spread = _members(table, column).groupby("member")["split"].nunique()
+            shared = spread[spread > 1].index.tolist()
+            rows.append((check, len(shared), column == "part", str(next(iter(shared), ""))))
+    if {"label", "video", "original"} <= set(table):
         lost = table.loc[(table["label"] == "FAKE") & (table["original"] == table["video"]), "video"]
         if len(lost):
-            check = "fakes of an unknown original, which may be in another split"
-            rows.append({"check": check, "shared": len(lost), "allowed": True, "example": lost.iloc[0]})
+            rows.append(("fakes of an unknown original, which may be in another split", len(lost), True, lost.iloc[0]))
     if hashes is not None:
         nearest, distance = _nearest_in_other_split(table["split"].to_numpy(str), hashes)
         near = np.flatnonzero(distance <= NEARLY_IDENTICAL)
         closest = near[np.argsort(distance[near], kind="stable")[:1]]
         example = " and ".join(table["video"].iloc[[*closest, *nearest[closest]]])
-        rows.append({"check": "near-identical faces", "shared": len(near), "allowed": True, "example": example})
-    return pd.DataFrame(rows).astype({"shared": "Int64"})
+        rows.append(("near-identical faces", len(near), True, example))
+    return pd.DataFrame(rows, columns=["check", "shared", "allowed", "example"]).astype({"shared": "Int64"})
 
 
 def hash_faces(table: pd.DataFrame, save_path: str | Path, frame_count: int = 16) -> NDArray[np.uint64]:
@@ -126,12 +119,6 @@ def hash_faces(table: pd.DataFrame, save_path: str | Path, frame_count: int = 16
         spectrum[0] = np.median(spectrum[1:])  # mean brightness carries no information
         hashes[row] = np.packbits(spectrum > spectrum[0]).view(np.uint64)
     return hashes
-
-
-def _natural_group(table: pd.DataFrame) -> str:
-    if _knows_people(table):
-        return "person"
-    return "part" if "part" in table and table["part"].nunique() >= MANY_PARTS else "original"
 
 
 def _knows_people(table: pd.DataFrame) -> bool:
@@ -162,17 +149,12 @@ def _nearest_in_other_split(
     splits: NDArray[np.str_], hashes: NDArray[np.uint64]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """For each row, find the row of another split whose hash differs in the fewest bits; return rows and bit counts."""
-    nearest = np.zeros(len(splits), np.intp)
-    distance = np.full(len(splits), hashes.shape[1] * 64 + 1, np.intp)
+    signs = 2 * np.unpackbits(hashes.view(np.uint8), axis=1).astype(np.float32) - 1
+    nearest, distance = np.zeros(len(signs), np.intp), np.full(len(signs), signs.shape[1] + 1)
     for split in np.unique(splits):
-        others = np.flatnonzero(splits != split)
-        mine = np.flatnonzero(splits == split)
+        mine, others = np.flatnonzero(splits == split), np.flatnonzero(splits != split)
         for start in range(0, len(mine) if len(others) else 0, 64):  # blocks of 64 keep memory small for 100,000 videos
             block = mine[start : start + 64]
-            bits = sum(
-                np.bitwise_count(hashes[block, None, word] ^ hashes[None, others, word]).astype(np.int32)
-                for word in range(hashes.shape[1])
-            )
-            best = np.argmin(bits, axis=1)
-            nearest[block], distance[block] = others[best], bits[np.arange(len(block)), best]
+            alike = signs[block] @ signs[others].T  # how many bits agree, minus how many differ
+            nearest[block], distance[block] = others[alike.argmax(axis=1)], (signs.shape[1] - alike.max(axis=1)) / 2
     return nearest, distance

@@ -32,13 +32,13 @@ def test_weighted_precision_is_that_of_a_world_with_a_hundred_real_to_a_fake() -
     labels = np.array([1] * 10 + [0] * 10)
     scores = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.55] + [0.1] * 9)
     # Four fakes lie above the highest real one; the fifth comes after it.
-    assert weighted_precision_at(0.1)(labels, scores) == weighted_precision_at(0.4)(labels, scores) == 1
-    assert weighted_precision_at(0.5)(labels, scores) == pytest.approx(0.5 / (0.5 + 100 * 0.1))
-    assert weighted_precision_at(0.9)(labels, scores) == pytest.approx(0.9 / (0.9 + 100 * 0.1))
+    assert weighted_precision_at(0.1, labels, scores) == weighted_precision_at(0.4, labels, scores) == 1
+    assert weighted_precision_at(0.5, labels, scores) == pytest.approx(0.5 / (0.5 + 100 * 0.1))
+    assert weighted_precision_at(0.9, labels, scores) == pytest.approx(0.9 / (0.9 + 100 * 0.1))
     # Ten times as many videos of one class change nothing: rates count.
     more, same = np.r_[labels, [0] * 90], np.r_[scores, np.tile(scores[10:], 9)]
-    assert weighted_precision_at(0.5)(more, same) == pytest.approx(weighted_precision_at(0.5)(labels, scores))
-    assert weighted_precision_at(0.5)(labels, np.full(20, 0.5)) == pytest.approx(1 / 101)
+    assert weighted_precision_at(0.5, more, same) == pytest.approx(weighted_precision_at(0.5, labels, scores))
+    assert weighted_precision_at(0.5, labels, np.full(20, 0.5)) == pytest.approx(1 / 101)
 
 
 def test_calibration_error_of_known_cases() -> None:

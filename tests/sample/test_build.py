@@ -122,8 +122,9 @@ class TestFolder:
             shutil.copytree(tiny, folder, dirs_exist_ok=True)
             record = json.loads((tiny / "sample.json").read_text())
             record["parameters"]["seed"] += 1
-            record["files"][build.PARTS[1]].append("older.mp4")
             (folder / "sample.json").write_text(json.dumps(record))
+            metadata = folder / build.PARTS[1] / "metadata.json"
+            metadata.write_text(json.dumps(json.loads(metadata.read_text()) | {"older.mp4": {}}))
             (folder / build.PARTS[1] / "older.mp4").touch()
         return folder
 
@@ -188,12 +189,14 @@ class TestFolder:
             make_sample(theirs, **TINY)
         assert fingerprints(tmp_path) == {name: hashlib.sha256(b"{}").hexdigest()}
 
-    def test_a_record_that_points_elsewhere_deletes_nothing_there(self, tmp_path: Path) -> None:
+    def test_metadata_that_points_elsewhere_deletes_nothing_there(self, tmp_path: Path) -> None:
         theirs = tmp_path / "theirs.mp4"
         theirs.touch()
-        (tmp_path / "sample").mkdir()
-        record = {"parameters": {}, "files": dict.fromkeys(build.PARTS, ("../../theirs.mp4", str(theirs)))}
-        (tmp_path / "sample" / "sample.json").write_text(json.dumps(record))
+        for part in build.PARTS:
+            (tmp_path / "sample" / part).mkdir(parents=True)
+            listed = dict.fromkeys(("../../theirs.mp4", str(theirs)))
+            (tmp_path / "sample" / part / "metadata.json").write_text(json.dumps(listed))
+        (tmp_path / "sample" / "sample.json").write_text('{"parameters": {}}')
         make_sample(tmp_path / "sample", **TINY)
         assert theirs.exists()
 
