@@ -18,7 +18,7 @@ from dfdc_utils.sample.people import draw_people
 from dfdc_utils.workers import each
 
 # Raise it when the drawing changes: samples of another version are then drawn anew.
-VERSION = 6
+VERSION = 7
 SEED = 20_200_331  # the day DFDC ended
 PARTS = ("dfdc_train_part_0", "dfdc_train_part_1")
 RECORD, TRUTH, METADATA = "sample.json", "truth.json", "metadata.json"
@@ -43,11 +43,11 @@ def make_sample(
     """Draw the embedded sample in the layout of Facebook's DFDC data set and return its folder.
 
     The sample has `originals` clips of `people` drawn people, one fake of each, and three clips that a pipeline must
-    cope with: no face, two people, a file that is cut off. Clips are H.264 and AAC, 2.1 to 2.6 s long. `truth.json` has
-    for each video how it was made and for each frame where the face is (`boxes`: x, y, width, height in pixels) and,
-    for fakes, the swapped ellipse (`masks`: centre x, y, half axes, degrees). The same `originals`, `people` and `seed`
-    give the same bytes, with any number of `workers`. A finished sample of the same parameters is returned at once, one
-    of other parameters is replaced.
+    cope with: no face, two people, a file that is cut off. Clips are H.264 and AAC, one in ten without sound, 2.1 to
+    2.6 s long. `truth.json` has for each video how it was made and for each frame where the face is (`boxes`: x, y,
+    width, height in pixels) and, for fakes, the swapped ellipse (`masks`: centre x, y, half axes, degrees). The same
+    `originals`, `people` and `seed` give the same bytes, with any number of `workers`. A finished sample of the same
+    parameters is returned at once, one of other parameters is replaced.
 
     Raises `ValueError` for fewer than 2 originals or people, `FileExistsError` if `save_path` is a file, or a folder of
     other things than a sample and its `faces`, `model` and `results`.

@@ -22,6 +22,7 @@ from dfdc_utils.workers import one_thread
 
 # Random streams of the seed. An original and its fakes share the stream of the scene.
 SCENE_STREAM, SWAP_STREAM, CAMERA_STREAM = 1, 2, 3
+SILENT_EVERY = 10  # one scene of ten has no sound track
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,8 @@ def render_clip(plan: ClipPlan, folder: Path, seed: int) -> tuple[str, dict[str,
         camera, frames = renderer.camera, renderer.frames()
         if camera.first_crf is not None:
             frames = encode_and_decode(frames, size=plan.size, crf=camera.first_crf)
-        write_clip(path, frames, sound=renderer.sound, size=plan.size, crf=camera.crf)
+        sound = None if plan.scene % SILENT_EVERY == 5 else renderer.sound
+        write_clip(path, frames, sound=sound, size=plan.size, crf=camera.crf)
     if plan.kind == "cut_off":
         # The index of an MP4 file stands at its end: half a file cannot be opened.
         os.truncate(path, math.ceil(path.stat().st_size / 2))
@@ -180,7 +182,8 @@ def render_clip(plan: ClipPlan, folder: Path, seed: int) -> tuple[str, dict[str,
     truth: dict[str, Any] = {"kind": plan.kind, "person": people, "boxes": renderer.boxes}
     if plan.donor is not None:
         face = renderer.actors[0].face
-        truth |= {"donor": plan.donor.number, "strength": round(face.strength, 2), "faults": list(face.faults)}
+        truth |= {"altered": "pictures", "donor": plan.donor.number}
+        truth |= {"strength": round(face.strength, 2), "faults": list(face.faults)}
         truth["masks"] = renderer.masks
     return plan.name, truth
 

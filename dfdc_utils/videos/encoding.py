@@ -32,7 +32,9 @@ def _add_video(container: av.container.OutputContainer, size: tuple[int, int], c
     return stream
 
 
-def write_clip(path: Path, frames: Iterable[np.ndarray], *, sound: np.ndarray, size: tuple[int, int], crf: int) -> None:
+def write_clip(
+    path: Path, frames: Iterable[np.ndarray], *, sound: np.ndarray | None, size: tuple[int, int], crf: int
+) -> None:
     """Write drawn frames (H, W, 3) uint8 RGB and mono sound int16 (samples,) to an MP4 file of `size` (width, height).
 
     The header says that they are `SYNTHETIC`.
@@ -40,6 +42,9 @@ def write_clip(path: Path, frames: Iterable[np.ndarray], *, sound: np.ndarray, s
     with av.open(str(path), "w", format="mp4") as container:
         container.metadata["comment"] = SYNTHETIC
         video = _add_video(container, size, crf)
+        if sound is None:
+            _encode_frames(container, video, frames)
+            return
         audio = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
         audio.bit_rate = 64_000  # plenty for one voice
         _encode_frames(container, video, frames)

@@ -102,7 +102,9 @@ def test_damaged_sound_leaves_a_problem_or_samples(tmp_path: Path, fuzz_count: i
 
 
 def test_sound_of_real_clips_is_there_where_the_header_says_so() -> None:
-    paths = sorted(Path(outside("DFDC_CLIPS")).glob("dfdc*/*.mp4"))
+    if not (folder := outside("DFDC_CLIPS")):
+        pytest.skip("DFDC_CLIPS does not name real clips")
+    paths = sorted(Path(folder).glob("dfdc*/*.mp4"))
     for path in paths:
         assert (read_sound(path, 5.0).problem == "") == probe_video(path).has_sound, path.name
     assert paths
