@@ -7,6 +7,7 @@ import pandas as pd
 from dfdc_utils.evaluation import REAL_PER_FAKE, count_calls, weigh_precision
 from dfdc_utils.models import binomial_interval
 from dfdc_utils.plots import COLOURS, FAINT, LINE
+from dfdc_utils.widgets.twin import HasTwin
 
 PICTURE_WIDTH, ZERO_AT = 560, 44  # pixels: of the picture of all scores, and where it has a score of 0
 ONE_AT = PICTURE_WIDTH - 12  # where it has a score of 1
@@ -17,7 +18,7 @@ TABLE_STYLE = (
 )
 
 
-class ThresholdExplorer(ui.VBox):  # type: ignore[misc]
+class ThresholdExplorer(HasTwin, ui.VBox):  # type: ignore[misc]
     """Move the threshold: the confusion matrix, false positive rate and recall with 95 % intervals, and precision.
 
     `scores` is a table with `label` and `score` (from `score_videos`); scores above the threshold are called fake. The
@@ -38,6 +39,10 @@ class ThresholdExplorer(ui.VBox):  # type: ignore[misc]
 
     def __repr__(self) -> str:
         return f"ThresholdExplorer({len(self._scores)} videos)"
+
+    def as_html(self) -> str:
+        """The picture and the counts at this threshold."""
+        return f"Threshold: {self.threshold:.2f}{self._shown.value}"
 
     @property
     def threshold(self) -> float:
