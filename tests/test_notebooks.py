@@ -63,6 +63,13 @@ def test_the_start_page_links_to_each_and_has_no_code() -> None:
     assert all((FOLDER / link).exists() for link in links)
 
 
+def test_make_lab_opens_it_and_asks_nothing() -> None:
+    lab = (FOLDER.parent / "Makefile").read_text().split("\nlab:")[1].split("\n\n")[0]
+    assert "/lab/tree/notebooks/00_start.ipynb" in lab and "JUPYTER_CONFIG_PATH=.jupyter" in lab
+    settings = json.loads((FOLDER.parent / ".jupyter" / "labconfig" / "page_config.json").read_text())
+    assert settings["disabledExtensions"]["@jupyterlab/apputils-extension:announcements"] is True  # Jupyter's news
+
+
 @pytest.mark.parametrize("name", NAMES)
 class TestStored:
     def test_valid_and_for_any_python_3_kernel(self, name: str) -> None:
