@@ -26,12 +26,8 @@ FRONT_MATTER = """---
 library_name: keras
 license: {license}
 pipeline_tag: video-classification
-tags:
-- deepfake-detection
-- video-forensics
-metrics:
-- roc_auc
-- accuracy
+tags: [deepfake-detection, video-forensics]
+metrics: [roc_auc, accuracy]
 ---"""
 # Of `training.json`; all else in it are settings.
 OWN_SECTIONS = ("fingerprint", "trained_on", "data", "data_kind", "model", "begun_from", "notes", "people")

@@ -31,7 +31,7 @@ class TrainingCurve(keras.callbacks.Callback):  # type: ignore[misc]
         """Draw the curve up to this epoch."""
         self._rows.append(dict(logs or {}))
         left = (time.monotonic() - self._started) / len(self._rows) * (self.params["epochs"] - epoch - 1)
-        text = f"{self._summary(epoch + 1)}; at most {_words(left)} left"
+        text = f"{self._summary(epoch + 1)}; at most {left:.0f} s left"
         curve = plot_history(pd.DataFrame(self._rows), original=False)
         self._shown.value = f'<div role="status">{text}</div>{figure_tag(curve, text)}'
 
@@ -39,13 +39,9 @@ class TrainingCurve(keras.callbacks.Callback):  # type: ignore[misc]
         """Leave one line of text."""
         self._shown.close()
         if self._rows:
-            print(f"{self._summary(int(self._rows[-1]['epoch']))}; {_words(time.monotonic() - self._started)}")
+            print(f"{self._summary(int(self._rows[-1]['epoch']))}; {time.monotonic() - self._started:.0f} s")
 
     def _summary(self, epoch: int) -> str:
         best = min(self._rows, key=lambda row: row["val_loss"])
         lowest = f"best: epoch {best['epoch']}, validation log loss {best['val_loss']:.3f}"
         return f"epoch {epoch} of at most {self.params['epochs']}; {lowest}"
-
-
-def _words(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"

@@ -1,5 +1,7 @@
 """A slider for the threshold: what it costs in REAL videos called fake, and what it finds."""
 
+from urllib.parse import quote
+
 import ipywidgets as ui
 import numpy as np
 import pandas as pd
@@ -41,8 +43,12 @@ class ThresholdExplorer(HasTwin, ui.VBox):  # type: ignore[misc]
         return f"ThresholdExplorer({len(self._scores)} videos)"
 
     def as_html(self) -> str:
-        """The picture and the counts at this threshold."""
-        return f"Threshold: {self.threshold:.2f}{self._shown.value}"
+        """The picture, as an image since viewers remove SVG, and the counts at this threshold."""
+        svg = quote(self._picture().replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1))
+        style = f'style="width:{PICTURE_WIDTH}px;background:white"'
+        picture = f'<img src="data:image/svg+xml,{svg}" alt="scores of all videos and the threshold" {style}>'
+        parts = f"<style>{TABLE_STYLE}</style>{picture}{_matrix(self.counts)}{_reading(self.counts)}"
+        return f"Threshold: {self.threshold:.2f}{parts}"
 
     @property
     def threshold(self) -> float:

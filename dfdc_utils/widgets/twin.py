@@ -6,10 +6,5 @@ from typing import Any
 class HasTwin:
     """A base before ipywidgets' own: beside the live widget, notebooks store `as_html()`, a picture of its state."""
 
-    def as_html(self) -> str:
-        """HTML of what the widget shows now."""
-        raise NotImplementedError
-
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        bundle: dict[str, Any] = super()._repr_mimebundle_(**options)  # type: ignore[misc]
-        return {**bundle, "text/html": self.as_html()}
+    def _repr_mimebundle_(self: Any, **options: Any) -> dict[str, Any]:
+        return {**super()._repr_mimebundle_(**options), "text/html": self.as_html()}  # type: ignore[misc]

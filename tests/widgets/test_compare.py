@@ -66,6 +66,8 @@ def test_a_stored_notebook_shows_the_page_of_the_browser(tmp_path: Path) -> None
 def test_a_stored_notebook_shows_the_counts_at_the_threshold(tmp_path: Path) -> None:
     scores = flickering_faces(tmp_path, families=2).assign(score=[0.1, 0.9, 0.6, 0.8])
     text = ThresholdExplorer(scores, threshold=0.7)._repr_mimebundle_()["text/html"]
+    assert [image["alt"] for image in Tags(text).named("img")] == ["scores of all videos and the threshold"]
+    assert "<svg" not in text, "viewers of stored notebooks remove it"
     assert "Threshold: 0.70" in text and "Recall: <strong>100 %</strong> (2 of 2" in text
 
 
