@@ -28,7 +28,7 @@ MAY_DIFFER = {
     "per epoch, with its start": "a speed",
     '"lowest validation log loss"': "metrics of a training run, which another processor rounds differently",
     "evaluation.summary": "the same",
-    "evaluation.comparison.round(2)": "the same",
+    "evaluation.comparison": "the same",
     "summarise_ablations(": "the same",
     "vars(folder.calibration)": "the same",
     "answers = {": "the same",
