@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-NOTEBOOKS := $(wildcard notebooks/0*.ipynb)
+NOTEBOOKS := $(wildcard notebooks/0[1-9]*.ipynb)
 # Parameters of the notebooks: make run PARAMETERS="-p NUM_VIDS 4000 -p EPOCHS 20"
 PARAMETERS ?=
 
@@ -16,13 +16,13 @@ ifneq ($(DFDC_YUNET),)
 override DFDC_YUNET := $(call absolute,$(DFDC_YUNET))
 endif
 export DFDC_DATA DFDC_YUNET
-# Benchmarks and what is committed are run on the sample, with the face detector that everybody has. The tests also run
+# Benchmarks are run on the sample, with the face detector that everybody has. The tests also run
 # on the sample; those of YuNet and of real clips run where DFDC_YUNET and DFDC_CLIPS name these.
 ON_SAMPLE := env -u DFDC_DATA -u DFDC_YUNET
 TESTS := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help run lab test check lint coverage sample notebooks bench install clean
+.PHONY: help run lab test check lint coverage sample notebooks docs bench install clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|'
@@ -32,9 +32,11 @@ run: install  ## run the six notebooks from top to bottom; results go to data/sa
 	$(BIN)/python notebooks/run.py --output "$$folder/results/notebooks" $(PARAMETERS) $(NOTEBOOKS) && \
 	echo "Done. Open $$folder/results/notebooks/, $$folder/results/ and $$folder/model/."
 
-# Uploads of more than 10 MB need the larger message size: without it Jupyter drops the connection without a word.
+# Uploads of more than 10 MB need the larger message size: without it Jupyter drops the connection without a word. The
+# settings in .jupyter leave out the question whether one wants Jupyter's news.
 lab: install  ## open the notebooks in JupyterLab
-	$(BIN)/jupyter lab --notebook-dir . --LabApp.default_url=/lab/tree/notebooks --LabApp.news_url=None \
+	JUPYTER_CONFIG_PATH=.jupyter $(BIN)/jupyter lab --notebook-dir . \
+		--LabApp.default_url=/lab/tree/notebooks/00_start.ipynb \
 		--ServerApp.tornado_settings='{"websocket_max_message_size": 1073741824}'
 
 test: sample  ## the notebooks against their stored outputs, and all tests
@@ -57,8 +59,13 @@ sample: install  ## draw the embedded sample
 	$(BIN)/dfdc sample
 
 notebooks: sample  ## run the notebooks and store their outputs in place (what is committed)
-	$(ON_SAMPLE) $(BIN)/python notebooks/run.py --in-place $(NOTEBOOKS)
+	env -u DFDC_DATA $(BIN)/python notebooks/run.py --in-place $(NOTEBOOKS)  # notebook 02 also shows YuNet, where it is
 	mkdir -p notebooks/figures && cp data/sample/results/faces.png notebooks/figures/
+
+docs: install  ## build the documentation site from the stored notebooks and the docstrings, in build/docs/
+	$(BIN)/python -m pip install --disable-pip-version-check -q --no-build-isolation -e '.[docs]'
+	$(BIN)/sphinx-build -q -W --keep-going -b html -c docs . build/docs
+	@echo "Done. Open build/docs/index.html."
 
 bench: sample  ## how well and how fast, in one table each
 	$(ON_SAMPLE) $(BIN)/python -m pytest tests/bench/bench_*.py -s

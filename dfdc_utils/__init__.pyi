@@ -46,6 +46,7 @@ from .sample import (
 from .sequences import (
     load_sequence as load_sequence,
     make_dataset as make_dataset,
+    prepare as prepare,
     report_leaks as report_leaks,
     split_by_group as split_by_group,
 )

@@ -24,6 +24,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from tqdm import tqdm
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
 
 class _EchoingClient(NotebookClient):
     """Repeats in the terminal what cells print, and the counts of their progress bars."""
@@ -75,22 +77,25 @@ def set_parameters(notebook: Any, parameters: dict[str, str]) -> None:
 
 
 def clean(notebook: Any) -> None:
-    """Keep cells, tags, outputs and execution counts only, without standard error and progress bars."""
+    """Keep cells, tags, what is folded, outputs and counts only, without standard error, progress bars and widgets."""
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     }
     for cell in notebook.cells:
         tags = cell.metadata.get("tags", [])
-        cell.metadata = {"tags": tags} if tags else {}
+        folded = cell.metadata.get("jupyter", {})
+        cell.metadata = ({"jupyter": folded} if folded else {}) | ({"tags": tags} if tags else {})
         if cell.cell_type == "code":
             cell.outputs = without_progress([output for output in cell.outputs if output.get("name") != "stderr"])
+            for output in cell.outputs:
+                if "text/html" in output.get("data", {}):  # what a widget shows; the widget itself needs a kernel
+                    output.data.pop(WIDGET, None)
 
 
 def without_progress(outputs: list[Any]) -> list[Any]:
     """Leave out progress bars: in a stored notebook they stand at 0 %. A widget that is a cell's value stays."""
-    widget = "application/vnd.jupyter.widget-view+json"
-    return [output for output in outputs if output.output_type != "display_data" or widget not in output.data]
+    return [output for output in outputs if output.output_type != "display_data" or WIDGET not in output.data]
 
 
 def main() -> int:

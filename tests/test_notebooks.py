@@ -15,6 +15,7 @@ import nbformat
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
+WIDGET = "application/vnd.jupyter.widget-view+json"
 NAMES = ("01_extract_frames", "02_face_detection", "03_dataset", "04_train_mirrored", "05_results", "06_predict")
 IGNORE = "nbval-ignore-output"
 
@@ -30,6 +31,7 @@ MAY_DIFFER = {
     "evaluation.comparison": "the same",
     "summarise_ablations(": "the same",
     "vars(folder.calibration)": "the same",
+    "answers = {": "the same",
     "fill(prediction.in_words()": "the same",
     "explanation.contributions": "the same",
     "drawn.in_words()": "the same",
@@ -50,7 +52,22 @@ def tags(cell: Any) -> list[str]:
 
 
 def test_the_series_is_complete() -> None:
-    assert sorted(path.stem for path in FOLDER.glob("*.ipynb")) == list(NAMES)
+    assert sorted(path.stem for path in FOLDER.glob("*.ipynb")) == ["00_start", *NAMES]
+
+
+def test_the_start_page_links_to_each_and_has_no_code() -> None:
+    (cell,) = read("00_start").cells
+    assert cell.cell_type == "markdown"
+    assert re.findall(r"\((\d\d_\w+)\.ipynb\)", cell.source) == list(NAMES)
+    links = re.findall(r"\]\(([^)]+)\)", cell.source)
+    assert all((FOLDER / link).exists() for link in links)
+
+
+def test_make_lab_opens_it_and_asks_nothing() -> None:
+    lab = (FOLDER.parent / "Makefile").read_text().split("\nlab:")[1].split("\n\n")[0]
+    assert "/lab/tree/notebooks/00_start.ipynb" in lab and "JUPYTER_CONFIG_PATH=.jupyter" in lab
+    settings = json.loads((FOLDER.parent / ".jupyter" / "labconfig" / "page_config.json").read_text())
+    assert settings["disabledExtensions"]["@jupyterlab/apputils-extension:announcements"] is True  # Jupyter's news
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -104,7 +121,21 @@ class TestStored:
         cells = read(name).cells
         assert cells[0].source.startswith("# ") and "of 6" in cells[0].source
         assert "## Overview" in cells[1].source
-        assert "## Summary" in cells[-1].source and "## Exercises" in cells[-1].source
+        last, *solutions = [cells[-2], cells[-1]] if cells[-1].cell_type == "code" else [cells[-1]]
+        assert "## Summary" in last.source and "## Exercises" in last.source
+        exercises = last.source.split("## Exercises")[1].split("<summary>Answers")[0]
+        assert exercises.count("<summary>Hint</summary>") == len(re.findall(r"^\d\. ", exercises, re.MULTILINE)) > 0
+        for solution in solutions:
+            assert solution.source.startswith("# Exercise ") and solution.metadata["jupyter"]["source_hidden"]
+
+    def test_figures_have_alternative_texts_and_widgets_a_twin(self, name: str) -> None:
+        for output in (output for cell in code_cells(name) for output in cell.outputs):
+            data = output.get("data", {})
+            assert WIDGET not in data, "the stored notebook has no kernel: what the widget shows is stored as HTML"
+            if "image/jpeg" in data:
+                assert output.metadata["image/jpeg"]["alt"]
+            for image in re.findall(r"<img[^>]*>", data.get("text/html", "")):
+                assert re.search(r'alt="[^"]+"', image)
 
     def test_an_output_is_followed_by_text(self, name: str) -> None:
         cells = read(name).cells
@@ -153,6 +184,19 @@ class TestRun:
         assert [[output.output_type for output in cell.outputs] for cell in stored.cells] == [[], ["stream"], ["error"]]
         assert set(stored.metadata) == {"kernelspec", "language_info"}
         assert [set(cell.metadata) for cell in stored.cells] == [{"tags"}, set(), {"tags"}]
+
+    def test_stores_what_a_widget_shows_and_what_is_folded(self, notebook: Path) -> None:
+        source = "from ipywidgets import HTML\nfrom IPython.display import display\n"
+        source += "display(HTML('a bar'))\nclass W(HTML):\n    def _repr_mimebundle_(self, **options):\n"
+        source += "        return {**super()._repr_mimebundle_(**options), 'text/html': '<b>shown</b>'}\nW()"
+        folded = {"jupyter": {"source_hidden": True}, "collapsed": True}
+        cells = [nbformat.v4.new_code_cell(source, metadata=folded)]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), notebook)
+        assert self.run("--in-place", notebook).returncode == 0
+        (cell,) = nbformat.read(notebook, as_version=4).cells
+        (output,) = cell.outputs
+        assert set(output.data) == {"text/html", "text/plain"} and output.data["text/html"] == "<b>shown</b>"
+        assert cell.metadata == {"jupyter": {"source_hidden": True}}
 
     def test_parameters_are_set_in_the_copy_only(self, notebook: Path, tmp_path: Path) -> None:
         before = notebook.read_bytes()

@@ -1,9 +1,8 @@
-"""What holds for the package as a whole: what importing it costs, what a wheel holds, its dependencies and pins."""
+"""What holds for the package as a whole: what importing it costs, its dependencies and pins."""
 
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -48,19 +47,6 @@ def test_every_public_name_is_there() -> None:
 def test_importing_tensorflow_through_the_package_is_silent() -> None:
     done = python("import dfdc_utils.models.cnn_lstm")
     assert done.stdout == done.stderr == ""
-
-
-def test_the_wheel_has_types_stubs_and_weights(tmp_path: Path) -> None:
-    """What setuptools copies for a wheel, without building one."""
-    copied = shutil.copytree(PACKAGE, tmp_path / "dfdc_utils", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, tmp_path)
-    build = "from setuptools import setup; setup()"
-    subprocess.run([sys.executable, "-c", build, "-q", "build_py", "-d", "built"], cwd=tmp_path, check=True)
-    wheel = tmp_path / "built" / "dfdc_utils"
-    assert (wheel / "py.typed").is_file() and (wheel / "models/weights/pretrained/model.keras").is_file()
-    files, built = ({path.relative_to(top) for path in top.rglob("*") if path.is_file()} for top in (copied, wheel))
-    assert built == files
 
 
 def test_the_contracts_name_every_folder() -> None:

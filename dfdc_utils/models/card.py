@@ -21,6 +21,14 @@ NOT_FOR = (
 NOT_FOR_BLENDS = (
     "Filters, make-up effects and edited skin: they change a part of the face, as a swap does, and may be called fake.",
 )
+# What model hubs read; the rest of the card is for people.
+FRONT_MATTER = """---
+library_name: keras
+license: {license}
+pipeline_tag: video-classification
+tags: [deepfake-detection, video-forensics]
+metrics: [roc_auc, accuracy]
+---"""
 # Of `training.json`; all else in it are settings.
 OWN_SECTIONS = ("fingerprint", "trained_on", "data", "data_kind", "model", "begun_from", "notes", "people")
 
@@ -34,7 +42,9 @@ def write_card(folder: ModelFolder, **measured: pd.DataFrame) -> Path:
     """
     note, fitted = folder.note, folder.calibration
     settings = {key: value for key, value in note.items() if key not in OWN_SECTIONS}
+    is_ours = folder.split is None or folder.data_kind == "synthetic"  # not trained on somebody's videos
     sections = [
+        FRONT_MATTER.format(license="apache-2.0" if is_ours else "unknown"),
         "# Model card",
         f"A {note['model']} that scores a video's face sequence from 0 (real) to 1 (fake), trained on "
         f"**{folder.data}**.",

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dfdc_utils.faces import SequenceConfig, Track, read_faces, spread_evenly
-from dfdc_utils.plots.theme import COLOURS, FILLED, REAL, figure_of, rgb
+from dfdc_utils.plots.theme import COLOURS, FILLED, REAL, SMALL, figure_of, rgb
 from dfdc_utils.videos import Image, sample_frames
 
 STATUS_WORDS = {"ok": "no faces", "no_face": "no face found", "unreadable": "cannot be read"}
@@ -33,7 +33,7 @@ def show_frames(images: list[Image], titles: list[str] | None = None, *, columns
         if index < len(images):
             axis.imshow(images[index])
             if titles:
-                axis.set_title(titles[index], fontsize=9, fontweight="normal")
+                axis.set_title(titles[index], fontsize=SMALL, fontweight="normal")
     return figure
 
 
@@ -84,7 +84,7 @@ def contact_sheet(save_path: str | Path, table: pd.DataFrame, *, faces: int = 8,
         strip = face_strip(save_path, row["video"], faces=faces) if ok else _strip_without_faces(status, faces)
         axis.imshow(strip)
         score = f"   score {row['score']:.2f}" if pd.notna(row.get("score")) else ""
-        axis.set_title(f"{row['label']}  {row['video']}{score}", fontsize=8, fontweight="normal")
+        axis.set_title(f"{row['label']}  {row['video']}{score}", fontsize=SMALL, fontweight="normal")
         height, width = strip.shape[:2]
         style = {"ec": COLOURS[row["label"]], "ls": "--" if row["label"] == "FAKE" else "-", "lw": 2}
         axis.add_patch(plt.Rectangle((-1, -1), width + 1, height + 1, fill=False, clip_on=False, **style))
@@ -199,7 +199,7 @@ def show_track(save_path: str | Path, video: str, *, track: int = 0) -> Figure:
         axis = figure.add_subplot(grid[divmod(index, CROPS_PER_ROW)])
         axis.imshow(cell)
         axis.set(xticks=[], yticks=[], frame_on=False)
-        axis.set_xlabel(f"{frame['time']:.2f} s", fontsize=8)
+        axis.set_xlabel(f"{frame['time']:.2f} s", fontsize=SMALL)
     for number in range(timelines):
         plot_timeline(record, number, axis=figure.add_subplot(grid[rows + number, :]))
     who = f", person {track + 1}" if people > 1 else ""
@@ -223,8 +223,8 @@ def plot_timeline(record: dict[str, Any], number: int = 0, *, axis: Axes | None 
     axis.set_xlim(0, max(times[0] + times[-1], 0.1))  # as far after the last frame as the first is from the start
     who = f", person {number + 1}" if len(record["tracks"]) > 1 else ""
     title = f"Score of the detector ({record['config']['detector']}){who}: {describe_track(record, number)}"
-    axis.set_title(title, fontsize=9, fontweight="normal")
-    axis.legend(fontsize=8, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
+    axis.set_title(title, fontsize=SMALL, fontweight="normal")
+    axis.legend(fontsize=SMALL, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
     return figure_of(axis)
 
 

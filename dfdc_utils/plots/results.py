@@ -10,7 +10,7 @@ from matplotlib.ticker import PercentFormatter
 
 from dfdc_utils.evaluation import calibration_error, count_calls, resample_groups, roc_points
 from dfdc_utils.models import binomial_interval
-from dfdc_utils.plots.theme import CHANCE, COLOURS, MODEL, TRAINING, VALIDATION, figure_of
+from dfdc_utils.plots.theme import CHANCE, COLOURS, MODEL, SMALL, TRAINING, VALIDATION, figure_of
 
 # Training accuracy that the project which this one continues reported, at epoch 1 and at its best; it fell afterwards.
 ORIGINAL_COURSE = {1: 0.778, 8: 0.912}
@@ -36,7 +36,7 @@ def plot_roc(scores: pd.DataFrame, *, axis: Axes | None = None) -> Figure:
     axis.plot([0, 1], [0, 1], ":", color=CHANCE, label="chance")
     axis.set(xlabel="false positive rate (REAL called fake)", ylabel="recall (FAKE called fake)", aspect="equal")
     axis.set_title(f"AUC {np.trapezoid(recall, rate):.2f} ({low:.2f} to {high:.2f}) over {len(scores)} videos")
-    axis.legend(fontsize=8, loc="lower right")
+    axis.legend(fontsize=SMALL, loc="lower right")
     return figure_of(axis)
 
 
@@ -62,7 +62,7 @@ def plot_threshold(scores: pd.DataFrame, *, threshold: float = 0.5, axis: Axes |
     called = [f"{row['called fake']} of {row.sum()} {label}" for label, row in counts.iterrows()]
     axis.set_title(f"Above {threshold:.2f}: {' and '.join(called)} called fake")
     # Between the curves of any good model.
-    axis.legend(fontsize=8, title="shaded: 95 % intervals", title_fontsize=8, loc=(0.52, 0.42))
+    axis.legend(fontsize=SMALL, title="shaded: 95 % intervals", title_fontsize=SMALL, loc=(0.52, 0.42))
     return figure_of(axis)
 
 
@@ -105,7 +105,7 @@ def plot_calibration(scores: pd.DataFrame, *, bins: int = 5, axis: Axes | None =
     axis.set(xlabel="mean score", ylabel="fraction of FAKE", aspect="equal", xlim=(-0.05, 1.05), ylim=(-0.05, 1.05))
     before, after = (calibration_error(labels, scores[column]) for column in ("raw_score", "score"))
     axis.set_title(f"Calibration error {before:.2f} before, {after:.2f} after calibration")
-    axis.legend(fontsize=8, loc="upper left")
+    axis.legend(fontsize=SMALL, loc="upper left")
     return figure_of(axis)
 
 
@@ -126,9 +126,9 @@ def plot_history(history: pd.DataFrame, *, original: bool = True) -> Figure:
         name = "original project, training:\n91.2 %, then falling"
         left.plot(*zip(*ORIGINAL_COURSE.items(), strict=True), "^:", color=CHANCE, label=name)
     right.axhline(np.log(2), color=CHANCE, lw=1)
-    place = {"xytext": (0, 3), "textcoords": "offset points", "ha": "right", "fontsize": 8}
+    place = {"xytext": (0, 3), "textcoords": "offset points", "ha": "right", "fontsize": SMALL}
     right.annotate("constant 0.5: 0.693", (history["epoch"].max(), np.log(2)), **place)
     left.set_title(f"Validation accuracy {best['val_accuracy']:.0%} at the epoch kept, {best['epoch']:.0f}")
     right.set_title(f"Validation log loss falls to {best['val_loss']:.2f}")
-    left.legend(fontsize=8, loc="lower right")
+    left.legend(fontsize=SMALL, loc="lower right")
     return figure

@@ -25,6 +25,7 @@ from .dataset import (
     score_people as score_people,
     stack_faces as stack_faces,
 )
+from .prepare import prepare as prepare
 from .splits import (
     hash_faces as hash_faces,
     report_leaks as report_leaks,

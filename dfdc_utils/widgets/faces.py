@@ -27,6 +27,7 @@ from dfdc_utils.plots import (
     pictures,
     plot_timeline,
 )
+from dfdc_utils.widgets.twin import HasTwin
 
 CELL, FRAME = 60, 250  # pixels: sixteen crops, or four frames, are as wide as a notebook usually is
 ANY = "any"  # neither a status nor a label; ipywidgets takes None for no choice at all
@@ -42,7 +43,7 @@ Row = dict[str, Any]
 
 
 def clip_detail(save_path: str | Path, row: Row) -> str:
-    """HTML with the main face's crops, frames with all boxes, and the detector's scores; what is missing says why.
+    """HTML with each person's crops, frames with all boxes, and the detector's scores; what is missing says why.
 
     The video itself is read from `path` in the row. Haar's scores are left out: they are always 1.
     """
@@ -53,8 +54,9 @@ def clip_detail(save_path: str | Path, row: Row) -> str:
         record = read_faces(save_path, row["video"])
     except FileNotFoundError as error:
         return _pane([*parts, *([] if reason else [note(str(error))])])
-    if record["tracks"]:
-        parts += [f": {describe_track(record)}.", _crops(save_path, row["video"], record)]
+    for number in range(len(record["tracks"])):
+        who = f"Person {number + 1}" if len(record["tracks"]) > 1 else ""
+        parts += [f"{who}: {describe_track(record, number)}.", _crops(save_path, row["video"], record, number)]
     if record["status"] != "unreadable":  # decoding it might hang again
         parts.append(_frames(record, row.get("path", "")))
     for number in range(len(record["tracks"]) if record["config"]["detector"] != "haar" else 0):
@@ -81,8 +83,8 @@ def _pane(parts: list[str]) -> str:
     return f'<div style="line-height:1.4;padding:4px">{"".join(parts)}</div>'
 
 
-def _crops(save_path: str | Path, video: str, record: dict[str, Any]) -> str:
-    frames = record["tracks"][0]["frames"]
+def _crops(save_path: str | Path, video: str, record: dict[str, Any], number: int) -> str:
+    frames = record["tracks"][number]["frames"]
     try:
         cells = face_cells(save_path, video, frames, size=CELL)
     except FileNotFoundError as error:
@@ -103,7 +105,7 @@ def _frames(record: dict[str, Any], path: str) -> str:
         return note(str(error))
 
 
-class FaceBrowser(ui.VBox):  # type: ignore[misc]
+class FaceBrowser(HasTwin, ui.VBox):  # type: ignore[misc]
     """Pages of face strips, each original (left) beside one of its fakes (right); open one to see its details.
 
     `table` holds the rows to show, with `video`, `label`, `original`. With `status` and `error` (a manifest), a video
@@ -143,6 +145,11 @@ class FaceBrowser(ui.VBox):  # type: ignore[misc]
         """The ticked rows, of all pages."""
         return self._table[self._table["video"].isin(self._picked)]
 
+    def as_html(self) -> str:
+        """The page that is shown, without its controls."""
+        cells = "".join(f'<div style="width:50%">{tile.as_html()}</div>' for pair in self._tiles for tile in pair)
+        return f'{self._where.value}<div style="display:flex;flex-wrap:wrap">{cells}</div>'
+
     def _restart(self, _change: object = None) -> None:
         """Go to the first page of the rows that match now."""
         self._pairs = _pair(self._filters.matching())
@@ -166,8 +173,12 @@ class FaceBrowser(ui.VBox):  # type: ignore[misc]
                 tile.show(row, self._picture(row) if row else "", picked=picked)
         count = int(self._pairs.notna().to_numpy().sum())
         videos = f"{count} video{'s' if count > 1 else ''}"
-        found = f"page {self._page.value} of {self._page.max}, {videos}" if count else "no video matches"
-        self._where.value = f'<span role="status">{found}</span>'
+        self._found = f"page {self._page.value} of {self._page.max}, {videos}" if count else "no video matches"
+        self._say_where()
+
+    def _say_where(self) -> None:
+        picked = f", {len(self._picked)} picked" if self._picked else ""
+        self._where.value = f'<span role="status">{self._found}{picked}</span>'
 
     def _picture(self, row: Row) -> str:
         if reason := _why_not(row):
@@ -180,6 +191,7 @@ class FaceBrowser(ui.VBox):  # type: ignore[misc]
 
     def _pick(self, row: Row, ticked: bool) -> None:
         (self._picked.add if ticked else self._picked.discard)(row["video"])
+        self._say_where()
 
     def _open(self, tile: _Tile) -> None:
         assert tile.row is not None  # an empty tile is not shown
@@ -255,6 +267,13 @@ class _Tile(ui.VBox):  # type: ignore[misc]
             self.opener.tooltip = f"open {row['video']}: all its faces, frames with boxes, scores"
             line = "dashed" if row["label"] == "FAKE" else "solid"
             self.layout.border = f"2px {line} {COLOURS.get(row['label'], COLOURS[''])}"
+
+    def as_html(self) -> str:
+        """Caption and faces of the video, in its frame; nothing for an empty place."""
+        if self.row is None:
+            return ""
+        parts = f"{escape(self._tick.description)}{self._picture.value}"
+        return f'<div style="margin:2px;padding:2px;border:{self.layout.border_top}">{parts}</div>'
 
 
 def _button(word: str, tooltip: str, clicked: Callable[[object], None]) -> ui.Button:

@@ -1,5 +1,7 @@
 """A slider for the threshold: what it costs in REAL videos called fake, and what it finds."""
 
+from urllib.parse import quote
+
 import ipywidgets as ui
 import numpy as np
 import pandas as pd
@@ -7,6 +9,7 @@ import pandas as pd
 from dfdc_utils.evaluation import REAL_PER_FAKE, count_calls, weigh_precision
 from dfdc_utils.models import binomial_interval
 from dfdc_utils.plots import COLOURS, FAINT, LINE
+from dfdc_utils.widgets.twin import HasTwin
 
 PICTURE_WIDTH, ZERO_AT = 560, 44  # pixels: of the picture of all scores, and where it has a score of 0
 ONE_AT = PICTURE_WIDTH - 12  # where it has a score of 1
@@ -17,7 +20,7 @@ TABLE_STYLE = (
 )
 
 
-class ThresholdExplorer(ui.VBox):  # type: ignore[misc]
+class ThresholdExplorer(HasTwin, ui.VBox):  # type: ignore[misc]
     """Move the threshold: the confusion matrix, false positive rate and recall with 95 % intervals, and precision.
 
     `scores` is a table with `label` and `score` (from `score_videos`); scores above the threshold are called fake. The
@@ -38,6 +41,14 @@ class ThresholdExplorer(ui.VBox):  # type: ignore[misc]
 
     def __repr__(self) -> str:
         return f"ThresholdExplorer({len(self._scores)} videos)"
+
+    def as_html(self) -> str:
+        """The picture, as an image since viewers remove SVG, and the counts at this threshold."""
+        svg = quote(self._picture().replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1))
+        style = f'style="width:{PICTURE_WIDTH}px;background:white"'
+        picture = f'<img src="data:image/svg+xml,{svg}" alt="scores of all videos and the threshold" {style}>'
+        parts = f"<style>{TABLE_STYLE}</style>{picture}{_matrix(self.counts)}{_reading(self.counts)}"
+        return f"Threshold: {self.threshold:.2f}{parts}"
 
     @property
     def threshold(self) -> float:

@@ -8,9 +8,10 @@ import ipywidgets as ui
 
 from dfdc_utils.plots import describe, note
 from dfdc_utils.prediction import Detector, Prediction
+from dfdc_utils.widgets.twin import HasTwin
 
 
-class VideoJudge(ui.VBox):  # type: ignore[misc]
+class VideoJudge(HasTwin, ui.VBox):  # type: ignore[misc]
     """Pick a video, by its path or by an upload, and read what `detector` says about it.
 
     `path` is scored first, if given. The last result is `prediction`. An uploaded file is deleted once it is scored.
@@ -34,6 +35,10 @@ class VideoJudge(ui.VBox):  # type: ignore[misc]
         super().__init__([*rows, self._step, self._answer])
         if path:
             self._judge(str(path))
+
+    def as_html(self) -> str:
+        """The last answer, without the controls."""
+        return str(self._answer.value)
 
     def _take(self, _change: object) -> None:
         if not self._upload.value:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from faces_on_disk import SMALL
 
 from dfdc_utils.models import Calibration, ModelFolder, OODDetector, write_card
@@ -35,6 +36,15 @@ def test_the_card_of_a_training_promises_nothing(folder: ModelFolder) -> None:
     assert "2 epochs. The weights are those of epoch 1" in text and "(0.600; accuracy 0.750)" in text
     assert "temperature 0.90, operating threshold 0.52. On 10 real validation videos, 10% were called fake" in text
     assert "capture_sec 1.0" in text
+
+
+@pytest.mark.parametrize(("kind", "license"), [("synthetic", "apache-2.0"), ("recorded", "unknown")])
+def test_the_card_begins_with_what_model_hubs_read(folder: ModelFolder, kind: str, license: str) -> None:
+    start, front, text = write_card(replace(folder, note={**NOTE, "data_kind": kind})).read_text().split("---\n", 2)
+    read = yaml.safe_load(front)
+    assert start == "" and text.startswith("\n# Model card")
+    assert (read["library_name"], read["license"]) == ("keras", license)
+    assert "deepfake-detection" in read["tags"] and "roc_auc" in read["metrics"]
 
 
 def test_the_card_holds_the_metrics_of_the_test_split(folder: ModelFolder) -> None:

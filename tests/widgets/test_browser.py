@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 from outside import ROOT
 
 from dfdc_utils.processing import read_manifest
+from dfdc_utils.widgets import Compare
 
 pytest.importorskip("playwright", reason="playwright is not installed: see requirements.txt")
 from lab import CHROMIUM, HEIGHT, WIDTH, Notebook, listen, picture, serve, start_browser, upload
@@ -294,6 +296,33 @@ def test_stored_outputs_are_shown_whole(
     assert notebook.page.evaluate(CUT_OFF) == []
     notebook.page.close()
     assert notebook.complaints == []
+
+
+def test_the_handle_between_two_pictures_moves_by_mouse_and_keyboard(browser: Browser, tmp_path: Path) -> None:
+    """As a file of its own: it needs neither a kernel nor a network."""
+    pictures = [np.full((90, 160, 3), grey, np.uint8) for grey in (0, 255, 128)]
+    shown = Compare(*zip(("REAL", "fake", "mask"), pictures, strict=True))
+    (tmp_path / "compare.html").write_text(f"<!DOCTYPE html><title>compare</title>{shown._repr_html_()}")
+    page = browser.new_page(viewport={"width": 390, "height": HEIGHT}, offline=True)
+    complaints = listen(page)
+    page.goto((tmp_path / "compare.html").as_uri())
+    handle, figure = page.get_by_role("slider"), page.locator("figure")
+
+    def cut() -> str:
+        return str(figure.evaluate("figure => figure.style.getPropertyValue('--at')"))
+
+    handle.focus()
+    page.keyboard.press("ArrowRight")
+    assert cut() == "51%"
+    box = handle.bounding_box()
+    assert box is not None and box["width"] > 300 and box["height"] > 150, "it covers the pictures"
+    page.mouse.click(box["x"] + 0.25 * box["width"], box["y"] + box["height"] / 2)
+    assert abs(int(cut().rstrip("%")) - 25) <= 3
+    page.get_by_role("radio", name="mask").check()
+    assert [image.get_attribute("alt") for image in page.locator("img").all() if image.is_visible()] == ["mask", "REAL"]
+    page.screenshot(path=PICTURES / "compare.png")
+    page.close()
+    assert complaints == []
 
 
 def test_the_page_of_a_verdict_needs_no_network(notebook: Notebook, browser: Browser) -> None:

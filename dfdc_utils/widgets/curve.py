@@ -1,0 +1,47 @@
+"""A training curve that grows while a model is trained."""
+
+import time
+from typing import Any
+
+import ipywidgets as ui
+import pandas as pd
+from IPython.display import display
+
+from dfdc_utils.plots import figure_tag, plot_history
+from dfdc_utils.quiet import quiet_import
+
+with quiet_import():
+    import keras
+
+
+class TrainingCurve(keras.callbacks.Callback):  # type: ignore[misc]
+    """A callback for `train`: accuracy and loss up to this epoch, the best one marked, and the time that is left.
+
+    When training ends, one line of text remains; `plots.plot_history` draws the whole history. An interrupted training
+    shows the epochs since it went on. Taught in notebook 04.
+    """
+
+    def on_train_begin(self, logs: object = None) -> None:
+        """Show an empty place."""
+        self._rows: list[dict[str, float]] = []
+        self._started, self._shown = time.monotonic(), ui.HTML()
+        display(self._shown)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Draw the curve up to this epoch."""
+        self._rows.append(dict(logs or {}))
+        left = (time.monotonic() - self._started) / len(self._rows) * (self.params["epochs"] - epoch - 1)
+        text = f"{self._summary(epoch + 1)}; at most {left:.0f} s left"
+        curve = plot_history(pd.DataFrame(self._rows), original=False)
+        self._shown.value = f'<div role="status">{text}</div>{figure_tag(curve, text)}'
+
+    def on_train_end(self, logs: object = None) -> None:
+        """Leave one line of text."""
+        self._shown.close()
+        if self._rows:
+            print(f"{self._summary(int(self._rows[-1]['epoch']))}; {time.monotonic() - self._started:.0f} s")
+
+    def _summary(self, epoch: int) -> str:
+        best = min(self._rows, key=lambda row: row["val_loss"])
+        lowest = f"best: epoch {best['epoch']}, validation log loss {best['val_loss']:.3f}"
+        return f"epoch {epoch} of at most {self.params['epochs']}; {lowest}"
