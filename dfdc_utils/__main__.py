@@ -350,7 +350,7 @@ def evaluate(save_path: Path, model: str | None, results: Path | None) -> None:
 @click.option("--verbose", is_flag=True, help="Explain each verdict.")
 @click.option("--csv", type=FILE_OR_STDOUT, metavar="FILE", help="Write one row per video; '-': standard output.")
 @click.option("--json", type=FILE_OR_STDOUT, metavar="FILE", help="Write all numbers; '-': standard output.")
-@click.option("--html", type=FILE, metavar="FILE", help="Write a page with faces and heat maps.")
+@click.option("--html", type=FILE, metavar="FILE", help="Write a page with the videos, faces boxed.")
 @workers_option
 @limit_option
 def predict(videos: tuple[Path, ...], model: str, verbose: bool, html: Path | None, **options: Any) -> int:
@@ -394,7 +394,7 @@ def predict(videos: tuple[Path, ...], model: str, verbose: bool, html: Path | No
 
         evidence = detector.gather_evidence(results, show_progress=_is_watched())
         click.echo(f"writing {html}", err=True)
-        write_page(html, results, evidence)
+        write_page(html, results, evidence, show_progress=_is_watched())
     counts = Counter(one.verdict for one in results)
     summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
     click.echo(f"\n{len(results)} video{'s' * (len(results) != 1)}: {summary}. {folder.caveats}", err=True)

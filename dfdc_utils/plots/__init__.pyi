@@ -17,6 +17,7 @@ from .page import (
     describe as describe,
     figure_tag as figure_tag,
     image_tag as image_tag,
+    list_verdicts as list_verdicts,
     note as note,
     pictures as pictures,
     write_page as write_page,
@@ -29,4 +30,4 @@ from .results import (
     plot_threshold as plot_threshold,
 )
 from .theme import COLOURS as COLOURS, use_theme as use_theme
-from .verdicts import lay_heat as lay_heat, plot_score_over_time as plot_score_over_time
+from .verdicts import lay_heat as lay_heat
