@@ -394,7 +394,7 @@ def predict(videos: tuple[Path, ...], model: str, verbose: bool, html: Path | No
 
         evidence = detector.gather_evidence(results, show_progress=_is_watched())
         click.echo(f"writing {html}", err=True)
-        write_page(html, results, evidence, show_progress=_is_watched())
+        write_page(html, results, evidence)
     counts = Counter(one.verdict for one in results)
     summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
     click.echo(f"\n{len(results)} video{'s' * (len(results) != 1)}: {summary}. {folder.caveats}", err=True)

@@ -1,3 +1,4 @@
+from .card import lay_heat as lay_heat
 from .faces import (
     STATUS_WORDS as STATUS_WORDS,
     boxed_frames as boxed_frames,
@@ -30,4 +31,3 @@ from .results import (
     plot_threshold as plot_threshold,
 )
 from .theme import COLOURS as COLOURS, use_theme as use_theme
-from .verdicts import lay_heat as lay_heat

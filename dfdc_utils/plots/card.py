@@ -2,15 +2,14 @@
 
 import contextlib
 import hashlib
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit
 from tqdm.auto import tqdm
 
@@ -23,7 +22,7 @@ from dfdc_utils.workers import WorkerDied, each_whatever_dies, time_limited
 MAX_SECONDS, ALL_SECONDS = 60.0, 300.0
 BEFORE_WORST = 10.0  # seconds that a part of a long video begins before its most suspicious window
 TIME_LIMIT = 120.0  # seconds for a preview
-BETWEEN = (215, 215, 215)  # the colour of a score at the threshold
+HEAT = cv2.COLORMAP_INFERNO  # rises in lightness, so it also reads in grey
 
 
 @dataclass(frozen=True)
@@ -35,14 +34,16 @@ class Media:
     problem: str = ""
 
 
-def read_media(predictions: Sequence[Prediction], *, show_progress: bool = False) -> dict[Path, Media]:
+def read_media(predictions: Sequence[Prediction]) -> dict[Path, Media]:
     """Encode what was looked at of each video, side by side. A file that cannot be read is a `problem`, no error."""
     seconds = min(MAX_SECONDS, ALL_SECONDS / max(1, len(predictions)))
     parts = {str(one.path): (one.path, *_choose_part(one, seconds)) for one in predictions}
+    # No bar for one video, and none in a log file.
+    settings = {"total": len(parts), "desc": "encoding videos", "unit": "video", "disable": len(parts) == 1 or None}
     workers = 1 if len(parts) == 1 else None
-    with contextlib.closing(each_whatever_dies(_read, parts, workers=workers)) as results:
-        read = tqdm(results, total=len(parts), desc="encoding videos", unit="video", disable=not show_progress)
-        return {Path(name): Media(problem=str(one)) if isinstance(one, WorkerDied) else one for name, one in read}
+    with contextlib.closing(each_whatever_dies(_read, parts, workers=workers)) as read:
+        named = {Path(name): media for name, media in tqdm(read, **settings)}
+    return {path: Media(problem=str(one)) if isinstance(one, WorkerDied) else one for path, one in named.items()}
 
 
 def _choose_part(prediction: Prediction, seconds: float) -> tuple[float, float, float]:
@@ -51,7 +52,7 @@ def _choose_part(prediction: Prediction, seconds: float) -> tuple[float, float, 
     if not (people := prediction.people):
         return 0.0, min(end, seconds), 0.0
     worst = (prediction.decisive or people[0]).worst
-    start = max(0.0, min(worst.start - BEFORE_WORST, end - seconds)) if end > seconds else 0.0
+    start = max(0.0, min(worst.start - BEFORE_WORST, end - seconds))
     return start, min(end, start + seconds), float(np.median(worst.faces.times))
 
 
@@ -73,52 +74,47 @@ def box_faces(prediction: Prediction, preview: Preview, explanation: Explanation
     Scores of overlapping windows are averaged. A video's only window has those of its frames, if the model gives them.
     A person who is not judged has none.
     """
-    size = np.array([preview.width, preview.height] * 2)
     people = []
     for person in prediction.people:
-        judged, decides = person in prediction.tracks, person is prediction.decisive
-        seen = defaultdict[float, list[tuple[Any, bool, float]]](list)
-        for window in person.windows:
-            scores = np.full(len(window.faces.times), window.score)
-            if decides and len(person.windows) == 1 and explanation and explanation.frame_logits is not None:
-                scores = prediction.folder.calibration.apply(expit(explanation.frame_logits))
-            faces = zip(window.faces.boxes / size, window.faces.detected.tolist(), scores.tolist(), strict=True)
-            for time, face in zip(window.faces.times, faces, strict=True):
-                seen[round(float(time), 3)].append(face)
-        frames = [(time, *seen[time][0][:2], fmean(face[2] for face in seen[time])) for time in sorted(seen)]
+        faces, decides = [window.faces for window in person.windows], person is prediction.decisive
+        scores = np.repeat([window.score for window in person.windows], len(faces[0].times))
+        if decides and len(faces) == 1 and explanation and explanation.frame_logits is not None:
+            scores = prediction.folder.calibration.apply(expit(explanation.frame_logits))
+        all_times = np.concatenate([one.times for one in faces]).round(3)
+        times, first, which = np.unique(all_times, return_index=True, return_inverse=True)
+        boxes = np.concatenate([one.boxes for one in faces])[first] / ([preview.width, preview.height] * 2)
+        mean = (np.bincount(which, scores) / np.bincount(which)).round(3).tolist()
         people.append(
             {
                 "number": person.number + 1,
                 "decides": decides,
                 "step": person.time_step,
-                "times": [time for time, *_ in frames],
-                "boxes": [box.round(4).tolist() for _, box, *_ in frames],
-                "found": [found for *_, found, _ in frames],
-                "scores": [round(score, 3) if judged else None for *_, score in frames],
+                "times": times.tolist(),
+                "boxes": boxes.round(4).tolist(),
+                "found": np.concatenate([one.detected for one in faces])[first].tolist(),
+                "scores": mean if person in prediction.tracks else [None] * len(times),
             }
         )
     return people
 
 
-def draw_still(preview: Preview, people: list[dict[str, Any]], time: float, threshold: float) -> Image:
-    """The preview's still with each person's box; that of the verdict's person is thick."""
+def draw_still(preview: Preview, people: list[dict[str, Any]], threshold: float) -> Image:
+    """The preview's still with each person's box, orange above the threshold; that of the verdict's person is thick."""
     drawn = preview.still.copy()
+    height, width = drawn.shape[:2]
     for person in people:
-        index = int(np.argmin(np.abs(np.array(person["times"]) - time)))
-        if abs(person["times"][index] - time) <= 2 * person["step"]:
-            height, width = drawn.shape[:2]
+        index = int(np.argmin(np.abs(np.array(person["times"]) - preview.still_at)))
+        if abs(person["times"][index] - preview.still_at) <= 2 * person["step"]:
             box = (np.array(person["boxes"][index]) * [width, height, width, height]).round().astype(int).tolist()
-            thick = 3 if person["decides"] else 1
+            score, thick = person["scores"][index], 3 if person["decides"] else 1
             cv2.rectangle(drawn, box, (0, 0, 0), thick + 2)  # a dark rim shows on any background
-            cv2.rectangle(drawn, box, colour_of(person["scores"][index], threshold), thick)
+            cv2.rectangle(drawn, box, rgb(CHANCE if score is None else FAKE if score > threshold else REAL), thick)
     return drawn
 
 
-def colour_of(score: float | None, threshold: float) -> tuple[int, int, int]:
-    """The colour of a score: blue at 0, light grey at the threshold, orange at 1; grey for none. As in player.js."""
-    if score is None:
-        return rgb(CHANCE)
-    end = FAKE if score > threshold else REAL
-    part = (score - threshold) / (1 - threshold) if score > threshold else 1 - score / threshold
-    red, green, blue = np.round(np.add(BETWEEN, part * np.subtract(rgb(end), BETWEEN))).astype(int).tolist()
-    return red, green, blue
+def lay_heat(face: Image, heat: NDArray[np.floating]) -> Image:
+    """`heat` (H, W), 0 to 1, over a grey copy of a face, uint8 RGB (H, W, 3): the brighter, the more heat."""
+    grey = cv2.cvtColor(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB).astype(np.float32)
+    colours = cv2.cvtColor(cv2.applyColorMap((heat * 255).astype(np.uint8), HEAT), cv2.COLOR_BGR2RGB)
+    opacity = 0.75 * np.sqrt(heat)[..., None]  # faint heat is visible, and so is the face below the strongest
+    return np.asarray((0.6 * grey * (1 - opacity) + colours * opacity).clip(0, 255), np.uint8)

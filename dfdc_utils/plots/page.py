@@ -14,48 +14,30 @@ from typing import Any
 import cv2
 import jinja2
 import matplotlib.pyplot as plt
-import numpy as np
 from matplotlib.figure import Figure
-from scipy.special import expit
 
 import dfdc_utils
 from dfdc_utils.files import write_atomically
-from dfdc_utils.plots.card import Media, box_faces, draw_still, read_media
-from dfdc_utils.plots.verdicts import lay_heat
+from dfdc_utils.plots.card import box_faces, draw_still, lay_heat, read_media
 from dfdc_utils.prediction import MOST_EXPLAINED, Explanation, Prediction
 from dfdc_utils.videos import Image
 
 Evidence = tuple[Image, Explanation]  # the faces of a window, uint8 RGB (T, H, W, 3), and why they have their score
-CELL = 72  # pixels of a face in the details
-# Of each verdict: its class in style.css, and how one or more videos of it are counted.
-KINDS = {
-    "fake": ("fake", "looks fake", "look fake"),
-    "unsure": ("unsure", "unsure", "unsure"),
-    "no sign of a fake": ("clear", "no sign", "no sign"),
-    "not judged": ("none", "not judged", "not judged"),
-}
 # JupyterLab's own colours, which change with its theme; elsewhere those of the surrounding text.
 FAINT = "var(--jp-ui-font-color2, inherit)"
 LINE = "var(--jp-border-color1, #9e9e9e)"
 JPEG_QUALITY = 85  # for images that are only looked at: half the bytes of 95
 
 
-def write_page(
-    path: str | Path,
-    predictions: Sequence[Prediction],
-    evidence: Mapping[Path, Evidence],
-    *,
-    show_progress: bool = False,
-) -> Path:
+def write_page(path: str | Path, predictions: Sequence[Prediction], evidence: Mapping[Path, Evidence]) -> Path:
     """Write one page about some videos, those with the highest scores first, and return its path.
 
-    It plays what was looked at of each video with the faces boxed, so it reads the files once more. `evidence` is what
+    It plays what was looked at, with faces boxed, so it reads the videos again. `evidence` is what
     `Detector.gather_evidence` gives. The first `MOST_EXPLAINED` videos have a section of their own, the others a row of
     the table only: a page of thousands could not be opened. Raises `OSError` if it cannot be written. Taught in
     notebook 06.
     """
-    cards = _make_cards(_order(predictions)[:MOST_EXPLAINED], evidence, show_progress=show_progress)
-    text = _render(predictions, cards)
+    text = _render(predictions, _make_cards(_order(predictions)[:MOST_EXPLAINED], evidence))
     write_atomically(Path(path), text.encode("utf-8", "backslashreplace").decode())  # names that are not UTF-8
     return Path(path)
 
@@ -77,52 +59,33 @@ def _order(predictions: Sequence[Prediction]) -> list[Prediction]:
 
 
 def _render(predictions: Sequence[Prediction], cards: Sequence[dict[str, Any]]) -> str:
-    counts = Counter[str](one.verdict for one in predictions)
-    words = [f"{counts[name]} {kind[1 + (counts[name] > 1)]}" for name, kind in KINDS.items() if counts[name]]
-    ordered = _order(predictions)
+    ordered, counts = _order(predictions), Counter(one.verdict for one in predictions)
     common = os.path.commonpath([one.path.absolute().parent for one in ordered])
     rows = [(os.path.relpath(one.path, common), one) for one in ordered]
     made = {"date": datetime.now(UTC), "version": dfdc_utils.__version__, "folder": ordered[0].folder}
-    return _template("page.html").render(counts=", ".join(words), rows=rows, cards=cards, made=made)
+    return _template("page.html").render(counts=counts, rows=rows, cards=cards, made=made)
 
 
-def _make_cards(
-    predictions: Sequence[Prediction], evidence: Mapping[Path, Evidence], *, show_progress: bool = False
-) -> list[dict[str, Any]]:
-    media = read_media(predictions, show_progress=show_progress)
-    return [_make_card(one, evidence.get(one.path), media[one.path]) for one in predictions]
-
-
-def _make_card(prediction: Prediction, evidence: Evidence | None, media: Media) -> dict[str, Any]:
-    """What card.html shows of one prediction."""
-    person, preview = prediction.decisive, media.preview
-    card: dict[str, Any] = {"one": prediction, "person": person, "media": media}
-    if person and evidence:
-        sequence, explanation = evidence
-        cells = [
-            cv2.resize(np.vstack([face, lay_heat(face, heat)]), (CELL, 2 * CELL), interpolation=cv2.INTER_AREA)
-            for face, heat in zip(sequence, explanation.heat, strict=True)
-        ]
-        captions = [f"{time:.2f} s" for time in person.worst.faces.times]
-        card |= {"strongest": captions[int(np.argmax(explanation.contributions))], "explanation": explanation}
-        if explanation.frame_logits is not None:
-            scores = prediction.folder.calibration.apply(expit(explanation.frame_logits))
-            captions = [f"{caption}: {score:.2f}" for caption, score in zip(captions, scores, strict=True)]
-        card["strips"] = pictures(list(zip(captions, cells, strict=True)), what="Face and heat map")
-    if preview:
-        people = box_faces(prediction, preview, evidence[1] if evidence else None)
-        player = {"start": preview.start, "end": preview.end, "threshold": prediction.threshold, "people": people}
-        still = draw_still(preview, people, preview.still_at, prediction.threshold)
-        card |= {"still": _data_uri(_jpeg(still), "image/jpeg"), "video": _data_uri(preview.mp4, "video/mp4")}
-        card["player"] = player | {"length": max(prediction.seconds, preview.end)}
-    return card
+def _make_cards(predictions: Sequence[Prediction], evidence: Mapping[Path, Evidence]) -> list[dict[str, Any]]:
+    """What card.html shows of each prediction."""
+    media, cards = read_media(predictions), []
+    for one in predictions:
+        why, preview = evidence.get(one.path), media[one.path].preview
+        card: dict[str, Any] = {"one": one, "person": one.decisive, "media": media[one.path], "evidence": why}
+        if preview:
+            people = box_faces(one, preview, why[1] if why else None)
+            player = {"start": preview.start, "end": preview.end, "length": max(one.seconds, preview.end)}
+            card["player"] = player | {"threshold": one.threshold, "people": people}
+            card["still"] = draw_still(preview, people, one.threshold)
+        cards.append(card)
+    return cards
 
 
 @functools.cache
 def _template(name: str) -> jinja2.Template:
     folder = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
     templates = jinja2.Environment(loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    templates.globals["kinds"] = KINDS
+    templates.globals |= {"data_uri": _data_uri, "jpeg_uri": _jpeg_uri, "lay_heat": lay_heat, "zip": zip}
     return templates.get_template(name)
 
 
@@ -137,13 +100,12 @@ def figure_tag(figure: Figure, alt: str) -> str:
 
 def image_tag(image: Image, alt: str) -> str:
     """A uint8 RGB image as an `<img>` as wide as its place, with alternative text."""
-    source = _data_uri(_jpeg(image), "image/jpeg")
-    return f'<img src="{source}" alt="{escape(alt)}" style="display:block;width:100%">'
+    return f'<img src="{_jpeg_uri(image)}" alt="{escape(alt)}" style="display:block;width:100%">'
 
 
-def _jpeg(image: Image) -> bytes:
+def _jpeg_uri(image: Image) -> str:
     _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
-    return bytes(data)
+    return _data_uri(bytes(data), "image/jpeg")
 
 
 def _data_uri(content: bytes, media_type: str) -> str:

@@ -2,30 +2,19 @@
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
 import av
 
-from dfdc_utils.videos.decoding import (
-    Image,
-    decode,
-    display,
-    open_video,
-    probe_video,
-    read_packets,
-    read_window,
-    unreadable,
-)
+from dfdc_utils.videos.decoding import Image, decode, display, open_video, probe_video, read_packets, read_window
 from dfdc_utils.videos.encoding import FRAME_RATE, SAMPLE_RATE, add_video
 from dfdc_utils.videos.sampling import span
 
 SHORTER_SIDE = 360  # pixels at most
-CRF = 27  # with x264's `superfast`, ten seconds of a talking head take half a megabyte
+CRF = 27  # ten seconds of a talking head take half a megabyte
 SOUND_BIT_RATE = 48_000  # mono: enough for voices
-HEADER_SEC = 1.0  # of the stream are read to find its first tick
 
 
 @dataclass(frozen=True)
@@ -48,61 +37,50 @@ class Preview:
 def make_preview(path: str | Path, *, start: float, end: float, still_at: float) -> Preview:
     """Encode a video from `start` to `end` seconds again, with its sound; the still is the frame nearest `still_at`.
 
-    Of more than 30 frames per second some are left out. Raises `UnreadableVideo` if the file is missing or no frame of
-    that part can be decoded.
+    Of more than 30 frames per second some are left out. Raises `UnreadableVideo` if the file cannot be read,
+    `ValueError` if it has no frame in that part.
     """
     info = probe_video(path)
     scale = min(1.0, SHORTER_SIDE / min(info.width, info.height))
-    with open_video(path) as (container, stream):
-        first, _, clock = span(path, stream, read_window(path, container, stream, HEADER_SEC))
-    still: tuple[float, Image] | None = None
-    video: av.VideoStream | None = None
-    tick, last = -1, start
+    with open_video(path) as (source, stream):
+        first, _, clock = span(path, stream, read_window(path, source, stream, 1.0))
+    shown: list[tuple[float, Image]] = []  # the still so far, and the last frame
     with (
-        open_video(path) as (source, stream),
         tempfile.TemporaryDirectory() as folder,
         av.open(file := f"{folder}/preview.mp4", "w", options={"movflags": "faststart"}) as target,
     ):
-        if start > 0:
-            source.seek(first + int(start / clock), stream=stream)
-        for time, picture in decode(stream, read_packets(path, source, stream), first, clock, skip="DEFAULT"):
-            if time > end:
-                break
-            if time < start or round((time - start) * FRAME_RATE) <= tick:
-                continue
-            tick, last = round((time - start) * FRAME_RATE), time
-            image = display(picture, info, scale)
-            image = image[: len(image) // 2 * 2, : image.shape[1] // 2 * 2]  # colour planes have half the size
-            if video is None:
-                video = add_video(target, (image.shape[1], image.shape[0]), CRF)
-                sound = target.add_stream("aac", SAMPLE_RATE, layout="mono") if source.streams.audio else None
-            if still is None or abs(time - still_at) < abs(still[0] - still_at):
-                still = time, image
-            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
-            frame.pts = tick
-            target.mux(video.encode(frame))
-        if video is None or still is None:
-            raise unreadable(path, f"none of its frames from {start:.1f} to {end:.1f} s can be decoded")
+        with open_video(path) as (source, stream):
+            if start > 0:
+                source.seek(first + int(start / clock), stream=stream)
+            tick = -1
+            for time, picture in decode(stream, read_packets(path, source, stream), first, clock, skip="DEFAULT"):
+                if time > end:
+                    break
+                if time < start or round((time - start) * FRAME_RATE) <= tick:
+                    continue
+                image = display(picture, info, scale)
+                image = image[: len(image) // 2 * 2, : image.shape[1] // 2 * 2]  # colour planes have half the size
+                if not shown:
+                    video = add_video(target, (image.shape[1], image.shape[0]), CRF)
+                    sound = target.add_stream("aac", SAMPLE_RATE, layout="mono") if source.streams.audio else None
+                shown = [min([*shown[:1], (time, image)], key=lambda one: abs(one[0] - still_at)), (time, image)]
+                frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+                frame.pts = tick = round((time - start) * FRAME_RATE)
+                target.mux(video.encode(frame))
+        if not shown:
+            raise ValueError(f"{info.path.name}: none of its frames from {start:.1f} to {end:.1f} s can be decoded.")
         target.mux(video.encode(None))
-        if sound is not None:
+        if sound:
             sound.bit_rate = SOUND_BIT_RATE
-            with contextlib.suppress(av.error.FFmpegError, ValueError):  # damaged sound ends early
-                for heard in _read_sound(path, first * clock + start, last - start):
-                    target.mux(sound.encode(heard))
+            with contextlib.suppress(av.error.FFmpegError, ValueError), open_video(path) as (source, _):
+                source.seek(int((first * clock + start) * av.time_base))
+                for heard in source.decode(source.streams.audio[0]):  # damaged sound ends early
+                    time = (heard.time or 0.0) - first * clock - start
+                    if time > shown[1][0] - start:
+                        break
+                    heard.time_base, heard.pts = Fraction(1, heard.sample_rate), round(time * heard.sample_rate)
+                    if time >= 0:
+                        target.mux(sound.encode(heard))
             target.mux(sound.encode(None))
         target.close()
-        return Preview(Path(file).read_bytes(), still[1], still[0], start, last, info.width, info.height)
-
-
-def _read_sound(path: str | Path, start: float, seconds: float) -> Iterator[av.AudioFrame]:
-    """Decode the sound from `start`, on the file's own clock; times of the frames count from there."""
-    with open_video(path) as (container, _):
-        container.seek(int(start * av.time_base))
-        for frame in container.decode(container.streams.audio[0]):
-            time = (frame.time or 0.0) - start
-            if time >= seconds:
-                break
-            if time >= 0:
-                frame.time_base = Fraction(1, frame.sample_rate)
-                frame.pts = round(time * frame.sample_rate)
-                yield frame
+        return Preview(Path(file).read_bytes(), shown[0][1], shown[0][0], start, shown[1][0], info.width, info.height)

@@ -96,4 +96,6 @@ if (frame) {  // in a notebook: as high as the page, in the notebook's theme
   new ResizeObserver(fit).observe(document.documentElement);
   const theme = parent.document.body.dataset.jpThemeLight;
   if (theme) document.documentElement.style.colorScheme = theme === "true" ? "light" : "dark";
+  // The upload button's dialog hides the old answer: the kernel hears of a file only when it has all of it.
+  frame.closest(".dfdc-judge")?.querySelector(".widget-upload").addEventListener("click", () => frame.remove());
 }
