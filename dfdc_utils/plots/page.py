@@ -32,53 +32,47 @@ JPEG_QUALITY = 85  # for images that are only looked at: half the bytes of 95
 def write_page(path: str | Path, predictions: Sequence[Prediction], evidence: Mapping[Path, Evidence]) -> Path:
     """Write one page about some videos, those with the highest scores first, and return its path.
 
-    It plays what was looked at, with faces boxed, so it reads the videos again. `evidence` is what
-    `Detector.gather_evidence` gives. The first `MOST_EXPLAINED` videos have a section of their own, the others a row of
-    the table only: a page of thousands could not be opened. Raises `OSError` if it cannot be written. Taught in
-    notebook 06.
+    It plays what was looked at: it reads the videos again. `evidence` is what `Detector.gather_evidence` gives. After
+    `MOST_EXPLAINED` videos the others have a row of the table only: a page of thousands could not be opened. Raises
+    `OSError` if it cannot be written. Taught in notebook 06.
     """
-    text = _render(predictions, _make_cards(_order(predictions)[:MOST_EXPLAINED], evidence))
+    text, _ = _render(predictions, evidence)
     write_atomically(Path(path), text.encode("utf-8", "backslashreplace").decode())  # names that are not UTF-8
     return Path(path)
 
 
 def describe(prediction: Prediction, evidence: Evidence | None = None) -> str:
     """The page of one verdict for a notebook, in a frame; where that is not shown, a picture and words."""
-    (card,) = _make_cards([prediction], {prediction.path: evidence} if evidence else {})
+    page, (card,) = _render([prediction], {prediction.path: evidence} if evidence else {})
     gauge = _data_uri(_template("gauge.svg").render(card=card).encode(), "image/svg+xml") if card["person"] else ""
-    return _template("frame.html").render(page=_render([prediction], [card]), card=card, gauge=gauge)
+    return _template("frame.html").render(page=page, card=card, gauge=gauge)
 
 
 def list_verdicts(predictions: Sequence[Prediction]) -> str:
     """The table of the page for a notebook, in a frame."""
-    return _template("frame.html").render(page=_render(predictions, []))
+    return _template("frame.html").render(page=_render(predictions, None)[0])
 
 
-def _order(predictions: Sequence[Prediction]) -> list[Prediction]:
-    return sorted(predictions, key=lambda one: (one.score is None, -(one.score or 0), one.path))
-
-
-def _render(predictions: Sequence[Prediction], cards: Sequence[dict[str, Any]]) -> str:
-    ordered, counts = _order(predictions), Counter(one.verdict for one in predictions)
-    common = os.path.commonpath([one.path.absolute().parent for one in ordered])
-    rows = [(os.path.relpath(one.path, common), one) for one in ordered]
-    made = {"date": datetime.now(UTC), "version": dfdc_utils.__version__, "folder": ordered[0].folder}
-    return _template("page.html").render(counts=counts, rows=rows, cards=cards, made=made)
-
-
-def _make_cards(predictions: Sequence[Prediction], evidence: Mapping[Path, Evidence]) -> list[dict[str, Any]]:
-    """What card.html shows of each prediction."""
-    media, cards = read_media(predictions), []
-    for one in predictions:
-        why, preview = evidence.get(one.path), media[one.path].preview
-        card: dict[str, Any] = {"one": one, "person": one.decisive, "media": media[one.path], "evidence": why}
+def _render(
+    predictions: Sequence[Prediction], evidence: Mapping[Path, Evidence] | None
+) -> tuple[str, list[dict[str, Any]]]:
+    """The page, and what card.html shows of each video: nothing without `evidence`, which may be empty."""
+    ordered = sorted(predictions, key=lambda one: (one.score is None, -(one.score or 0), one.path))
+    shown = ordered[:MOST_EXPLAINED] if evidence is not None else []
+    cards = []
+    for one, media in zip(shown, read_media(shown), strict=True):
+        why, preview = (evidence or {}).get(one.path), media.preview
+        card: dict[str, Any] = {"one": one, "person": one.decisive, "media": media, "evidence": why}
         if preview:
             people = box_faces(one, preview, why[1] if why else None)
             player = {"start": preview.start, "end": preview.end, "length": max(one.seconds, preview.end)}
             card["player"] = player | {"threshold": one.threshold, "people": people}
             card["still"] = draw_still(preview, people, one.threshold)
         cards.append(card)
-    return cards
+    common = os.path.commonpath([one.path.absolute().parent for one in ordered])
+    rows = [(os.path.relpath(one.path, common), one) for one in ordered]
+    about = {"counts": Counter(one.verdict for one in ordered), "now": datetime.now(UTC)}
+    return _template("page.html").render(about, rows=rows, cards=cards, version=dfdc_utils.__version__), cards
 
 
 @functools.cache
@@ -120,9 +114,4 @@ def note(text: str) -> str:
 
 def pictures(captioned: list[tuple[str, Image]], *, what: str) -> str:
     """Images in rows, in their own size, each with its caption below; the alternative text is `what` at the caption."""
-    figures = [
-        f'<figure style="margin:0;width:{image.shape[1]}px">{image_tag(image, f"{what} at {caption}")}'
-        f'<figcaption style="font-size:11px;text-align:center">{escape(caption)}</figcaption></figure>'
-        for caption, image in captioned
-    ]
-    return f'<div style="display:flex;flex-wrap:wrap;gap:4px;margin:6px 0">{"".join(figures)}</div>'
+    return _template("pictures.html").render(captioned=captioned, what=what)

@@ -51,17 +51,13 @@ def explain_score(model: keras.Model, sequence: Image) -> Explanation:
 
 
 def _see_frames(model: keras.Model, sequence: Image) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
-    """What a pretrained model says of each place and of each frame, in logits: float32 (T, H, W) and (T,).
-
-    None for models that do not say the one or the other.
-    """
+    """What a model says of each place (T, H, W) and of each frame (T,), in logits; None where it says nothing."""
     encoder = next((layer for layer in model.layers if layer.name == "frame_encoder"), None)
     if encoder is None:
         return None, None
     _, *places, features, _ = encoder(_as_batch(model, sequence)[0])  # places are (T, h, w, 1)
     logits = take_apart(model)[1].get_layer("frame_logit")(features)[:, 0]
-    sees_places = any(layer.name == "place_logits" for layer in encoder.layers)
-    heat = np.asarray(tf.image.resize(places[0], sequence.shape[1:3])[..., 0]) if sees_places else None
+    heat = np.asarray(tf.image.resize(places[0], sequence.shape[1:3])[..., 0]) if places else None
     return heat, np.asarray(logits)
 
 

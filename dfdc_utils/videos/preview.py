@@ -21,8 +21,8 @@ SOUND_BIT_RATE = 48_000  # mono: enough for voices
 class Preview:
     """A part of a video as MP4: H.264, at most 360 pixels on the shorter side, and AAC.
 
-    It lasts from `start` to `end`, in seconds from the video's first frame. `still` is the frame at `still_at`, uint8
-    RGB (H, W, 3). `width` and `height` are the full video's, in which boxes are given.
+    It lasts from `start` to `end`, in seconds from the video's first frame. `still`, uint8 RGB, is the frame at
+    `still_at`. `width` and `height` are the full video's, in which boxes are given.
     """
 
     mp4: bytes = field(repr=False)
@@ -37,8 +37,7 @@ class Preview:
 def make_preview(path: str | Path, *, start: float, end: float, still_at: float) -> Preview:
     """Encode a video from `start` to `end` seconds again, with its sound; the still is the frame nearest `still_at`.
 
-    Of more than 30 frames per second some are left out. Raises `UnreadableVideo` if the file cannot be read,
-    `ValueError` if it has no frame in that part.
+    Of more than 30 frames per second some are left out. Raises `ValueError` if there is no frame in that part.
     """
     info = probe_video(path)
     scale = min(1.0, SHORTER_SIDE / min(info.width, info.height))

@@ -16,9 +16,8 @@ SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm")
 class VideoJudge(ui.VBox):  # type: ignore[misc]
     """Pick a video in a folder, type a path, or upload a file, and read what `detector` says about it.
 
-    A folder gives a table of verdicts, and its videos to pick from. `path`, a video or a folder, is scored first, if
-    given. The last result is `prediction`, those of a folder are `predictions`. An uploaded file is deleted once it is
-    scored. Taught in notebook 06.
+    A folder gives a table of verdicts. `path`, a video or a folder, is scored first, if given. The last result is
+    `prediction`, or `predictions` of a folder. An uploaded file is deleted once it is scored. Taught in notebook 06.
     """
 
     def __init__(self, detector: Detector, path: str | Path | None = None) -> None:
@@ -87,8 +86,7 @@ class VideoJudge(ui.VBox):  # type: ignore[misc]
         return list_verdicts(self.predictions)
 
     def _list(self, folder: Path) -> None:
-        """Offer the videos of a folder."""
         videos = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
         self._pick.options = ()  # so that the same video can be picked again
-        first = (f"{len(videos)} videos in {folder.absolute()}", "")
-        self._pick.options = [first, *((path.name, str(path)) for path in videos)]
+        names = [(path.name, str(path)) for path in videos]
+        self._pick.options = [(f"{len(videos)} videos in {folder.absolute()}", ""), *names]

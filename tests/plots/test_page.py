@@ -82,7 +82,7 @@ def test_a_page_says_what_it_rests_on_and_what_it_is_not(tmp_path: Path, clip: P
     assert "This is not proof." in above and "Look for the original" in above
     assert re.search(r"Looked at 0 to 3.0 s of 10.0 s; the rest was not looked at", above)
     assert "Not judged: person 2, too small." in above and "Not judged: 2 more people" in above
-    digest = read_media([one])[clip].digest
+    digest = read_media([one])[0].digest
     assert len(digest) == 64 and digest in page and "0" * 64 in page  # the file's, the model's
     assert re.search(r"Made 20\d\d-\d\d-\d\d \d\d:\d\d UTC with dfdc_utils [\d.]+, model nowhere", page)
 
@@ -105,7 +105,7 @@ def test_the_player_knows_where_each_face_is_and_its_score(clip: Path) -> None:
     for window in person.all_windows:
         window.faces.boxes[:] = (40, 30, 80, 60)
     one = at(clip, prediction(person, track((0.3, 0.2, 0.4), number=1, flaw="too small")))
-    preview = read_media([one])[clip].preview
+    preview = read_media([one])[0].preview
     assert preview is not None
     seen, other = box_faces(one, preview, None)
     assert seen["times"] == sorted(seen["times"]) and len(seen["times"]) == 8

@@ -111,9 +111,10 @@ def test_a_click_on_the_score_line_goes_there(page: Page) -> None:
     line = page.get_by_role("slider", name="Time in the video")
     box = line.bounding_box()
     assert box
+    # Four seconds were looked at, and a little more is shown.
     for part, score in ((0.25, "0.95"), (0.95, "0.10")):
         line.click(position={"x": part * box["width"], "y": box["height"] / 2})
-        page.wait_for_function(f"Math.abs({NOW} - {part} * 4) < 0.15")  # four seconds were looked at
+        page.wait_for_function(f"Math.abs({NOW} - {part} * 4.2) < 0.15")
         expect(page.locator(".now")).to_contain_text(f"score {score}")
 
 
@@ -130,7 +131,7 @@ def test_the_keyboard_alone_is_enough(page: Page) -> None:
     expect(line).to_be_focused()
     keys.press("End")
     page.wait_for_function(f"{NOW} > 3.8")
-    for _ in range(3):
+    for _ in range(6):
         keys.press("ArrowLeft")
     page.wait_for_function(f"{NOW} < 3.8")
     assert "score 0.10" in str(line.get_attribute("aria-valuetext"))

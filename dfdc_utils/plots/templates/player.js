@@ -94,8 +94,12 @@ try { frame = window.frameElement; } catch { /* of another site */ }
 if (frame) {  // in a notebook: as high as the page, in the notebook's theme
   const fit = () => { frame.style.height = `${document.documentElement.offsetHeight + 4}px`; };
   new ResizeObserver(fit).observe(document.documentElement);
-  const theme = parent.document.body.dataset.jpThemeLight;
-  if (theme) document.documentElement.style.colorScheme = theme === "true" ? "light" : "dark";
+  const body = parent.document.body;
+  const dress = () => {
+    if (body.dataset.jpThemeLight) document.documentElement.style.colorScheme = body.dataset.jpThemeLight === "true" ? "light" : "dark";
+  };
+  dress();
+  new MutationObserver(dress).observe(body, { attributeFilter: ["data-jp-theme-light"] });
   // The upload button's dialog hides the old answer: the kernel hears of a file only when it has all of it.
   frame.closest(".dfdc-judge")?.querySelector(".widget-upload").addEventListener("click", () => frame.remove());
 }
