@@ -343,7 +343,7 @@ def evaluate(save_path: Path, model: str | None, results: Path | None) -> None:
 @click.option("--verbose", is_flag=True, help="Explain each verdict.")
 @click.option("--csv", type=FILE_OR_STDOUT, metavar="FILE", help="Write one row per video; '-': standard output.")
 @click.option("--json", type=FILE_OR_STDOUT, metavar="FILE", help="Write all numbers; '-': standard output.")
-@click.option("--html", type=FILE, metavar="FILE", help="Write a page with faces and heat maps.")
+@click.option("--html", type=FILE, metavar="FILE", help="Write a page with the videos, faces boxed.")
 @workers_option
 @limit_option
 def predict(videos: tuple[Path, ...], model: str, verbose: bool, html: Path | None, **options: Any) -> int:

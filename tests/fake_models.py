@@ -29,6 +29,7 @@ def open_model(
     folder = ModelFolder(
         path, sequence, calibration or Calibration(), {"data": data, "data_kind": data_kind}, split, ood
     )
+    folder.__dict__["digest"] = "0" * 64
     folder.__dict__["model"] = model or build_cnn_lstm(sequence.frame_count, sequence.face_size)
     return folder
 

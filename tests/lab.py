@@ -72,6 +72,7 @@ def serve(folder: Path, scratch: Path) -> Iterator[Callable[[str], str]]:
         "ServerApp.allow_root": True,
         "LabApp.extension_manager": "readonly",  # the other one asks PyPI
         "LabApp.news_url": "",
+        "ServerApp.tornado_settings": '{"websocket_max_message_size": 1073741824}',  # as in `make lab`: large uploads
     }
     settings = [f"--{name}={value}" for name, value in options.items()]
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", *settings]
@@ -221,3 +222,20 @@ def upload(button: Locator, path: Path) -> None:
     with button.page.expect_file_chooser() as chooser:
         button.click()
     chooser.value.set_files(path)
+
+
+def serious_faults(page: Page, within: str = "body") -> list[str]:
+    """What axe-core finds serious or critical, light and dark; nothing unless DFDC_AXE names its axe.min.js.
+
+    `within` is what it looks at in the page itself, besides frames in it.
+    """
+    found: list[str] = []
+    for theme in ("dark", "light"):
+        page.emulate_media(color_scheme=theme)
+        for frame in page.frames if (axe := os.environ.get("DFDC_AXE")) else ():
+            frame.add_script_tag(path=axe)
+            place = within if frame is page.main_frame else "body"
+            faults = frame.evaluate(f"axe.run({place!r}, {{iframes: false}})")["violations"]
+            bad = [one for one in faults if one["impact"] in ("serious", "critical")]
+            found += [f"{theme}: {one['id']}: {one['nodes'][0]['html'][:200]}" for one in bad]
+    return found

@@ -29,7 +29,9 @@ def track(*scores: tuple[float, float, float], number: int = 0, flaw: str = "") 
 def model_folder(calibration: Calibration = FITTED, *, time_step: float = 0.0) -> ModelFolder:
     """The folder of a model that does not exist."""
     note = {"data": "videos in 2 folders (a, b)", "data_kind": "recorded"}
-    return ModelFolder(Path("nowhere"), SequenceConfig(time_step=time_step), calibration, note)
+    folder = ModelFolder(Path("nowhere"), SequenceConfig(time_step=time_step), calibration, note)
+    folder.__dict__["digest"] = "0" * 64
+    return folder
 
 
 def prediction(

@@ -117,21 +117,28 @@ class ModelFolder:
         return "synthetic" if self.note["data_kind"] == "synthetic" else "recorded"
 
     @property
+    def error_rates(self) -> str:
+        """How often its verdicts are wrong: on clips of other data sets, if that was measured, else in validation."""
+        if self.deepfakes is None:
+            return self.calibration.in_words()
+        sums = self.deepfakes.sum(numeric_only=True)
+        return (
+            f"On clips of other data sets (see its card), {sums['real_called_fake']:.0f} of {sums['real']:.0f} "
+            f"real ones were called fake and {sums['real_unsure']:.0f} unsure; {sums['fake_called_fake']:.0f} of "
+            f"{sums['fake']:.0f} fakes were called fake."
+        )
+
+    @property
     def caveats(self) -> str:
         """What holds for every video that this model scores: its error rates, and what it was trained on."""
         sentences = [self.calibration.in_words()]
         if self.deepfakes is not None:
-            sums = self.deepfakes.sum(numeric_only=True)
-            sentences.append(
-                f"On clips of other data sets (see its card), {sums['real_called_fake']:.0f} of {sums['real']:.0f} "
-                f"real ones were called fake and {sums['real_unsure']:.0f} unsure; {sums['fake_called_fake']:.0f} of "
-                f"{sums['fake']:.0f} fakes were called fake."
-            )
+            sentences.append(self.error_rates)
         elif self.calibration.real:
             sentences.append("How this carries over to other videos is not known.")
         return " ".join([*sentences, f"The model was trained on {self.data}."])
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """SHA-256 of `model.keras`."""
         return hashlib.sha256((self.path / "model.keras").read_bytes()).hexdigest()

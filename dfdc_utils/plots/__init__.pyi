@@ -1,3 +1,4 @@
+from .card import lay_heat as lay_heat
 from .faces import (
     STATUS_WORDS as STATUS_WORDS,
     boxed_frames as boxed_frames,
@@ -17,6 +18,7 @@ from .page import (
     describe as describe,
     figure_tag as figure_tag,
     image_tag as image_tag,
+    list_verdicts as list_verdicts,
     note as note,
     pictures as pictures,
     write_page as write_page,
@@ -29,4 +31,3 @@ from .results import (
     plot_threshold as plot_threshold,
 )
 from .theme import COLOURS as COLOURS, use_theme as use_theme
-from .verdicts import lay_heat as lay_heat, plot_score_over_time as plot_score_over_time

@@ -43,19 +43,22 @@ def explain_score(model: keras.Model, sequence: Image) -> Explanation:
     sequence that does not fit. Taught in notebook 06.
     """
     logit, evidence = weigh_evidence(model, sequence)
-    heat = np.maximum(evidence if (places := _see_places(model, sequence)) is None else places, 0)
+    places, frame_logits = _see_frames(model, sequence)
+    heat = np.maximum(evidence if places is None else places, 0)
     peak = heat.max()
     heat = heat / peak * np.float32(expit(logit)) if peak > 0 else heat
-    return Explanation(heat, evidence.sum(axis=(1, 2)), logit)
+    return Explanation(heat, evidence.sum(axis=(1, 2)), logit, frame_logits)
 
 
-def _see_places(model: keras.Model, sequence: Image) -> NDArray[np.float32] | None:
-    """What a pretrained model says of each place, in logits: float32 (T, H, W). None for models that do not say it."""
+def _see_frames(model: keras.Model, sequence: Image) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
+    """What a model says of each place (T, H, W) and of each frame (T,), in logits; None where it says nothing."""
     encoder = next((layer for layer in model.layers if layer.name == "frame_encoder"), None)
-    if encoder is None or not any(layer.name == "place_logits" for layer in encoder.layers):
-        return None
-    places = encoder(_as_batch(model, sequence)[0])[1]  # (T, h, w, 1)
-    return np.asarray(tf.image.resize(places, sequence.shape[1:3])[..., 0])
+    if encoder is None:
+        return None, None
+    _, *places, features, _ = encoder(_as_batch(model, sequence)[0])  # places are (T, h, w, 1)
+    logits = take_apart(model)[1].get_layer("frame_logit")(features)[:, 0]
+    heat = np.asarray(tf.image.resize(places[0], sequence.shape[1:3])[..., 0]) if places else None
+    return heat, np.asarray(logits)
 
 
 def weigh_evidence(model: keras.Model, sequence: Image) -> tuple[float, NDArray[np.float32]]:

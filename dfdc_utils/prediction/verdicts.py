@@ -66,12 +66,14 @@ class Explanation:
     """Why a window has its score.
 
     `heat` (T, H, W), 0 to 1, is where in the faces the model sees a fake. `contributions` (T,) is what each frame adds
-    to the score's `logit`. Their sum is the logit minus that of a window without any evidence.
+    to the score's `logit`. Their sum is the logit minus that of a window without any evidence. `frame_logits` (T,) are
+    those of the frames one by one, None for a model that does not score single frames.
     """
 
     heat: NDArray[np.float32] = field(repr=False)
     contributions: NDArray[np.float32]
     logit: float
+    frame_logits: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True)
@@ -259,6 +261,12 @@ class Prediction:
         elif person.ood_percentile is not None and person.ood_percentile >= RARE:
             sentences.append("The model has seen few faces like these, so trust the score less.")
         return " ".join([*sentences, *([self.error] if self.error else []), self.folder.caveats])
+
+    def _repr_html_(self) -> str:
+        """The verdict with its video, as a notebook shows it."""
+        from dfdc_utils.plots import describe  # above this folder, and needed in notebooks only
+
+        return describe(self)
 
     def to_row(self) -> dict[str, Any]:
         """One row of a table."""

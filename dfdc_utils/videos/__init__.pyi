@@ -18,6 +18,7 @@ from .encoding import (
     write_clip as write_clip,
 )
 from .labels import LABELS as LABELS
+from .preview import Preview as Preview, make_preview as make_preview
 from .sampling import (
     Clip as Clip,
     sample_frames as sample_frames,

@@ -24,7 +24,7 @@ def _encode_frames(
     container.mux(stream.encode(None))
 
 
-def _add_video(container: av.container.OutputContainer, size: tuple[int, int], crf: int) -> av.VideoStream:
+def add_video(container: av.container.OutputContainer, size: tuple[int, int], crf: int) -> av.VideoStream:
     stream = container.add_stream("libx264", rate=FRAME_RATE, options={**ENCODER, "crf": str(crf)})
     stream.width, stream.height = size
     stream.pix_fmt = "yuv420p"
@@ -41,7 +41,7 @@ def write_clip(
     """
     with av.open(str(path), "w", format="mp4") as container:
         container.metadata["comment"] = SYNTHETIC
-        video = _add_video(container, size, crf)
+        video = add_video(container, size, crf)
         if sound is None:
             _encode_frames(container, video, frames)
             return
@@ -60,7 +60,7 @@ def encode_and_decode(frames: Iterable[np.ndarray], *, size: tuple[int, int], cr
     """Give the frames after one generation of compression, as when a clip is uploaded and downloaded again."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
-        _encode_frames(container, _add_video(container, size, crf), frames)
+        _encode_frames(container, add_video(container, size, crf), frames)
     buffer.seek(0)
     with av.open(buffer, "r") as source:
         source.streams.video[0].codec_context.thread_count = 1

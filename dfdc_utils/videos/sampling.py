@@ -88,7 +88,7 @@ def sample_frames(path: str | Path, frame_count: int = 16, *, capture_sec: float
     _require_positive(frame_count, capture_sec)
     with open_video(path) as (container, stream):
         read = read_window(path, container, stream, capture_sec)
-        start, end, clock = _span(path, stream, read)
+        start, end, clock = span(path, stream, read)
         window = min(capture_sec, (end - start) * clock)
         middles = (np.arange(frame_count) + 0.5) * window / frame_count
         held = (np.sort([tick for tick, _ in read.shown]) - start) * clock
@@ -121,7 +121,7 @@ def sample_windows(path: str | Path, frame_count: int = 16, *, capture_sec: floa
     """
     _require_positive(frame_count, capture_sec)
     with open_video(path) as (container, stream):
-        start, end, clock = _span(path, stream, read_window(path, container, stream, capture_sec))
+        start, end, clock = span(path, stream, read_window(path, container, stream, capture_sec))
     if (end - start) * clock <= capture_sec:
         yield sample_frames(path, frame_count, capture_sec=capture_sec)
         return
@@ -214,7 +214,7 @@ def _bounded(
         yield time, picture
 
 
-def _span(path: str | Path, stream: av.VideoStream, window: Window) -> tuple[int, int, float]:
+def span(path: str | Path, stream: av.VideoStream, window: Window) -> tuple[int, int, float]:
     """Return the first and the last tick of a window, and the seconds per tick."""
     if not window.shown or stream.time_base is None:
         if window.packets:

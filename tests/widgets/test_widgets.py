@@ -325,32 +325,89 @@ class Judge:
             raise FileNotFoundError("YuNet's weights <are> missing")
         return self.answers[path.stem]
 
+    def predict_many(self, paths: list[Path], *, whole: bool, show_progress: bool) -> Iterator[Prediction]:
+        assert not show_progress  # the widget shows its own
+        return (replace(self.predict(path, whole=whole), path=path) for path in paths)
+
     def gather_evidence(self, predictions: list[Prediction]) -> dict[Path, Any]:
         return {}
 
 
-def test_a_video_is_judged_by_its_path(tmp_path: Path) -> None:
-    detector = Judge(fake=prediction(track((0.9, 0.8, 0.95))), nobody=prediction(status="no_face", error="no face"))
-    judge = VideoJudge(detector, tmp_path / "fake.mp4")  # type: ignore[arg-type]
-    assert judge.prediction is detector.answers["fake"] and ": Fake</h2>" in text(judge)
-    control(judge, "Video").value = str(tmp_path / "nobody.mp4")
+@pytest.fixture
+def videos(tmp_path: Path) -> Path:
+    """A folder of files that look like videos, and another."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name in ("fake.mp4", "nobody.mp4"):
+        write_clip(folder / name, [np.full((120, 160, 3), 128, np.uint8)] * 8, fps=20)
+    (folder / "notes.txt").write_text("no video")
+    return folder
+
+
+@pytest.fixture
+def detector() -> Judge:
+    return Judge(fake=prediction(track((0.9, 0.8, 0.95))), nobody=prediction(status="no_face", error="no face"))
+
+
+def press_enter(judge: VideoJudge) -> None:
+    control(judge, "Video")._handle_custom_msg({"event": "submit"}, [])
+
+
+def test_a_video_is_judged_by_its_path(videos: Path, detector: Judge) -> None:
+    judge = VideoJudge(detector, videos / "fake.mp4")  # type: ignore[arg-type]
+    assert judge.prediction is detector.answers["fake"] and "<strong>Fake: v.mp4" in text(judge)
+    control(judge, "Video").value = str(videos / "nobody.mp4")
     control(judge, "the whole video, not only its first seconds").value = True
     control(judge, "Score it").click()
     assert "Not judged: no face found" in text(judge) and "<img" not in text(judge)
     assert detector.asked == [("fake.mp4", False), ("nobody.mp4", True)]
     control(judge, "Video").value = "gone.mp4"
-    control(judge, "Score it").click()
+    press_enter(judge)
     assert "YuNet&#x27;s weights &lt;are&gt; missing" in text(judge)
     control(judge, "Video").value = " "
-    control(judge, "Score it").click()
+    press_enter(judge)
     assert "Enter the path of a video" in text(judge) and not control(judge, "Score it").disabled
 
 
-@pytest.mark.parametrize("name", ["fake.mp4", "C:\\\\films\\\\fake.mp4", "../../fake.mp4"])
-def test_an_upload_is_judged_and_deleted_whatever_folders_its_name_holds(name: str) -> None:
-    detector = Judge(fake=prediction(track((0.9, 0.8, 0.95))))
+def test_a_video_is_picked_in_a_folder_without_upload(videos: Path, detector: Judge) -> None:
+    judge = VideoJudge(detector, videos / "nobody.mp4")  # type: ignore[arg-type]
+    pick = control(judge, "or pick")
+    assert [label for label, _ in pick.options] == [f"2 videos in {videos}", "fake.mp4", "nobody.mp4"]
+    for _ in range(2):  # the same one can be picked again
+        pick.value = str(videos / "fake.mp4")
+    assert [name for name, _ in detector.asked] == ["nobody.mp4", "fake.mp4", "fake.mp4"]
+    assert "<strong>Fake: v.mp4" in text(judge) and control(judge, "Video").value == str(videos / "fake.mp4")
+
+
+def test_a_folder_gives_a_table_of_verdicts(videos: Path, detector: Judge) -> None:
     judge = VideoJudge(detector)  # type: ignore[arg-type]
+    control(judge, "Video").value = str(videos)
+    press_enter(judge)
+    assert [one.path.name for one in judge.predictions] == ["fake.mp4", "nobody.mp4"]
+    assert "2 videos: 1 looks fake, 1 not judged" in text(judge)
+    assert len(control(judge, "or pick").options) == 3
+    control(judge, "Video").value = str(videos.parent / "empty")
+    (videos.parent / "empty").mkdir()
+    press_enter(judge)
+    assert "no videos found" in text(judge)
+
+
+def test_the_old_answer_goes_before_the_new_one_is_sought(videos: Path, detector: Judge) -> None:
+    judge = VideoJudge(detector, videos / "fake.mp4")  # type: ignore[arg-type]
+    answers = []
+    predict = detector.predict
+    detector.predict = lambda path, whole: [answers.append(text(judge)), predict(path, whole=whole)][1]  # type: ignore
+    control(judge, "or pick").value = str(videos / "nobody.mp4")
+    assert "iframe" not in answers[0] and "finding the faces in nobody.mp4" in answers[0]
+
+
+@pytest.mark.parametrize("name", ["fake.mp4", "C:\\films\\fake.mp4", "../../fake.mp4"])
+def test_an_upload_is_judged_and_deleted_whatever_folders_its_name_holds(
+    name: str, videos: Path, detector: Judge
+) -> None:
+    judge = VideoJudge(detector, videos / "nobody.mp4")  # type: ignore[arg-type]
     upload = {"name": name, "type": "video/mp4", "size": 3, "content": memoryview(b"abc"), "last_modified": NOW}
     control(judge, "or upload one").value = (upload,)
-    assert detector.asked == [("fake.mp4", False)] and "Fake</h2>" in text(judge)
+    assert [name for name, _ in detector.asked] == ["nobody.mp4", "fake.mp4"] and "<strong>Fake" in text(judge)
     assert control(judge, "or upload one").value == ()
+    assert control(judge, "Video").value == ""  # it would name another file than the verdict
