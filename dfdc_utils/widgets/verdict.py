@@ -92,6 +92,6 @@ class VideoJudge(HasTwin, ui.VBox):  # type: ignore[misc]
 
     def _list(self, folder: Path) -> None:
         videos = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
-        self._pick.options = ()  # so that the same video can be picked again
         names = [(path.name, str(path)) for path in videos]
         self._pick.options = [(f"{len(videos)} videos in {folder.absolute()}", ""), *names]
+        self._pick.index = 0  # so that the same video can be picked again

@@ -373,6 +373,7 @@ def test_a_video_is_picked_in_a_folder_without_upload(videos: Path, detector: Ju
     judge = VideoJudge(detector, videos / "nobody.mp4")  # type: ignore[arg-type]
     pick = control(judge, "or pick")
     assert [label for label, _ in pick.options] == [f"2 videos in {videos}", "fake.mp4", "nobody.mp4"]
+    assert pick.label == f"2 videos in {videos}"
     for _ in range(2):  # the same one can be picked again
         pick.value = str(videos / "fake.mp4")
     assert [name for name, _ in detector.asked] == ["nobody.mp4", "fake.mp4", "fake.mp4"]
