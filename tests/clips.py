@@ -100,6 +100,7 @@ class SquareDetector:
     """Finds the coloured squares of `squares`, in place of faces: boxes are known to a pixel or two."""
 
     name = "haar"  # what a SequenceConfig may hold
+    enough = np.inf
 
     def detect(self, image: Image, *, smallest: float | None = None) -> list[Face]:
         red, green, blue = (image[..., channel].astype(int) for channel in range(3))

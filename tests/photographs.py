@@ -17,6 +17,7 @@ class CentralDetector:
     """Finds one face in the middle of any picture."""
 
     name = "central"
+    enough = np.inf
 
     def detect(self, image: np.ndarray, *, smallest: float | None = None) -> list[Face]:
         height, width = image.shape[:2]

@@ -35,13 +35,13 @@ log = logging.getLogger(__name__)
 
 Status = Literal["ok", "no_face", "unreadable"]
 
-# Pixels, longer side: faces of a tenth of the frame are still 36 px high, enough for either detector.
-DETECTION_SIDE = 640
+# Pixels, longer side: faces of a tenth of the frame are still 36 px high, enough for either detector. Half of it is
+# enough for YuNet where a face is large: smaller ones cannot decide (`find_flaw`).
+DETECTION_SIDE, SMALL_SIDE = 640, 320
 # Seconds between searches of the whole frame. A person who comes in is found at the next of them.
 LOOK_AROUND_EVERY = 2.5
-# The region that is searched for a face, in multiples of its size. Compared with a search of every whole frame (YuNet,
-# 14 real clips) it takes 0.4 of the time and loses no face. The IoU of the boxes is at least 0.9 in 222 of 224 frames
-# (0.87 in the worst), that of the smoothed boxes, which crops follow, at least 0.91 in all.
+# The region that is searched for a face, in multiples of its size. On 14 real clips that loses no face of a search of
+# every whole frame.
 REACH = 1.6
 # Pixels, the coarsest grid of YuNet: a region that is cut along it gives the same boxes as the whole image.
 GRID = 32
@@ -73,38 +73,42 @@ def detect_faces(clip: Clip, detector: FaceDetector) -> tuple[list[list[Face]], 
     found: list[list[Face]] = []
     shots = np.zeros(len(clip), np.intp)
     before: Thumbnail | None = None
-    expected: list[tuple[Face, float]] = []  # in pixels of the small frame, with the time when it was last seen
-    last_look, last_shape = -np.inf, (0, 0)
+    expected: list[tuple[Face, float]] = []  # with the time when it was last seen
+    last_look, side = -np.inf, SMALL_SIDE
     for index, moment in enumerate(clip.times):
         check_time()
-        small = clip.small_frame(index, DETECTION_SIDE)
+        small, scale = _shrink(clip, index, side)
         thumbnail = Thumbnail.of(small)
         is_cut = before is not None and thumbnail.is_cut_from(before)
         shots[index:] += is_cut
         before, expected, last_look = thumbnail, [] if is_cut else expected, -np.inf if is_cut else last_look
         faces = None
-        if moment - last_look < LOOK_AROUND_EVERY and small.shape[:2] == last_shape:
-            faces = _find_all_again(detector, small, [face for face, _ in expected])
+        if moment - last_look < LOOK_AROUND_EVERY:
+            faces = _find_all_again(detector, small, [_moved(face, scale=1 / scale) for face, _ in expected])
         if faces is None:
-            faces, last_look, last_shape = detector.detect(small), moment, small.shape[:2]
+            (faces, scale), last_look = _look_around(detector, clip, index), moment
+        faces = [_moved(face, scale=scale) for face in faces]
         recent = [(face, seen) for face, seen in expected if moment - seen < LOOK_AROUND_EVERY]
         missing = [one for one in recent if not any(box_overlap(one[0].box, other.box) > 0 for other in faces)]
         expected = [(face, moment) for face in faces] + missing
-        scale = clip.view(index).shape[1] / small.shape[1]  # a stream may change its size
-        found.append([_moved(face, scale=scale) for face in faces])
+        if last_look == moment:
+            side = _needed_side(clip, detector, [face for face, _ in expected])
+        found.append(faces)
     return found, shots
 
 
-def extract_tracks(clip: Clip, detector: FaceDetector, config: SequenceConfig) -> list[Track]:
+def extract_tracks(
+    clip: Clip, detector: FaceDetector, config: SequenceConfig, *, instead: str = "a longer capture_sec"
+) -> list[Track]:
     """Find the people in a clip, the main person first, and fill their missing boxes by the policy of `config`.
 
-    Raises `NoFaceFound` if no face lasts. Taught in notebook 02.
+    Raises `NoFaceFound`, with `instead` as what to try, if no face lasts. Taught in notebook 02.
     """
     detections, shots = detect_faces(clip, detector)
     tracks = follow_faces(detections, shots)
     if not tracks:
         better = "the detector yunet (go online once, or set DFDC_YUNET) or " if detector.name == "haar" else ""
-        remedy = f"If you see one, try {better}a longer capture_sec."
+        remedy = f"If you see one, try {better}{instead}."
         found = f"{detector.name} found one in {sum(map(bool, detections))} of {len(clip)} frames"
         raise NoFaceFound(f"{clip.info.path.name}: no face that lasts ({found}). {remedy}")
     return [fill_missing_boxes(track, config.fill_policy) for track in tracks[: config.max_tracks]]
@@ -174,6 +178,30 @@ def describe_failure(path: Path, error: Exception) -> tuple[Status, str, bool]:
         return "unreadable", str(error), isinstance(error, TookTooLong) or isinstance(error.__cause__, OSError)
     log.error("%s: unexpected", path.name, exc_info=error)
     return "unreadable", f"{path.name}: unexpected {type(error).__name__}: {error}. Please report it.", True
+
+
+def _shrink(clip: Clip, index: int, side: int) -> tuple[Image, float]:
+    """Return a frame, its longer side shrunk to `side`, and the factor back to the full frame."""
+    small = clip.small_frame(index, side)
+    return small, max(clip.info.width, clip.info.height) / max(small.shape)
+
+
+def _needed_side(clip: Clip, detector: FaceDetector, faces: list[Face]) -> int:
+    """Return the longer side of a frame in which the smallest of some faces is as large as the detector needs it."""
+    if not faces:
+        return SMALL_SIDE
+    fraction = min(max(face.box[2:]) for face in faces) / max(clip.info.width, clip.info.height)
+    return int(-(-min(DETECTION_SIDE, detector.enough / max(fraction, 1e-3)) // GRID) * GRID)
+
+
+def _look_around(detector: FaceDetector, clip: Clip, index: int) -> tuple[list[Face], float]:
+    """Search a whole frame, small first where that may be enough. Return the faces and the scale of their boxes."""
+    for side in (SMALL_SIDE, DETECTION_SIDE) if detector.enough < SMALL_SIDE else (DETECTION_SIDE,):
+        small, scale = _shrink(clip, index, side)
+        faces = detector.detect(small)
+        if scale == 1 or any(max(face.box[2:]) >= detector.enough / 2 for face in faces):
+            break
+    return faces, scale
 
 
 def _find_all_again(detector: FaceDetector, image: Image, faces: list[Face]) -> list[Face] | None:

@@ -35,8 +35,9 @@ from dfdc_utils.videos import Clip, Image, sample_frames
 class Counting(SquareDetector):
     """Notes what it was shown: the shape of each image."""
 
-    def __init__(self) -> None:
+    def __init__(self, enough: float = np.inf) -> None:
         self.shown: list[tuple[int, int]] = []
+        self.enough = enough
 
     def detect(self, image: Image, *, smallest: float | None = None) -> list[Face]:
         self.shown.append(image.shape[:2])
@@ -49,11 +50,11 @@ def make_clip(path: Path, **more: object) -> Clip:
     return sample_frames(clips.write_clip(path, clips.squares(150, **settings)), 16)  # type: ignore[arg-type]
 
 
-def everywhere(clip: Clip, detector: FaceDetector) -> list[list[Face]]:
+def everywhere(clip: Clip, detector: FaceDetector, side: int = extraction.DETECTION_SIDE) -> list[list[Face]]:
     """A whole look at every frame."""
     found = []
     for index in range(len(clip)):
-        small = clip.small_frame(index, extraction.DETECTION_SIDE)
+        small = clip.small_frame(index, side)
         scale = clip.info.width / small.shape[1]
         found.append([replace(face, box=face.box * scale) for face in detector.detect(small)])
     return found
@@ -71,6 +72,35 @@ def test_between_whole_looks_only_the_surroundings_are_searched(tmp_path: Path) 
     assert max(height * width for height, width in detector.shown if (height, width) != (360, 640)) < 360 * 640 / 4
     for moment, faces in zip(clip.times, found, strict=True):
         assert [face.box.tolist() for face in faces] == [pytest.approx([60 + round(moment * 30), 100, 80, 80], abs=2)]
+
+
+def test_large_faces_are_searched_for_in_small_frames(tmp_path: Path) -> None:
+    clip, detector = make_clip(tmp_path / "a.mp4"), Counting(enough=40)
+    found, _ = detect_faces(clip, detector)
+    assert detector.shown.count((180, 320)) == 2 and len(detector.shown) == 16
+    assert max(height * width for height, width in detector.shown if (height, width) != (180, 320)) <= 96 * 96
+    for moment, faces in zip(clip.times, found, strict=True):
+        assert [face.box.tolist() for face in faces] == [pytest.approx([60 + round(moment * 30), 100, 80, 80], abs=4)]
+
+
+@pytest.mark.parametrize("side", [8, 20, 30])
+def test_small_faces_are_searched_for_in_large_frames(tmp_path: Path, side: int) -> None:
+    """Also where a whole look at a small frame does not find them, and where it does."""
+    people = [(MAGENTA, {"start": (60, 100), "step": (1, 0), "side": side})]
+    clip, detector = make_clip(tmp_path / "a.mp4", people=people), Counting(enough=40)
+    found, _ = detect_faces(clip, detector)
+    assert all(found) and detector.shown.count((360, 640)) >= 2
+    for moment, faces in zip(clip.times, found, strict=True):
+        assert faces[0].box == pytest.approx([60 + round(moment * 30), 100, side, side], abs=2.5)
+
+
+def test_a_small_person_beside_a_large_one_keeps_the_frames_large(tmp_path: Path) -> None:
+    people = [
+        (MAGENTA, {"start": (60, 100), "step": (1, 0), "side": 120}),
+        (CYAN, {"start": (450, 110), "step": (0, 0), "side": 30}),
+    ]
+    found, _ = detect_faces(make_clip(tmp_path / "a.mp4", people=people), Counting(enough=40))
+    assert [len(faces) for faces in found] == [2] * 16
 
 
 def test_a_face_that_is_lost_is_looked_for_everywhere(tmp_path: Path) -> None:
@@ -165,16 +195,19 @@ def test_landmarks_are_in_pixels_of_the_full_frame(tmp_path: Path) -> None:
 def test_real_faces_are_found_where_whole_looks_find_them(
     real_clips: Path, request: pytest.FixtureRequest, name: str
 ) -> None:
-    """No frame is lost, and the boxes that crops follow agree."""
+    """No frame is lost, and the boxes that crops follow agree with those of whole looks at frames of the same size."""
     detector: FaceDetector = YuNetDetector(request.getfixturevalue("yunet_path")) if name == "yunet" else HaarDetector()
-    overlaps, smooth, lost, frames = [], [], 0, 0
+    overlaps, smooth, larger, lost, frames = [], [], [], 0, 0
     for path in sorted(real_clips.rglob("*.mp4")):
         clip = sample_frames(path)
-        ours, all_of_them = (
-            follow_faces(found)[0] for found in (detect_faces(clip, detector)[0], everywhere(clip, detector))
+        found, _ = detect_faces(clip, detector)
+        side = extraction._needed_side(clip, detector, found[0])
+        ours, all_of_them, at_full_size = (
+            follow_faces(one)[0] for one in (found, everywhere(clip, detector, side), everywhere(clip, detector))
         )
         frames += len(clip)
-        lost += int((all_of_them.detected & ~ours.detected).sum())
+        lost += int(((all_of_them.detected | at_full_size.detected) & ~ours.detected).sum())
+        larger += [box_overlap(*pair) for pair in zip(ours.boxes, at_full_size.boxes, strict=True)]
         a, b = fill_missing_boxes(ours).boxes, fill_missing_boxes(all_of_them).boxes
         overlaps += [box_overlap(one, other) for one, other in zip(a, b, strict=True)]
         smooth += [box_overlap(one, other) for one, other in zip(smooth_boxes(a), smooth_boxes(b), strict=True)]
@@ -183,6 +216,7 @@ def test_real_faces_are_found_where_whole_looks_find_them(
     assert min(smooth) >= 0.9
     if name == "yunet":
         assert len(overlaps) == frames
+        assert np.mean(larger) >= 0.92, "a box depends little on the size of the frame"
 
 
 @pytest.mark.slow

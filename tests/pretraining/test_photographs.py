@@ -15,6 +15,7 @@ from dfdc_utils.processing import processing
 
 class _Blind:
     name = "blind"
+    enough = np.inf
 
     def detect(self, image: np.ndarray, *, smallest: float | None = None) -> list[Face]:
         return []

@@ -36,6 +36,7 @@ def test_the_same_state_makes_the_same_pair(still: np.ndarray) -> None:
 
 class _Blind:
     name = "blind"
+    enough = np.inf
 
     def __init__(self, sees: list[bool]) -> None:
         self._sees = iter(sees)
