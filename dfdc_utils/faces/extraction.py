@@ -96,16 +96,18 @@ def detect_faces(clip: Clip, detector: FaceDetector) -> tuple[list[list[Face]], 
     return found, shots
 
 
-def extract_tracks(clip: Clip, detector: FaceDetector, config: SequenceConfig) -> list[Track]:
+def extract_tracks(
+    clip: Clip, detector: FaceDetector, config: SequenceConfig, *, instead: str = "a longer capture_sec"
+) -> list[Track]:
     """Find the people in a clip, the main person first, and fill their missing boxes by the policy of `config`.
 
-    Raises `NoFaceFound` if no face lasts. Taught in notebook 02.
+    Raises `NoFaceFound`, with `instead` as what to try, if no face lasts. Taught in notebook 02.
     """
     detections, shots = detect_faces(clip, detector)
     tracks = follow_faces(detections, shots)
     if not tracks:
         better = "the detector yunet (go online once, or set DFDC_YUNET) or " if detector.name == "haar" else ""
-        remedy = f"If you see one, try {better}a longer capture_sec."
+        remedy = f"If you see one, try {better}{instead}."
         found = f"{detector.name} found one in {sum(map(bool, detections))} of {len(clip)} frames"
         raise NoFaceFound(f"{clip.info.path.name}: no face that lasts ({found}). {remedy}")
     return [fill_missing_boxes(track, config.fill_policy) for track in tracks[: config.max_tracks]]

@@ -192,7 +192,7 @@ def crop_face(image: Image | FrameView, box: Boxes, face_size: int = 96, *, marg
     rows, columns = reflect_indices(top, side, image_height), reflect_indices(left, side, image_width)
     square = image[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
     if min(left, top) < 0 or left + side > image_width or top + side > image_height:
-        square = square[(rows - rows.min())[:, None], columns - columns.min()]
+        square = square[rows - rows.min()].take(columns - columns.min(), axis=1)
     method = cv2.INTER_AREA if side > face_size else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(square, (face_size, face_size), interpolation=method))
 

@@ -252,6 +252,10 @@ class Prediction:
                 f"{above} of {len(person.windows)} windows score above {self.threshold:.2f}, the highest "
                 f"{person.worst.start:.1f} to {person.worst.end:.1f} s."
             )
+        found, looked_at = (sum(getattr(w.faces, n) for w in person.windows) for n in ("found", "looked_at"))
+        if found < 0.9 * looked_at:  # a detector misses some
+            of = f" of {len(person.windows)} windows, which overlap" if len(person.windows) > 1 else ""
+            sentences.append(f"This face was found in {found} of {looked_at} frames{of}.")
         if flawed := [f"person {one.number + 1}, {one.flaw}" for one in self.people if one.flaw]:
             sentences.append(f"Also seen, not judged: {'; '.join(flawed)}.")
         if self.left_out:
@@ -304,8 +308,9 @@ class Prediction:
                     {name: getattr(window, name) for name in ("start", "end", *NUMBERS)}
                     | {
                         "flaw": window.faces.flaw,
-                        "frames_detected": int(window.faces.detected.sum()),
-                        "frames_filled": int((~window.faces.detected).sum()),
+                        "frames": window.faces.looked_at,
+                        "frames_detected": window.faces.found,
+                        "frames_filled": len(np.unique(window.faces.times)) - window.faces.found,
                     }
                     for window in person.all_windows
                 ],

@@ -41,8 +41,9 @@ class FaceWindow:
     `track` numbers the person, 0 for the largest face. `times` (T,) are seconds from the video's start, `boxes` (T, 4)
     float (x, y, width, height) in pixels of the full frame, `detected` (T,) bool, False where the box was filled.
     `faces` are the T crops as JPEG files. If there are fewer than T frames, some are repeated. `flaw` says why this
-    face may not decide about the video (see `find_flaw`); empty if it may. For a model that hears, `sound` int16
-    (T, 3200) is what is heard about each frame, and `sound_flaw` says why it cannot be compared with the mouth.
+    face may not decide about the video (see `find_flaw`); empty if it may. `looked_at` is how many frames of the window
+    were searched, in this shot and in others. For a model that hears, `sound` int16 (T, 3200) is what is heard about
+    each frame, and `sound_flaw` says why it cannot be compared with the mouth.
     """
 
     track: int
@@ -51,8 +52,14 @@ class FaceWindow:
     detected: NDArray[np.bool_]
     faces: tuple[bytes, ...] = field(repr=False)
     flaw: str = ""
+    looked_at: int = 0
     sound: NDArray[np.int16] | None = field(default=None, repr=False)
     sound_flaw: str = ""
+
+    @property
+    def found(self) -> int:
+        """In how many of the frames the face was found."""
+        return len(np.unique(self.times[self.detected]))
 
     @property
     def time_step(self) -> float:
@@ -114,6 +121,7 @@ def find_faces(look: Look) -> VideoFaces:
     everyone = replace(look.config, max_tracks=10**6)
     count, capture_sec = look.config.frame_count, look.config.capture_sec
     last: list[FaceWindow] = []
+    instead = "a larger version of the video" if look.whole else "all of the video (--whole, whole=True)"
     try:
         limit = look.time_limit + (2 * probe_video(look.path).duration if look.whole else 0.0)
         with one_thread(), time_limited(look.path, limit):
@@ -126,10 +134,9 @@ def find_faces(look: Look) -> VideoFaces:
                     allow_more_time(2 * (float(clip.times[-1]) - seconds))
                 seconds, duration, drawn = float(clip.times[-1]), clip.info.duration, clip.info.is_synthetic
                 try:
-                    tracks = extract_tracks(clip, detector, everyone)
+                    tracks = extract_tracks(clip, detector, everyone, instead=instead)
                 except NoFaceFound as nobody:
-                    more = "a larger version of the video" if look.whole else "whole=True"
-                    last, error = [], error if windows else str(nobody).replace("a longer capture_sec", more)
+                    last, error = [], error if windows else str(nobody)
                     continue
                 left_out = max(left_out, len(tracks) - look.max_people)
                 people = crop_tracks(clip, tracks[: look.max_people], look.config)
@@ -159,6 +166,7 @@ def _as_window(times: NDArray[np.float64], person: CroppedTrack, frame_count: in
         detected=person.track.detected[frames],
         faces=tuple(faces[index] for index in chosen),
         flaw=person.flaw,
+        looked_at=len(times),
     )
 
 

@@ -26,8 +26,7 @@ def prepare(
     faces = data_folder(location, base=base) / "faces"
     if (faces / "sequence.json").is_file():
         begun = asdict(SequenceConfig.load(faces / "sequence.json"))
-        del begun["time_step"]  # measured by a training
-        settings = begun | settings
+        settings = {name: value for name, value in begun.items() if name not in ("time_step", "audio")} | settings
     elif faces.parent.name == "sample":
         settings = {"detector": "haar"} | settings  # it comes with OpenCV, so everyone sees the same numbers
     manifest = processing(location, faces, **settings)

@@ -173,6 +173,7 @@ def read_window(
     packets: list[Packet] | None = []
     size = 0
     start: int | None = None
+    clock = float(stream.time_base or 0)  # arithmetic with fractions is slow
     for packet in read_packets(path, container, stream):
         size += packet.size + PACKET_BYTES
         if packets is not None:
@@ -185,10 +186,10 @@ def read_window(
             start = stamp[0] if start is None else min(start, stamp[0])
         # The first packets of a Matroska file have no decoding time; in other files they may have nothing else.
         tick = packet.pts if packet.dts is None else packet.dts
-        if tick is None or start is None or stream.time_base is None:
+        if tick is None or start is None:
             continue
         # Some frames are stored after later ones, so read half a second more.
-        if (tick - start) * stream.time_base > capture_sec + 0.5:
+        if (tick - start) * clock > capture_sec + 0.5:
             break
     return Window(shown, packets)
 
@@ -318,6 +319,7 @@ def orientation_of(frame: av.VideoFrame) -> tuple[int, bool]:
 def _cut(frame: av.VideoFrame, left: int, top: int, width: int, height: int) -> av.VideoFrame:
     """Crop a frame in the decoder's format: FFmpeg's crop filter moves pointers and copies nothing."""
     graph = Graph()
+    graph.threads = 1
     # The filter needs a time base, which some frames do not have, and does not use it.
     source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1))
     crop, sink = graph.add("crop", f"{width}:{height}:{left}:{top}:exact=1"), graph.add("buffersink")

@@ -169,6 +169,17 @@ def test_the_first_sentence_says_how_much_of_the_video_was_looked_at() -> None:
     assert looked_at(4.84, 24.3).to_row()["duration"] == 24.3
 
 
+def test_the_words_say_in_how_many_frames_the_face_is() -> None:
+    def seen(looked_at: int) -> Prediction:
+        (window,) = track((0.9, 0.8, 1.0)).all_windows  # found in three of its four frames
+        return prediction(TrackScore(0, (replace(window, faces=replace(window.faces, looked_at=looked_at)),)))
+
+    assert "This face was found in 3 of 16 frames." in seen(16).in_words()
+    assert "This face was found" not in seen(3).in_words()
+    (window,) = seen(16).to_dict()["people"][0]["windows"]
+    assert (window["frames"], window["frames_detected"], window["frames_filled"]) == (16, 3, 1)
+
+
 def test_the_table_has_the_highest_score_first_and_the_unscored_last() -> None:
     some = [
         prediction(status="no_face", error="nobody"),

@@ -75,11 +75,25 @@ def test_statuses_say_what_is_wrong(folder: Path, tmp_path: Path) -> None:
     nobody = find_faces(Look(write_clip(folder / "nobody.mp4", squares(30, people=())), CONFIG, whole=True))
     assert (nobody.status, nobody.windows) == ("no_face", ())
     assert "nobody.mp4: no face that lasts" in nobody.error
+    yunet = "the detector yunet (go online once, or set DFDC_YUNET)"
+    assert nobody.error.endswith(f"try {yunet} or a larger version of the video.")
+    start = find_faces(Look(folder / "nobody.mp4", CONFIG))
+    assert start.error.endswith(f"try {yunet} or all of the video (--whole, whole=True).")
     gone = find_faces(Look(tmp_path / "gone.mp4", CONFIG))
     assert gone.status == "unreadable" and "gone.mp4: file not found" in gone.error
     (tmp_path / "text.mp4").write_text("no video")
     broken = find_faces(Look(tmp_path / "text.mp4", CONFIG, whole=True))
     assert broken.status == "unreadable" and "Get the file again" in broken.error
+
+
+def test_frames_of_other_shots_are_counted_and_not_shown(folder: Path) -> None:
+    other = [255 - image for image in squares(15, people=())]
+    for image in other:
+        image[:] = np.minimum(image, (np.arange(image.shape[0]) // 20 % 2 * 200).astype(np.uint8)[:, None, None])
+    frames = [*squares(15, people=((MAGENTA, LEFT),)), *other]
+    (window,) = find_faces(Look(write_clip(folder / "cut.mp4", frames), CONFIG)).windows
+    assert (window.found, window.looked_at, len(window.faces)) == (4, 8, 8)
+    assert max(window.times) < 0.5
 
 
 def test_a_face_that_goes_away_leaves_the_windows_in_which_it_was(folder: Path) -> None:
