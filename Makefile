@@ -27,7 +27,7 @@ TESTS := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1|/' | column -t -s '|'
 
-run: install  ## run the six notebooks from top to bottom; results go to data/sample/, or data/<name of DFDC_DATA>/
+run: install  ## run the seven notebooks from top to bottom; results go to data/sample/, or data/<name of DFDC_DATA>/
 	@folder="$$($(BIN)/python -c 'from dfdc_utils.sample import *; print(data_folder(find_data()))')" && \
 	$(BIN)/python notebooks/run.py --output "$$folder/results/notebooks" $(PARAMETERS) $(NOTEBOOKS) && \
 	echo "Done. Open $$folder/results/notebooks/, $$folder/results/ and $$folder/model/."

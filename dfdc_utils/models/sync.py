@@ -57,7 +57,7 @@ def add_sound(picture: keras.Model, *, feature_count: int = 8) -> keras.Model:
 
 def hears(model: keras.Model) -> bool:
     """Say if a model takes sound beside pictures."""
-    return len(model.inputs) > 1
+    return isinstance(model.input, dict)
 
 
 def picture_part(model: keras.Model) -> keras.Model:

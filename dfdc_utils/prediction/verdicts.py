@@ -152,6 +152,9 @@ class Prediction:
     duration: float = 0.0
     left_out: int = 0
 
+    def __repr__(self) -> str:
+        return f"<Prediction {self.path.name}: {self.headline}>"
+
     @property
     def threshold(self) -> float:
         """The calibrated score above which a video counts as fake."""
@@ -239,9 +242,8 @@ class Prediction:
             f"{person.low:.2f} to {person.high:.2f} when the faces are mirrored or shifted; above "
             f"{self.threshold:.2f} counts as fake."
         ]
-        if person.pictures is not None:
-            heard = f"not judged, {person.worst.faces.sound_flaw}" if person.sound is None else f"{person.sound:.2f}"
-            sentences.append(f"Pictures alone: {person.pictures:.2f}. Sound that does not fit the mouth: {heard}.")
+        if heard := self.heard():
+            sentences.append(heard)
         if part := self.fake_part(person):
             sentences.append(
                 f"From {part[0].start:.1f} to {part[-1].end:.1f} s, {len(part)} windows in a row score higher than any "
@@ -271,6 +273,14 @@ class Prediction:
         from dfdc_utils.plots import describe  # above this folder, and needed in notebooks only
 
         return describe(self)
+
+    def heard(self) -> str:
+        """What pictures and sound say apart; empty without a verdict, or for a model that does not hear."""
+        person = self.decisive
+        if person is None or person.pictures is None:
+            return ""
+        sound = f"not judged, {person.worst.faces.sound_flaw}" if person.sound is None else f"{person.sound:.2f}"
+        return f"Pictures alone: {person.pictures:.2f}. Sound that does not fit the mouth: {sound}."
 
     def to_row(self) -> dict[str, Any]:
         """One row of a table."""

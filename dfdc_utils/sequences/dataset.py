@@ -338,7 +338,7 @@ def score_people(model: Any, table: pd.DataFrame, save_path: str | Path, *, batc
     numbered = table.assign(row=np.arange(len(table)))
     numbered["track"] = [deciding_tracks(save_path, video) for video in table["video"]]
     people = numbered.explode("track", ignore_index=True)
-    audio = len(model.inputs) > 1
+    audio = isinstance(getattr(model, "input", None), dict)
     raw = model.predict(make_dataset(people, save_path, batch_size=batch_size, cache=False, audio=audio), verbose=0)
     return pd.Series(raw.ravel().astype(float)).groupby(people["row"]).max().set_axis(table.index)
 
