@@ -31,9 +31,9 @@ with quiet_import():
 # Decoded sequences are kept in memory if they take at most this fraction of the free memory: while they are collected,
 # there are two copies of them.
 MEMORY_FRACTION = 0.4
+DEAFENED = 0.1  # of the sequences in training get no sound, so that videos without are a known case
 OTHERS = 0.8  # of the wrong sounds are those of another video, the rest are moved
 WRONG_EACH = 4  # wrong sounds for each video, per epoch
-DEAFENED = 0.1  # of the sequences in training get no sound, so that a model of both knows videos without
 
 
 def load_sequence(save_path: str | Path, video: str, frame_count: int = 16, *, track: int = 0) -> Image:
@@ -283,27 +283,43 @@ def make_batches(
     def load(number: tf.Tensor, label: tf.Tensor, weight: tf.Tensor, seed: tf.Tensor) -> tuple[Any, ...]:
         sequence = store.load(number, seed)
         if isinstance(sequence, dict):
-            sound = tf.cast(sequence["audio"], tf.float32) / 32768
-            if augment:
-                heard = sequence["has_audio"]
-                if not isinstance(store, WrongSounds):
-                    heard *= tf.cast(tf.random.stateless_uniform((1,), seed) > DEAFENED, tf.float32)
-                sequence = {
-                    "sequence": augment_sequence(sequence["sequence"], seed),
-                    "audio": augment_sound(sound, seed),
-                    "has_audio": heard,
-                }
-            return sequence | ({} if augment else {"audio": sound}), label, weight
+            given = _with_sound(sequence, seed, augment=augment)
+            if augment and not pairs:
+                given["has_audio"] *= tf.cast(tf.random.stateless_uniform((1,), seed) > DEAFENED, tf.float32)
+            return given, label, weight
         if frames:
             order = tf.random.experimental.stateless_shuffle(tf.range(store.shape[0]), seed)
             sequence = tf.ensure_shape(tf.gather(sequence, order[:frames]), (frames, *store.shape[1:]))
         return (augment_sequence(sequence, seed) if augment else sequence), label, weight
 
+    def load_pair(number: tf.Tensor, label: tf.Tensor, weight: tf.Tensor, seed: tf.Tensor) -> tuple[Any, ...]:
+        real, label, weight = load(number, label, weight, seed)  # the two share their pictures: change these once
+        fake = _with_sound(store.load(number + len(store.labels) // 2, seed), seed, augment=augment, pictures=False)
+        both = {name: tf.stack([value, fake.get(name, value)]) for name, value in real.items()}
+        return both, tf.stack([label, 1 - label]), tf.stack([weight, weight])
+
+    pairs = isinstance(store, WrongSounds)
     numbers = plan.numbers.ravel()
-    examples = (numbers, store.labels[numbers][:, None], plan.weights.ravel(), plan.seeds.reshape(-1, 2))
+    examples: Any = (numbers, store.labels[numbers][:, None], plan.weights.ravel(), plan.seeds.reshape(-1, 2))
+    examples = tuple(one[::2] for one in examples) if pairs else examples
     with tf.device("CPU:0"):
-        dataset = _in_parallel(tf.data.Dataset.from_tensor_slices(examples), load)
+        dataset = _in_parallel(tf.data.Dataset.from_tensor_slices(examples), load_pair if pairs else load)
+        dataset = dataset.unbatch() if pairs else dataset
     return dataset.batch(batch_size or plan.numbers.shape[1], drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+
+def _with_sound(
+    given: dict[str, tf.Tensor], seed: tf.Tensor, *, augment: bool, pictures: bool = True
+) -> dict[str, tf.Tensor]:
+    """Scale the sound of an example to -1..1, and change it at random with `augment`; also its `pictures`."""
+    given["audio"] = tf.cast(given["audio"], tf.float32) / 32_768
+    if augment:
+        given["audio"] = augment_sound(given["audio"], seed)
+    if not pictures:
+        return {"audio": given["audio"]}
+    if augment:
+        given["sequence"] = augment_sequence(given["sequence"], seed)
+    return given
 
 
 def make_dataset(

@@ -120,6 +120,7 @@ class TrainingLoop:
         both = [*self._trained.variables, *self._optimizer.variables]
         self._variables = list({id(variable): variable for variable in both}.values())
         self._batches: Iterator[Any] = iter(())
+        self._scoring: Any = None
 
     def start(self, progress: Progress) -> None:
         """Continue where `progress` stopped."""
@@ -127,7 +128,7 @@ class TrainingLoop:
             for variable, value in zip(self._variables, progress.variables, strict=True):
                 variable.assign(value)
         how: dict[str, Any] = {"augment": self.config.augment, "frames": self._frames}
-        self._batches = share_out(self.strategy, self.store, self._plan, start=progress.step, **how)
+        self._batches = iter(share_out(self.strategy, self.store, self._plan, start=progress.step, **how))
 
     def state(self) -> list[NDArray[Any]]:
         """Return the values of all variables of model and optimizer."""
@@ -146,8 +147,9 @@ class TrainingLoop:
         """Score the validation sequences: (V,), in the order of `labels`."""
         if self.config.frames_per_video:
             self.model.set_weights(self._trained.get_weights())
-        batches = share_out(self.strategy, self.validation, self._scoring_plan)
-        scores = [self._score(batch).numpy().ravel() for batch in batches]
+        if self._scoring is None:  # made once: it takes a second
+            self._scoring = share_out(self.strategy, self.validation, self._scoring_plan)
+        scores = [self._score(batch).numpy().ravel() for batch in self._scoring]
         return np.concatenate(scores)[self._counted].astype(np.float64)
 
     @tf.function

@@ -65,8 +65,8 @@ def writes_files(strategy: tf.distribute.Strategy) -> bool:
 
 def share_out(
     strategy: tf.distribute.Strategy, store: Store, plan: Plan, *, start: int = 0, **settings: Any
-) -> Iterator[tf.Tensor]:
-    """Iterate over the steps of `plan` from `start` on; each replica gets an equal part of every batch.
+) -> tf.distribute.DistributedDataset:
+    """Make the dataset of the steps of `plan` from `start` on; each replica gets an equal part of every batch.
 
     `settings` are those of `make_batches`.
     """
@@ -76,7 +76,7 @@ def share_out(
         part = plan.part(context.input_pipeline_id, context.num_input_pipelines, start=start)
         return make_batches(store, part, each, **settings)
 
-    return iter(strategy.distribute_datasets_from_function(make_part))
+    return strategy.distribute_datasets_from_function(make_part)
 
 
 @contextlib.contextmanager
