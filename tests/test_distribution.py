@@ -32,7 +32,8 @@ def build(source: Path, what: str, target: Path) -> Path:
 
 def files_below(folder: Path) -> set[str]:
     paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
-    return {path.as_posix() for path in paths if path.suffix != ".pyc" and ".ipynb_checkpoints" not in path.parts}
+    made = (".ipynb_checkpoints", ".pytest_cache")
+    return {path.as_posix() for path in paths if path.suffix != ".pyc" and not set(made) & set(path.parts)}
 
 
 @pytest.fixture(scope="module")
