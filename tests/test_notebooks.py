@@ -45,7 +45,7 @@ MAY_DIFFER = {
     "ablation.round(": "the same",
     "score_people(pictures.model": "counts of videos in a series, whose order may differ where they are equal",
     "detector.predict(row": "the same",
-    "real.nlargest(": "the same",
+    "heard.nlargest(": "the same",
     "Audio(sound.samples": "sound, as data",
     "fill(prediction.in_words()": "the same",
     "explanation.contributions": "the same",

@@ -30,6 +30,7 @@ from .ood import (
 )
 from .sync import (
     add_sound as add_sound,
+    frame_evidence as frame_evidence,
     hears as hears,
     picture_part as picture_part,
     sync_part as sync_part,

@@ -72,6 +72,13 @@ def sync_part(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, model.get_layer("heard").output, name="sync")
 
 
+def frame_evidence(model: keras.Model) -> keras.Model:
+    """How much each frame speaks for a wrong sound: the same inputs, (B, T). Its mean and a bias are the logit."""
+    seen, heard = (model.get_layer(f"{name}_over_time").output for name in ("mouth", "sound"))
+    evidence = ops.matmul(seen * heard, ops.convert_to_tensor(model.get_layer("sync").kernel))
+    return keras.Model(model.input, evidence[:, :, 0], name="frame_evidence")
+
+
 def _features(maps: keras.KerasTensor, name: str, frame_count: int, feature_count: int) -> keras.KerasTensor:
     """Features of each frame, with their mean and deviation over time removed: (B·T, h, w, C) to (B, T, F)."""
     for stage, channels in enumerate(CHANNELS):
@@ -79,4 +86,5 @@ def _features(maps: keras.KerasTensor, name: str, frame_count: int, feature_coun
         maps = layers.Conv2D(channels, 3, **settings)(maps)
     x = layers.Dense(feature_count, dtype="float32", name=f"{name}_features")(layers.Flatten(name=f"{name}_flat")(maps))
     x = ops.reshape(x, (-1, frame_count, feature_count))
-    return (x - ops.mean(x, axis=1, keepdims=True)) / (ops.std(x, axis=1, keepdims=True) + LEAST)
+    x = (x - ops.mean(x, axis=1, keepdims=True)) / (ops.std(x, axis=1, keepdims=True) + LEAST)
+    return layers.Activation("linear", dtype="float32", name=f"{name}_over_time")(x)

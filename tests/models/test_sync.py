@@ -11,7 +11,7 @@ from sklearn.metrics import roc_auc_score
 from sounds import talking_faces
 
 from dfdc_utils.faces import SLICE, SequenceConfig
-from dfdc_utils.models import add_sound, build_cnn_lstm, hears, load_model, picture_part, sync_part
+from dfdc_utils.models import add_sound, build_cnn_lstm, frame_evidence, hears, load_model, picture_part, sync_part
 from dfdc_utils.sequences import SequenceStore, WrongSounds, augment_sound, make_batches, make_dataset
 from dfdc_utils.training import TrainingConfig, train
 
@@ -58,6 +58,12 @@ def test_a_sound_alone_and_a_picture_alone_show_nothing(model: keras.Model) -> N
     bias = 1 / (1 + np.exp(-model.get_layer("sync").bias.numpy()))
     for one in (still, flat):
         np.testing.assert_allclose(sync_part(model).predict(one, verbose=0), bias[0], atol=1e-3)
+
+
+def test_the_evidence_of_the_frames_adds_up_to_the_logit(model: keras.Model) -> None:
+    given = inputs()
+    logit = frame_evidence(model).predict(given, verbose=0).mean(axis=1) + model.get_layer("sync").bias.numpy()
+    np.testing.assert_allclose(1 / (1 + np.exp(-logit)), sync_part(model).predict(given, verbose=0)[:, 0], rtol=1e-4)
 
 
 def test_loudness_does_not_count(model: keras.Model) -> None:
