@@ -217,11 +217,8 @@ def process(location: Path, save_path: Path | None, num_vids: int, for_model: st
 
 def _read_settings(model: str) -> dict[str, Any]:
     """Read how a model's sequences are made. No option given beside it may say otherwise."""
-    from dataclasses import asdict
-
     context = click.get_current_context()
-    needed = asdict(_open_model(model).sequence)
-    del needed["time_step"]  # it follows from the videos
+    needed = _open_model(model).sequence.settings
     if needed["detector"] == "auto":  # any will do
         del needed["detector"]
     for name, value in needed.items():

@@ -4,7 +4,7 @@ import contextlib
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.faces.detectors import DETECTOR_NAMES
@@ -42,6 +42,11 @@ class SequenceConfig:
             raise ValueError(f"{self}: {limits}")
         if self.detector not in DETECTOR_NAMES or self.fill_policy not in FILL_POLICIES:
             raise ValueError(f"{self}: detector is one of {DETECTOR_NAMES}, fill_policy one of {FILL_POLICIES}")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments of `processing` that make faces for it; `time_step` and `audio` are the model's own."""
+        return {name: value for name, value in asdict(self).items() if name not in ("time_step", "audio")}
 
     def save(self, path: str | Path) -> None:
         """Write it as JSON, unless the file holds the same already."""

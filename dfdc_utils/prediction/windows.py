@@ -121,7 +121,7 @@ def find_faces(look: Look) -> VideoFaces:
     everyone = replace(look.config, max_tracks=10**6)
     count, capture_sec = look.config.frame_count, look.config.capture_sec
     last: list[FaceWindow] = []
-    instead = "a larger version of the video" if look.whole else "all of the video (--whole, whole=True)"
+    instead = "a larger version of the video" if look.whole else "whole=True"
     try:
         limit = look.time_limit + (2 * probe_video(look.path).duration if look.whole else 0.0)
         with one_thread(), time_limited(look.path, limit):

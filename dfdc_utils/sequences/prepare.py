@@ -1,6 +1,5 @@
 """From a folder of videos to what a model is trained on, in one call."""
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,7 @@ def prepare(
     """
     faces = data_folder(location, base=base) / "faces"
     if (faces / "sequence.json").is_file():
-        begun = asdict(SequenceConfig.load(faces / "sequence.json"))
-        settings = {name: value for name, value in begun.items() if name not in ("time_step", "audio")} | settings
+        settings = SequenceConfig.load(faces / "sequence.json").settings | settings
     elif faces.parent.name == "sample":
         settings = {"detector": "haar"} | settings  # it comes with OpenCV, so everyone sees the same numbers
     manifest = processing(location, faces, **settings)

@@ -109,6 +109,7 @@ def test_the_video_plays_with_the_faces_boxed(page: Page) -> None:
 @pytest.mark.parametrize("kind", ["one"], indirect=True)
 def test_a_click_on_the_score_line_goes_there(page: Page) -> None:
     line = page.get_by_role("slider", name="Time in the video")
+    page.wait_for_function("document.querySelector('video').readyState >= 2")  # else it may still move
     box = line.bounding_box()
     assert box
     # Four seconds were looked at, and a little more is shown.

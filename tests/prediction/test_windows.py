@@ -78,7 +78,7 @@ def test_statuses_say_what_is_wrong(folder: Path, tmp_path: Path) -> None:
     yunet = "the detector yunet (go online once, or set DFDC_YUNET)"
     assert nobody.error.endswith(f"try {yunet} or a larger version of the video.")
     start = find_faces(Look(folder / "nobody.mp4", CONFIG))
-    assert start.error.endswith(f"try {yunet} or all of the video (--whole, whole=True).")
+    assert start.error.endswith(f"try {yunet} or whole=True.")
     gone = find_faces(Look(tmp_path / "gone.mp4", CONFIG))
     assert gone.status == "unreadable" and "gone.mp4: file not found" in gone.error
     (tmp_path / "text.mp4").write_text("no video")
