@@ -73,10 +73,12 @@ function startPlayer(root) {
   play.addEventListener("click", toggle);
   video.addEventListener("click", toggle);
   root.querySelector(".still").addEventListener("click", toggle);
-  range.addEventListener("input", () => {
+  function seek() {
     move();
     video.currentTime = Math.min(data.end, Math.max(data.start, Number(range.value))) - data.start;
-  });
+  }
+  // A click on where the handle stands already is no input.
+  for (const event of ["input", "click"]) range.addEventListener(event, seek);
   range.addEventListener("keydown", event => {
     if (event.key === " " || event.key === "Enter") { event.preventDefault(); toggle(); }
   });
