@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
+import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -104,10 +105,11 @@ def shell() -> Iterator[InteractiveShell]:
 
 
 def test_figures_of_a_notebook_have_their_titles_as_alternative_text(shell: InteractiveShell) -> None:
-    plots.use_theme()
-    plots.use_theme()  # a cell may be run twice
-    figure = plots.show_frames([BLACK, WHITE], ["REAL", "FAKE:\nall white"], columns=2)
-    data, metadata = shell.display_formatter.format(figure, include={"image/jpeg", "text/plain"})
-    assert {"image/jpeg", "text/plain"} == set(data)
-    assert metadata["image/jpeg"]["alt"] == "REAL; FAKE: all white"
-    plt.close(figure)
+    with matplotlib.rc_context():  # other tests draw without the theme
+        plots.use_theme()
+        plots.use_theme()  # a cell may be run twice
+        figure = plots.show_frames([BLACK, WHITE], ["REAL", "FAKE:\nall white"], columns=2)
+        data, metadata = shell.display_formatter.format(figure, include={"image/jpeg", "text/plain"})
+        assert {"image/jpeg", "text/plain"} == set(data)
+        assert metadata["image/jpeg"]["alt"] == "REAL; FAKE: all white"
+        plt.close(figure)
