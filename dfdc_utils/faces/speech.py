@@ -16,7 +16,7 @@ SILENCE = -60.0  # dB below full scale: a microphone that nobody speaks into is 
 # Where the mouth is in a face crop, as fractions of its height and width: top, bottom, left, right.
 MOUTH = (0.46, 0.96, 0.21, 0.79)
 STILL = 2.0  # grey levels: in speech, a mouth changes by 3 and more (14 clips of LRW-AR, 12 of the sample)
-# Deviation of the loudness over 10 ms, by its mean. Speech has 0.27 and more (29 clips), a steady tone or noise 0.1.
+# Deviation of the loudness over 10 ms, by its root mean square. Speech had 0.27 and more in each clip that was tried.
 STEADY = 0.2
 
 

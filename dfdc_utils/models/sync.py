@@ -24,8 +24,8 @@ def add_sound(picture: keras.Model, *, feature_count: int = 8) -> keras.Model:
     without sound has exactly the score of `picture`.
 
     A CNN on the mouth and one on the log-mel spectrogram, normalised per clip, give `feature_count` features for each
-    frame. Their correlation over time decides. An LSTM over both instead learned the 42 speakers of the sample by
-    heart: AUC .84 on others, against .92.
+    frame. Their correlation over time decides. An LSTM over both, trained on 42 clips of the
+    sample, instead learned these by heart: AUC .84 on other people, against .92.
     """
     (sequence,), (score,) = picture.inputs, picture.outputs
     frame_count, height, width = sequence.shape[1:4]

@@ -117,7 +117,7 @@ class SequenceStore:
             if self.in_memory:
                 self._faces = tf.stack(list(_in_parallel(tf.data.Dataset.range(len(videos)), self._read)))
         self.audio = audio
-        self.time_step = median_time_step(save_path, videos)
+        self.time_step = median_time_step(save_path, videos) if audio else 0.0  # reads a file of each video
 
         def load_sound(number: int) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
             video, track = people[number]
