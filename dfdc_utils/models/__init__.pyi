@@ -30,6 +30,9 @@ from .ood import (
 )
 from .sync import (
     add_sound as add_sound,
+    contrast as contrast,
+    features_over_time as features_over_time,
+    fit_sharpness as fit_sharpness,
     frame_evidence as frame_evidence,
     hears as hears,
     picture_part as picture_part,

@@ -1,5 +1,8 @@
 """Sound as a further input: a second branch that compares the movement of a mouth with what is heard."""
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dfdc_utils.faces import SLICE, mouth_region
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.videos import SOUND_RATE
@@ -32,7 +35,27 @@ def add_sound(picture: keras.Model, *, feature_count: int = 8) -> keras.Model:
     audio = keras.Input((frame_count, SLICE), name="audio")
     has_audio = keras.Input((1,), name="has_audio")
     score = layers.Activation("linear", dtype="float32", name="picture")(score)
+    # A model of its own, and named layers: names that Keras numbers could be in `picture` already.
+    features = _build_features((frame_count, height, width), feature_count)([sequence, audio])
+    seen, heard = (
+        layers.Activation("linear", dtype="float32", name=f"{name}_over_time")(one)
+        for name, one in zip(("mouth", "sound"), features, strict=True)
+    )
+    products = layers.Multiply(dtype="float32", name="agreement")([seen, heard])
+    correlations = layers.GlobalAveragePooling1D(dtype="float32", name="correlations")(products)
+    sync = layers.Dense(1, activation="sigmoid", dtype="float32", name="sync")(correlations)
+    sync = layers.Multiply(dtype="float32", name="heard")([sync, has_audio])
+    either = layers.Add(dtype="float32", name="either")([score, sync])
+    both = layers.Multiply(dtype="float32", name="both")([score, sync])
+    together = layers.Subtract(dtype="float32", name="together")([either, both])
+    inputs = {"sequence": sequence, "audio": audio, "has_audio": has_audio}
+    return keras.Model(inputs, together, name=f"{picture.name}_with_sound")
 
+
+def _build_features(shape: tuple[int, int, int], feature_count: int) -> keras.Model:
+    """Build what turns a sequence and its sound into features (B, T, F) of mouth and of sound; `shape` is (T, H, W)."""
+    frame_count, height, width = shape
+    sequence, audio = keras.Input((*shape, 3)), keras.Input((frame_count, SLICE))
     mouth = sequence[(slice(None), slice(None), *mouth_region(height, width))]
     mouth = ops.reshape(mouth, (-1, *mouth.shape[2:]))
     mouth = ops.image.resize(ops.cast(mouth, "float32"), MOUTH_PIXELS, antialias=True)
@@ -45,14 +68,7 @@ def add_sound(picture: keras.Model, *, feature_count: int = 8) -> keras.Model:
     centred = mel - ops.mean(mel, axis=(1, 2, 3), keepdims=True)
     mel = centred / (ops.std(mel, axis=(1, 2, 3), keepdims=True) + 1e-3)
     heard = _features(ops.reshape(mel, (-1, *mel.shape[2:], 1)), "sound", frame_count, feature_count)
-
-    agreement = ops.mean(seen * heard, axis=1)  # (B, F), correlations
-    sync = layers.Dense(1, activation="sigmoid", dtype="float32", name="sync")(agreement)
-    sync = layers.Multiply(dtype="float32", name="heard")([sync, has_audio])
-    together = score + sync * (1 - score)
-    together = layers.Activation("linear", dtype="float32", name="together")(together)
-    inputs = {"sequence": sequence, "audio": audio, "has_audio": has_audio}
-    return keras.Model(inputs, together, name=f"{picture.name}_with_sound")
+    return keras.Model([sequence, audio], [seen, heard], name="mouth_and_sound")
 
 
 def hears(model: keras.Model) -> bool:
@@ -72,6 +88,62 @@ def sync_part(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, model.get_layer("heard").output, name="sync")
 
 
+def features_over_time(model: keras.Model) -> keras.Model:
+    """What `sync` compares: the same inputs, features (B, 2, T, F) of mouth and sound."""
+    both = [model.get_layer(f"{name}_over_time").output for name in ("mouth", "sound")]
+    return keras.Model(model.input, ops.stack(both, axis=1), name="features_over_time")
+
+
+def contrast(
+    model: keras.Model, features: keras.KerasTensor, counts: keras.KerasTensor, *, others: float, least_shift: int
+) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+    """Loss and accuracy (B,) of telling the own sound of each REAL clip of a batch from wrong ones.
+
+    `features` are those of `features_over_time`. Wrong are the sounds of all other clips that bool `counts` (B,) names,
+    with the weight `others`, and the own sound moved by at least `least_shift` frames, round the end of the clip. The
+    own sound weighs as much as all wrong ones. Source of the idea: Chung and Zisserman 2016, "Out of time".
+    """
+    layer, (seen, heard), frames = model.get_layer("sync"), (features[:, 0], features[:, 1]), features.shape[2]
+    every = _compare(layer, seen[:, None], heard[None])[..., 0]  # (B, B): mouths by sounds
+    shifts = range(least_shift, frames - least_shift + 1)
+    moved = ops.concatenate([_compare(layer, seen, ops.roll(heard, shift, axis=1)) for shift in shifts], axis=1)
+    is_own = ops.eye(ops.shape(every)[0])
+    chosen = (1 - is_own) * ops.cast(counts, "float32")
+    others = others * ops.cast(ops.any(chosen > 0, axis=1), "float32")  # a clip may be alone
+    chosen = chosen / ops.maximum(ops.sum(chosen, axis=1, keepdims=True), 1.0)
+
+    def weigh(own: keras.KerasTensor, wrong: keras.KerasTensor, moved: keras.KerasTensor) -> keras.KerasTensor:
+        both = others * ops.sum(wrong * chosen, axis=1) + (1 - others) * ops.mean(moved, axis=1)
+        return (ops.sum(own * is_own, axis=1) + both) / 2
+
+    loss = weigh(-ops.log(1 - every + 1e-7), -ops.log(every + 1e-7), -ops.log(moved + 1e-7))
+    accuracy = weigh(*(ops.cast(right, "float32") for right in (every <= 0.5, every > 0.5, moved > 0.5)))
+    return loss, accuracy
+
+
+def fit_sharpness(model: keras.Model, labels: NDArray[np.float32], scores: NDArray[np.float32]) -> None:
+    """Fit how sharply the part of a model that compares mouth and sound decides, to other people than in training.
+
+    `labels` (N,) are 1 for a wrong sound, `scores` (N,) are those of `sync_part`. Training hardly moves the scale of
+    its last layer, so a clear case scores little above 0.5, less than a false alarm of the pictures. A logistic
+    regression gives this layer its scale and offset, unless the scores are no better than chance. Source: Platt 1999.
+    """
+    from sklearn.linear_model import LogisticRegression  # here, since importing it takes longer than opening a model
+
+    clipped = np.clip(np.asarray(scores, np.float64), 1e-6, 1 - 1e-6)
+    fitted = LogisticRegression().fit(np.log(clipped / (1 - clipped))[:, None], labels)
+    scale, offset = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
+    if scale > 0:
+        layer = model.get_layer("sync")
+        layer.kernel.assign(scale * layer.kernel)
+        layer.bias.assign(scale * layer.bias + offset)
+
+
+def _compare(layer: keras.Layer, seen: keras.KerasTensor, heard: keras.KerasTensor) -> keras.KerasTensor:
+    """Scores (..., 1) of mouths and sounds (..., T, F) by their correlations over time."""
+    return layer(ops.mean(seen * heard, axis=-2))
+
+
 def frame_evidence(model: keras.Model) -> keras.Model:
     """How much each frame speaks for a wrong sound: the same inputs, (B, T). Its mean and a bias are the logit."""
     seen, heard = (model.get_layer(f"{name}_over_time").output for name in ("mouth", "sound"))
@@ -86,5 +158,4 @@ def _features(maps: keras.KerasTensor, name: str, frame_count: int, feature_coun
         maps = layers.Conv2D(channels, 3, **settings)(maps)
     x = layers.Dense(feature_count, dtype="float32", name=f"{name}_features")(layers.Flatten(name=f"{name}_flat")(maps))
     x = ops.reshape(x, (-1, frame_count, feature_count))
-    x = (x - ops.mean(x, axis=1, keepdims=True)) / (ops.std(x, axis=1, keepdims=True) + LEAST)
-    return layers.Activation("linear", dtype="float32", name=f"{name}_over_time")(x)
+    return (x - ops.mean(x, axis=1, keepdims=True)) / (ops.std(x, axis=1, keepdims=True) + LEAST)

@@ -13,6 +13,7 @@ from .blending import (
     swap_face as swap_face,
 )
 from .dataset import (
+    OTHERS as OTHERS,
     Plan as Plan,
     SelfBlends as SelfBlends,
     SequenceStore as SequenceStore,
@@ -24,6 +25,7 @@ from .dataset import (
     plan_batches as plan_batches,
     score_people as score_people,
     stack_faces as stack_faces,
+    with_judged_sound as with_judged_sound,
 )
 from .prepare import prepare as prepare
 from .splits import (

@@ -32,8 +32,8 @@ with quiet_import():
 # there are two copies of them.
 MEMORY_FRACTION = 0.4
 DEAFENED = 0.1  # of the sequences in training get no sound, so that videos without are a known case
-OTHERS = 0.8  # of the wrong sounds are those of another video, the rest are moved
-WRONG_EACH = 4  # wrong sounds for each video, per epoch
+OTHERS = 0.8  # of the weight of wrong sounds is on those of other videos, the rest on moved ones
+WRONG_EACH = 4  # wrong sounds for each video in validation
 
 
 def load_sequence(save_path: str | Path, video: str, frame_count: int = 16, *, track: int = 0) -> Image:
@@ -117,7 +117,9 @@ class SequenceStore:
             if self.in_memory:
                 self._faces = tf.stack(list(_in_parallel(tf.data.Dataset.range(len(videos)), self._read)))
         self.audio = audio
-        self.time_step = median_time_step(save_path, videos) if audio else 0.0  # reads a file of each video
+        step = median_time_step(save_path, videos) if audio else 0.0  # reads a file of each video
+        # In frames: a sound moved by 0.2 s does not belong to its mouth.
+        self.least_shift = min(max(1, math.ceil(0.2 / step)) if step else 1, config.frame_count // 2)
 
         def load_sound(number: int) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
             video, track = people[number]
@@ -160,38 +162,41 @@ class SequenceStore:
         return stack_faces(self._paths[number])
 
 
+def with_judged_sound(table: pd.DataFrame, save_path: str | Path) -> pd.DataFrame:
+    """Leave out the videos whose sound cannot be compared with a mouth. Raises `ValueError` if fewer than two stay."""
+    frame_count = SequenceConfig.load(Path(save_path) / "sequence.json").frame_count
+    kept = table[[not load_slices(save_path, video, frame_count)[1] for video in table["video"]]]
+    if len(kept) < 2:
+        raise ValueError("sync=True needs two REAL videos or more whose sound can be judged: process more videos")
+    return kept
+
+
 class WrongSounds:
     """Pairs of a REAL sequence with its sound and with a wrong one, a fake, with the interface of a `SequenceStore`.
 
     Each video is in 4 pairs; number i is the real one of a pair and N + i its fake. Most fakes have the sound of
     another video, the others their own, moved by at least 0.2 s. The same seed chooses the same sound. The slices are
     those of a whole clip, and each sound occurs in both classes, so a sound alone does not show that it is wrong.
-    `real` must hold REAL videos only; those whose sound cannot be judged are left out. Source of the idea: Chung and
-    Zisserman 2016, "Out of time".
+    `real` must hold two REAL videos or more, with sound (`with_judged_sound`).
     """
 
     def __init__(self, real: SequenceStore) -> None:
-        self._store, self.shape = real, real.shape
-        heard = [float(real.load_sound(number)["has_audio"][0]) for number in range(len(real.labels))]
-        self._numbers = tf.constant(np.flatnonzero(heard), tf.int64)
-        if len(self._numbers) < 2:
-            raise ValueError("sync=True needs two REAL videos or more whose sound can be judged: process more videos")
-        self.labels = np.repeat(np.array([0, 1], np.float32), WRONG_EACH * len(self._numbers))
-        self._shift = max(1, math.ceil(0.2 / real.time_step)) if real.time_step else 1
+        self._store, self.shape, count = real, real.shape, len(real.labels)
+        self.labels = np.repeat(np.array([0, 1], np.float32), WRONG_EACH * count)
 
     def __str__(self) -> str:
-        return f"{self._store}; {len(self._numbers)} are also shown with {WRONG_EACH} wrong sounds each"
+        return f"{self._store}; each is also shown with {WRONG_EACH} wrong sounds"
 
     def load(self, number: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """Sequence `number` with its sound, or with the wrong one that `seed`, int64 (2,), chooses."""
-        count, frames = len(self._numbers), self.shape[0]
-        place = number % count
-        example = self._store.load(self._numbers[place])
+        count, least = len(self._store.labels), self._store.least_shift
+        own = number % count
+        example = self._store.load(own)
         draws = tf.random.stateless_uniform((3,), seed)
-        other = (place + 1 + tf.cast(draws[0] * (count - 1), tf.int64)) % count
-        farthest = max(self._shift, frames - self._shift)
-        moved = tf.roll(example["audio"], self._shift + tf.cast(draws[1] * (farthest - self._shift + 1), tf.int32), 0)
-        wrong = tf.where(draws[2] < OTHERS, self._store.load_sound(self._numbers[other])["audio"], moved)
+        other = (own + 1 + tf.cast(draws[0] * (count - 1), tf.int64)) % count
+        moves = self.shape[0] - 2 * least + 1
+        moved = tf.roll(example["audio"], least + tf.cast(draws[1] * moves, tf.int32), 0)
+        wrong = tf.where(draws[2] < OTHERS, self._store.load_sound(other)["audio"], moved)
         return {**example, "audio": tf.where(number < len(self.labels) // 2, example["audio"], wrong)}
 
     def plan(self, batch_size: int, **settings: Any) -> Plan:
@@ -283,43 +288,22 @@ def make_batches(
     def load(number: tf.Tensor, label: tf.Tensor, weight: tf.Tensor, seed: tf.Tensor) -> tuple[Any, ...]:
         sequence = store.load(number, seed)
         if isinstance(sequence, dict):
-            given = _with_sound(sequence, seed, augment=augment)
-            if augment and not pairs:
-                given["has_audio"] *= tf.cast(tf.random.stateless_uniform((1,), seed) > DEAFENED, tf.float32)
-            return given, label, weight
+            sequence["audio"] = tf.cast(sequence["audio"], tf.float32) / 32_768
+            if augment:
+                sequence["sequence"] = augment_sequence(sequence["sequence"], seed)
+                sequence["audio"] = augment_sound(sequence["audio"], seed)
+                sequence["has_audio"] *= tf.cast(tf.random.stateless_uniform((1,), seed) > DEAFENED, tf.float32)
+            return sequence, label, weight
         if frames:
             order = tf.random.experimental.stateless_shuffle(tf.range(store.shape[0]), seed)
             sequence = tf.ensure_shape(tf.gather(sequence, order[:frames]), (frames, *store.shape[1:]))
         return (augment_sequence(sequence, seed) if augment else sequence), label, weight
 
-    def load_pair(number: tf.Tensor, label: tf.Tensor, weight: tf.Tensor, seed: tf.Tensor) -> tuple[Any, ...]:
-        real, label, weight = load(number, label, weight, seed)  # the two share their pictures: change these once
-        fake = _with_sound(store.load(number + len(store.labels) // 2, seed), seed, augment=augment, pictures=False)
-        both = {name: tf.stack([value, fake.get(name, value)]) for name, value in real.items()}
-        return both, tf.stack([label, 1 - label]), tf.stack([weight, weight])
-
-    pairs = isinstance(store, WrongSounds)
     numbers = plan.numbers.ravel()
     examples: Any = (numbers, store.labels[numbers][:, None], plan.weights.ravel(), plan.seeds.reshape(-1, 2))
-    examples = tuple(one[::2] for one in examples) if pairs else examples
     with tf.device("CPU:0"):
-        dataset = _in_parallel(tf.data.Dataset.from_tensor_slices(examples), load_pair if pairs else load)
-        dataset = dataset.unbatch() if pairs else dataset
+        dataset = _in_parallel(tf.data.Dataset.from_tensor_slices(examples), load)
     return dataset.batch(batch_size or plan.numbers.shape[1], drop_remainder=True).prefetch(tf.data.AUTOTUNE)
-
-
-def _with_sound(
-    given: dict[str, tf.Tensor], seed: tf.Tensor, *, augment: bool, pictures: bool = True
-) -> dict[str, tf.Tensor]:
-    """Scale the sound of an example to -1..1, and change it at random with `augment`; also its `pictures`."""
-    given["audio"] = tf.cast(given["audio"], tf.float32) / 32_768
-    if augment:
-        given["audio"] = augment_sound(given["audio"], seed)
-    if not pictures:
-        return {"audio": given["audio"]}
-    if augment:
-        given["sequence"] = augment_sequence(given["sequence"], seed)
-    return given
 
 
 def make_dataset(

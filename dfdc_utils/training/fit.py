@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from sklearn.metrics import log_loss
 
 from dfdc_utils.errors import TrainingDiverged
@@ -31,9 +32,11 @@ from dfdc_utils.models import (
     StartFrom,
     build_cnn_lstm,
     calibrate,
+    fit_sharpness,
     hears,
     load_model,
     read_note,
+    sync_part,
     write_card,
 )
 from dfdc_utils.quiet import quiet_import
@@ -116,8 +119,12 @@ def train(
         if not loop.model.name.endswith("mean"):  # a mean over frames does not see time
             step = median_time_step(save_path, table.loc[table["split"] == "train", "video"])
             sequence = replace(sequence, time_step=step, audio=hears(loop.model))
-        calibration = _calibrate(run.best_model(), loop, progress, table[table["split"] == "validation"], save_path)
-        run.finish(ModelFolder(run.path, sequence, calibration, note, _split_columns(table)), history)
+        model = run.best_model()
+        if config.sync:
+            fit_sharpness(model, *_score_pairs(sync_part(model), loop))
+        calibration = _calibrate(model, loop, progress, table[table["split"] == "validation"], save_path)
+        folder = ModelFolder(run.path, sequence, calibration, note, _split_columns(table))
+        run.finish(folder, history, model if config.sync else None)
     if workers_in_tf_config() > 1:  # the others go on when the files are there
         strategy.reduce("SUM", strategy.run(lambda: tf.constant(1.0)), axis=None)
     return history
@@ -214,12 +221,18 @@ def _calibrate(
         validation = validation[validation["label"] == "REAL"]
         fakes, made = "self-blends of them", np.array(progress.best_scores)[loop.labels == 1]
     elif loop.config.sync:
-        pairs = make_batches(loop.validation, loop.validation.plan(2)).map(lambda sequences, *_: sequences)
-        fakes, made = "fakes, of them or of their sound", model.predict(pairs, verbose=0)[1::2, 0]
+        fakes, made = "fakes, of them or of their sound", _score_pairs(model, loop)[1][1::2]
     scores = np.append(score_people(model, validation, save_path), made)
     labels = np.append(validation["label"] == "FAKE", np.ones(len(made)))
     calibration = calibrate(labels, scores)
     return replace(calibration, fakes=fakes) if fakes else calibration
+
+
+def _score_pairs(model: keras.Model, loop: TrainingLoop) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Score the validation pairs of own and wrong sounds, which alternate: labels and scores, (N,)."""
+    pairs = make_batches(loop.validation, loop.validation.plan(2)).map(lambda sequences, *_: sequences)
+    scores = model.predict(pairs, verbose=0)[:, 0]
+    return np.tile(np.array([0, 1], np.float32), len(scores) // 2), scores
 
 
 def _has_settled(progress: Progress, config: TrainingConfig) -> bool:
@@ -292,14 +305,18 @@ class _Run:
         # A run that was killed in `finish` has moved them already.
         return load_model(self._best if self._best.exists() else self.path / "model.keras")
 
-    def finish(self, folder: ModelFolder, history: pd.DataFrame) -> None:
-        """Put the trained model in the place of the one that was here."""
+    def finish(self, folder: ModelFolder, history: pd.DataFrame, model: keras.Model | None) -> None:
+        """Put the trained model in the place of the one that was here: the best weights, or `model`, made of these."""
         with folder.rewriting():
-            if self._best.exists():
+            if model:
+                with replacing(self.path / "model.keras") as partial:
+                    model.save(partial)
+            elif self._best.exists():
                 self._best.replace(self.path / "model.keras")
             write_atomically(self.path / "history.csv", history.to_csv(index=False))
             write_card(folder)
         self._progress.unlink(missing_ok=True)
+        self._best.unlink(missing_ok=True)  # last: a run that is killed here makes `model` again
 
 
 def _list_settings(

@@ -10,15 +10,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dfdc_utils.faces import SequenceConfig
-from dfdc_utils.models import copy_cnn, hears, picture_part, sync_part
+from dfdc_utils.models import contrast, copy_cnn, features_over_time, hears, picture_part, sync_part
 from dfdc_utils.quiet import quiet_import
-from dfdc_utils.sequences import SelfBlends, SequenceStore, WrongSounds
+from dfdc_utils.sequences import OTHERS, SelfBlends, SequenceStore, Store, WrongSounds, with_judged_sound
 from dfdc_utils.training.checkpoints import Progress
 from dfdc_utils.training.strategies import share_out
 
 with quiet_import():
     import keras
     import tensorflow as tf
+
+SYNC_PASSES = 4  # through all videos in an epoch of sync training, each time with other changes
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,14 @@ class TrainingConfig:
 
     The learning rate rises linearly for `warmup_epochs`, then falls along a cosine to 0 at the end of `epochs`.
     Training stops after `patience` epochs without a lower validation loss (None: never). `self_blend` trains and
-    validates on real videos and self-blends of them, and ignores the fakes. `sync` does so with real videos and the
-    same with a wrong sound, and trains only the part of a model that compares the two. `frames_per_video`, for a model
-    that scores each frame by itself, takes that many random frames of a video at a time instead of whole sequences: a
-    batch then shows more people, and an epoch has as many frames as before. `mixed_precision` computes the CNN in
-    bfloat16, which is faster on recent GPUs and slower on most CPUs. `deterministic` makes TensorFlow choose operations
-    with repeatable results, for the rest of this process. Raises `ValueError` for values that no training can have.
+    validates on real videos and self-blends of them, and ignores the fakes. `sync` takes real videos, too, and trains
+    only the part of a model that compares mouth and sound, to tell the own sound of a video from that of the others in
+    its replica's batch and from its own, moved. An epoch goes four times through all videos, and labels are not
+    smoothed. `frames_per_video`, for a model that scores each frame by itself, takes that many random frames of a video
+    at a time instead of whole sequences: a batch then shows more people, and an epoch has as many frames as before.
+    `mixed_precision` computes the CNN in bfloat16, which is faster on recent GPUs and slower on most CPUs.
+    `deterministic` makes TensorFlow choose operations with repeatable results, for the rest of this process. Raises
+    `ValueError` for values that no training can have.
     """
 
     epochs: int = 60
@@ -88,14 +92,20 @@ class TrainingLoop:
         if (config.sync and not audio) or (audio and config.self_blend):
             what = "sync=True needs a model that hears (build_cnn_lstm with audio=True, or start_from with audio=True)"
             raise ValueError(f"{what}, and self_blend=True one that does not")
+        if config.sync:
+            parts = {name: with_judged_sound(part, save_path) for name, part in parts.items()}
         stores = [SequenceStore(parts[name], save_path, audio=audio) for name in ("train", "validation")]
+        self.store: Store = SelfBlends(stores[0]) if config.self_blend else stores[0]
         wrap = SelfBlends if config.self_blend else WrongSounds if config.sync else lambda store: store
-        self.store, self.validation = [wrap(store) for store in stores]
+        self.validation: Store = wrap(stores[1])
+        self._least_shift = stores[0].least_shift
         settings: dict[str, int] = {"replicas": strategy.num_replicas_in_sync, "seed": config.seed}
         batch_size = min(config.batch_size, len(self.store.labels))
+        if config.sync:  # batches of one size: each clip is compared with the others of its batch
+            batch_size = -(-len(self.store.labels) // -(-len(self.store.labels) // batch_size))
         taken = min(config.frames_per_video or sequence.frame_count, sequence.frame_count)
         self._frames = taken if config.frames_per_video else None
-        self._passes = sequence.frame_count // taken  # through all videos, per epoch
+        self._passes = SYNC_PASSES if config.sync else sequence.frame_count // taken  # through all videos, per epoch
         self._plan = self.store.plan(batch_size, epochs=config.epochs * self._passes, shuffle=True, **settings)
         self.steps = len(self._plan.numbers) // config.epochs
         self._scoring_plan = self.validation.plan(batch_size, **settings)
@@ -111,7 +121,7 @@ class TrainingLoop:
             self._trained = build(taken, sequence.face_size) if config.frames_per_video else self.model
             if config.sync:
                 picture_part(self.model).trainable = False
-                self._trained = sync_part(self.model)
+                self._trained, self._features = sync_part(self.model), features_over_time(self.model)
             self._optimizer = keras.optimizers.Adam(self._learning_rate())
             self._optimizer.build(self._trained.trainable_variables)
             # This loop needs no compiled model; whoever loads it and trains on does.
@@ -156,15 +166,23 @@ class TrainingLoop:
     def _step(self, batch: Any) -> tuple[tf.Tensor, ...]:
         loss_of, smoothing = keras.losses.binary_crossentropy, self.config.label_smoothing
 
+        def measure(sequences: Any, labels: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            """The loss to train with, the one to report, which is not smoothed, and the accuracy: (B,) each."""
+            if self.config.sync:
+                how: dict[str, Any] = {"others": OTHERS, "least_shift": self._least_shift}
+                losses, right = contrast(self.model, self._features(sequences, training=True), weights > 0, **how)
+                return losses, losses, right
+            scores = self._trained(sequences, training=True)
+            right = tf.cast((scores > 0.5) == (labels > 0.5), tf.float32)[:, 0]
+            return loss_of(labels, scores, label_smoothing=smoothing), loss_of(labels, scores), right
+
         def on_replica(sequences: Any, labels: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             with tf.GradientTape() as tape:
-                scores = self._trained(sequences, training=True)
+                smoothed, losses, right = measure(sequences, labels, weights)
                 # The weights of a batch sum to 1 over all replicas, so its gradients only need to be added up.
-                smoothed = tf.reduce_sum(loss_of(labels, scores, label_smoothing=smoothing) * weights)
+                smoothed = tf.reduce_sum(smoothed * weights)
             self._optimizer.apply(tape.gradient(smoothed, self._trained.trainable_variables))  # adds them up
-            right = tf.cast((scores > 0.5) == (labels > 0.5), tf.float32)[:, 0]
-            # Reported without smoothing, to be comparable with the validation loss.
-            return tf.reduce_sum(loss_of(labels, scores) * weights), tf.reduce_sum(right * weights)
+            return tf.reduce_sum(losses * weights), tf.reduce_sum(right * weights)
 
         sums = self.strategy.run(on_replica, args=batch)
         return tuple(self.strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None) for value in sums)

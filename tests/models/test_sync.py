@@ -11,7 +11,17 @@ from sklearn.metrics import roc_auc_score
 from sounds import talking_faces
 
 from dfdc_utils.faces import SLICE, SequenceConfig
-from dfdc_utils.models import add_sound, build_cnn_lstm, frame_evidence, hears, load_model, picture_part, sync_part
+from dfdc_utils.models import (
+    add_sound,
+    build_cnn_lstm,
+    contrast,
+    fit_sharpness,
+    frame_evidence,
+    hears,
+    load_model,
+    picture_part,
+    sync_part,
+)
 from dfdc_utils.sequences import SequenceStore, WrongSounds, augment_sound, make_batches, make_dataset
 from dfdc_utils.training import TrainingConfig, train
 
@@ -90,6 +100,12 @@ def test_a_pretrained_model_learns_to_hear_and_sees_as_before() -> None:
     np.testing.assert_array_equal(listening.predict(given, verbose=0), pretrained.predict(given["sequence"], verbose=0))
 
 
+def test_models_that_hear_can_be_built_in_any_number_in_one_process(tmp_path: Path) -> None:
+    build_cnn_lstm(4, 32).save(tmp_path / "model.keras")
+    for _ in range(6):  # Keras numbers its operations: a loaded one could have the number of a new one
+        add_sound(load_model(tmp_path / "model.keras"))
+
+
 def test_wrong_sounds_are_those_of_others_or_moved(tmp_path: Path) -> None:
     store = SequenceStore(talking_faces(tmp_path, 4, TALKING), tmp_path, audio=True)
     pairs = WrongSounds(store)
@@ -125,6 +141,46 @@ def test_augmented_sound_is_repeatable_and_keeps_its_rhythm() -> None:
     for one in changed:
         assert one.shape == sound.shape and np.isfinite(one).all() and np.abs(one).max() <= 1
         assert np.corrcoef(one.std(axis=1), sound.std(axis=1))[0, 1] > 0.8
+
+
+def test_contrast_compares_each_clip_with_all_others_that_count_and_with_its_own_moved(model: keras.Model) -> None:
+    rng = np.random.default_rng(0)
+    kernel, bias = (one.numpy() for one in (model.get_layer("sync").kernel, model.get_layer("sync").bias))
+    features = rng.normal(size=(3, 2, 4, len(kernel))).astype(np.float32)
+
+    def score(seen: np.ndarray, heard: np.ndarray) -> float:
+        return float(1 / (1 + np.exp(-((seen * heard).mean(axis=0) @ kernel + bias)))[0])
+
+    for counts, those in (([True] * 3, [[1, 2], [0, 2], [0, 1]]), ([True, False, True], [[2], [0, 2], [0]])):
+        losses, right = contrast(
+            model, keras.ops.convert_to_tensor(features), np.array(counts), others=0.8, least_shift=1
+        )
+        for number, (seen, heard) in enumerate(features):
+            own = score(seen, heard)
+            wrong = [score(seen, features[other, 1]) for other in those[number]]
+            moved = [score(seen, np.roll(heard, shift, axis=0)) for shift in (1, 2, 3)]
+            loss = (-np.log(1 - own) - 0.8 * np.log(wrong).mean() - 0.2 * np.log(moved).mean()) / 2
+            np.testing.assert_allclose(losses[number], loss, rtol=1e-4)
+            share = ((own <= 0.5) + 0.8 * np.mean(np.array(wrong) > 0.5) + 0.2 * np.mean(np.array(moved) > 0.5)) / 2
+            np.testing.assert_allclose(right[number], share, rtol=1e-5)
+    alone, _ = contrast(model, features[:1], np.array([True]), others=0.8, least_shift=1)
+    assert np.isfinite(alone).all()
+
+
+@pytest.mark.parametrize("skill", [1, -1])
+def test_sharpness_is_fitted_where_there_is_skill(skill: int, model: keras.Model) -> None:
+    given, layer = inputs(), model.get_layer("sync")
+    weights = layer.get_weights()
+    before = sync_part(model).predict(given, verbose=0)
+    scores = 0.5 + skill * np.linspace(-0.1, 0.1, 40).astype(np.float32)  # right, but close to 0.5
+    fit_sharpness(model, np.repeat(np.array([0, 1], np.float32), 20), scores)
+    after = sync_part(model).predict(given, verbose=0)
+    layer.set_weights(weights)
+    logits = [np.log(one / (1 - one)) for one in (before, after)]
+    if skill > 0:
+        assert abs(logits[1][0] - logits[1][1]) > 1.2 * abs(logits[0][0] - logits[0][1])
+    else:
+        np.testing.assert_array_equal(before, after)
 
 
 @pytest.mark.slow
