@@ -216,7 +216,8 @@ def _calibrate(
 
     Fakes that were made of real videos, of one person each, count with their own scores.
     """
-    fakes, made = "", np.empty(0)
+    fakes = ""
+    made: NDArray[Any] = np.empty(0)
     if loop.config.self_blend:
         validation = validation[validation["label"] == "REAL"]
         fakes, made = "self-blends of them", np.array(progress.best_scores)[loop.labels == 1]

@@ -20,10 +20,12 @@ import pandas as pd
 import pytest
 from hd_clips import WINDOW, decode_and_forget, draw_hd_clips
 from joblib.externals.loky import get_reusable_executor
+from sounds import sounding
 from workers import peak_memory
 
 from dfdc_utils.faces import box_overlap, read_faces
 from dfdc_utils.processing import processing
+from dfdc_utils.sample.voices import _join
 from dfdc_utils.workers import each
 
 CORES = 2  # that all figures are given for
@@ -203,3 +205,24 @@ def test_preprocessing(
     assert floor <= 1.0 or not yunet
     assert gain >= 1.8
     assert max(memory.values()) <= 400e6
+
+
+def test_sound_costs_little(hd_clips: Path, tmp_path: Path) -> None:
+    """The same clips without sound and with stereo AAC of 48 kHz, as cameras and DFDC have it."""
+    noise = np.random.default_rng(0).normal(0, 0.1, (2, 12 * 48_000)).astype(np.float32)
+    voice = sounding(tmp_path / "voice.mp4", noise, codec="aac", rate=48_000, layout="stereo")
+    heard = tmp_path / "heard"
+    heard.mkdir()
+    for path in hd_clips.glob("*.mp4"):
+        for number in range(COPIES):
+            _join(path, voice, heard / f"{path.stem}_{number}.mp4")
+    silent = copies(hd_clips, tmp_path / "silent")
+
+    def ours(videos: Path) -> Callable[[Path], object]:
+        return lambda folder: processing(
+            videos, folder, num_vids=None, detector="haar", workers=CORES, show_progress=False
+        )
+
+    seconds = compare(heard, {"with sound": ours(heard), "without": ours(silent)}, tmp_path)
+    print(f"\nPreprocessing with sound / without: {ratio(seconds, 'with sound', 'without')}, bar ≤ 1.1")
+    assert np.median(np.array(seconds["with sound"]) / np.array(seconds["without"])) <= 1.1
