@@ -117,7 +117,7 @@ class SequenceStore:
             if self.in_memory:
                 self._faces = tf.stack(list(_in_parallel(tf.data.Dataset.range(len(videos)), self._read)))
         self.audio = audio
-        step = median_time_step(save_path, videos) if audio else 0.0  # reads a file of each video
+        self.time_step = step = median_time_step(save_path, videos) if audio else 0.0  # reads a file of each video
         # In frames: a sound moved by 0.2 s does not belong to its mouth.
         self.least_shift = min(max(1, math.ceil(0.2 / step)) if step else 1, config.frame_count // 2)
 
