@@ -483,7 +483,7 @@ def test_a_cluster_gives_the_same_manifest_and_outlives_a_death(
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),  # else it tries a poison four times itself
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=2, host="127.0.0.1", dashboard_address=None, silence_logs=50
+            n_workers=2, threads_per_worker=2, host="127.0.0.1", dashboard_address=":0", silence_logs=50
         ) as local,
     ):
         manifest = run(poisoned, tmp_path / "faces", cluster=local.scheduler_address).set_index("video")

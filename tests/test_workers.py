@@ -17,7 +17,7 @@ def cluster() -> Iterator[str]:
     """The address of a Dask scheduler with two workers, each a process of this machine."""
     distributed = pytest.importorskip("distributed")
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, silence_logs=50
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=":0", silence_logs=50
     ) as local:
         yield local.scheduler_address
 
