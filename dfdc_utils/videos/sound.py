@@ -94,7 +94,7 @@ class _Runs:
         return frame.samples
 
     def flush(self) -> None:
-        """End the run: resample it at once, which costs a third of doing so frame by frame."""
+        """End the run: resample it at once, not frame by frame, which takes longer."""
         if not self._run:
             return
         name, layout, rate = self._kind
