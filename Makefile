@@ -7,6 +7,9 @@ NOTEBOOKS := $(wildcard notebooks/0[1-9]*.ipynb)
 # Parameters of the notebooks: make run PARAMETERS="-p NUM_VIDS 4000 -p EPOCHS 20"
 PARAMETERS ?=
 
+# How many notebooks run at the same time where they can: on a GPU one, since TensorFlow takes all of its memory.
+JOBS ?= $(if $(wildcard /dev/nvidiactl),1,2)
+
 # Notebooks run in notebooks/, so folders named from here must not be relative; names may hold spaces.
 absolute = $(shell $(PYTHON) -c 'import os, sys; print(os.path.abspath(sys.argv[1]))' "$(1)")
 ifneq ($(DFDC_DATA),)
@@ -29,7 +32,7 @@ help:  ## this list
 
 run: install  ## run the seven notebooks from top to bottom; results go to data/sample/, or data/<name of DFDC_DATA>/
 	@folder="$$($(BIN)/python -c 'from dfdc_utils.sample import *; print(data_folder(find_data()))')" && \
-	$(BIN)/python notebooks/run.py --output "$$folder/results/notebooks" $(PARAMETERS) $(NOTEBOOKS) && \
+	$(BIN)/python notebooks/run.py --jobs $(JOBS) --output "$$folder/results/notebooks" $(PARAMETERS) $(NOTEBOOKS) && \
 	echo "Done. Open $$folder/results/notebooks/, $$folder/results/ and $$folder/model/."
 
 # Uploads of more than 10 MB need the larger message size: without it Jupyter drops the connection without a word. The

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import argparse
 import ast
+import asyncio
 import html
+import itertools
 import os
 import re
 import sys
@@ -25,6 +27,8 @@ from nbclient.exceptions import CellExecutionError
 from tqdm import tqdm
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
+# What notebooks of one stage need is there when the stages before it are done, so they can run at the same time.
+STAGES = {"01": "data", "02": "data", "03": "data", "04": "model", "05": "results", "06": "results", "07": "results"}
 
 
 class _EchoingClient(NotebookClient):
@@ -45,7 +49,7 @@ class _EchoingClient(NotebookClient):
         return super().output(outs, msg, display_id, cell_index)
 
 
-def run_notebook(notebook: Any, folder: Path, name: str) -> None:
+async def run_notebook(notebook: Any, folder: Path, name: str) -> None:
     """Execute a notebook in `folder`. Raises `CellExecutionError`, except for cells tagged `raises-exception`."""
     with tqdm(total=sum(cell.cell_type == "code" for cell in notebook.cells), desc=name, unit="cell") as progress:
         client = _EchoingClient(
@@ -59,7 +63,7 @@ def run_notebook(notebook: Any, folder: Path, name: str) -> None:
             on_cell_complete=lambda **_: progress.update(),
         )
         client.progress = progress
-        client.execute()
+        await client.async_execute()
 
 
 def parameter_names(notebook: Any) -> set[str]:
@@ -105,6 +109,7 @@ def main() -> int:
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--output", type=Path, help="folder for the executed notebooks")
     where.add_argument("--in-place", action="store_true", help="store the outputs in the notebooks themselves")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="how many notebooks run at the same time")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter")
     options = parser.parse_args()
     parameters = dict(options.p)
@@ -116,18 +121,37 @@ def main() -> int:
     known = set().union(*map(parameter_names, notebooks.values()))
     if unknown := parameters.keys() - known:
         parser.error(f"unknown parameter {', '.join(sorted(unknown))}; the notebooks have {', '.join(sorted(known))}")
-    for path, notebook in notebooks.items():
+    for notebook in notebooks.values():
         set_parameters(notebook, parameters)
-        try:
-            run_notebook(notebook, path.parent, path.stem)
-        except CellExecutionError as error:
-            print(f"{path}: {error}", file=sys.stderr)
-            return 1
-        clean(notebook)
+    try:
+        asyncio.run(_run_stages(notebooks, options))
+    except CellExecutionError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _run_stages(notebooks: dict[Path, Any], options: argparse.Namespace) -> None:
+    """Execute the notebooks, up to `options.jobs` of a stage at the same time, and store each when it is done."""
+    free = asyncio.Semaphore(options.jobs)
+
+    async def run_and_store(path: Path) -> None:
+        async with free:
+            try:
+                await run_notebook(notebooks[path], path.parent, path.stem)
+            except CellExecutionError as error:
+                error.traceback = f"{path}: {error.traceback}"
+                raise
+        clean(notebooks[path])
         target = path if options.in_place else options.output / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
-        nbformat.write(notebook, target)
-    return 0
+        nbformat.write(notebooks[path], target)
+
+    for _, stage in itertools.groupby(notebooks, key=lambda path: STAGES.get(path.name[:2], path)):
+        paths = list(stage)
+        if options.jobs > 1:
+            paths.reverse()  # the last one takes longest
+        await asyncio.gather(*map(run_and_store, paths))
 
 
 def _literal(value: str) -> str:

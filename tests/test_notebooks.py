@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -226,6 +227,23 @@ class TestRun:
         assert done.returncode == 1
         assert "small.ipynb" in done.stderr and "TypeError" in done.stderr
         assert not (tmp_path / "out").exists()
+
+    def test_runs_notebooks_of_one_stage_at_the_same_time_and_stages_in_order(self, tmp_path: Path) -> None:
+        """Two of them wait for each other's file; the one before both would not wait for them."""
+        wait = "import pathlib, time\npathlib.Path('{own}').touch()\nuntil = time.monotonic() + 60\n"
+        wait += "while not pathlib.Path('{other}').exists() and time.monotonic() < until:\n    time.sleep(0.1)\n"
+        wait += "assert pathlib.Path('{other}').exists()"
+        first = "import pathlib\nassert not pathlib.Path('five').exists()\npathlib.Path('four').touch()"
+        sources = {"04_first.ipynb": first, "05_one.ipynb": wait.format(own="five", other="six")}
+        sources["06_other.ipynb"] = wait.format(own="six", other="five") + "\nassert pathlib.Path('four').exists()"
+        for name, source in sources.items():
+            cells = [nbformat.v4.new_code_cell(source)]
+            nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / name)
+        done = self.run("--in-place", "--jobs", "2", *(tmp_path / name for name in sources))
+        assert done.returncode == 0, done.stderr
+
+    def test_every_notebook_of_the_series_has_a_stage(self) -> None:
+        assert [name[:2] for name in NAMES] == list(runpy.run_path(str(FOLDER / "run.py"))["STAGES"])
 
     def test_refuses_unknown_parameters_and_parameters_in_place(self, notebook: Path) -> None:
         unknown = self.run("--output", notebook.parent, "-p", "COUNTS", "2", notebook)
