@@ -355,4 +355,4 @@ def _without_padding(sequences: Any, labels: tf.Tensor, weights: tf.Tensor) -> t
 
 def _in_parallel(dataset: tf.data.Dataset, function: object) -> tf.data.Dataset:
     # Not AUTOTUNE: it uses one thread for some iterators and two for others, and is then half as fast.
-    return dataset.map(function, num_parallel_calls=joblib.cpu_count(), deterministic=True)
+    return dataset.map(tf.autograph.experimental.do_not_convert(function), num_parallel_calls=joblib.cpu_count(), deterministic=True)

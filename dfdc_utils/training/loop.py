@@ -167,7 +167,7 @@ class TrainingLoop:
         scores = [self._score(batch).numpy().ravel() for batch in self._scoring]
         return np.concatenate(scores)[self._counted].astype(np.float64)
 
-    @tf.function
+    @tf.function(autograph=False)
     def _step(self, batch: Any) -> tuple[tf.Tensor, ...]:
         loss_of, smoothing = keras.losses.binary_crossentropy, self.config.label_smoothing
 
@@ -192,7 +192,7 @@ class TrainingLoop:
         sums = self.strategy.run(on_replica, args=batch)
         return tuple(self.strategy.reduce(tf.distribute.ReduceOp.SUM, value, axis=None) for value in sums)
 
-    @tf.function
+    @tf.function(autograph=False)
     def _score(self, batch: Any) -> tf.Tensor:
         def on_replica(sequences: Any, labels: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
             return (self._trained if self.config.sync else self.model)(sequences, training=False)
