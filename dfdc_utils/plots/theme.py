@@ -17,22 +17,11 @@ SMALL = 9  # points: no text in a figure is smaller
 
 
 def use_theme() -> None:
-    """Set seaborn's theme for all figures of a notebook, on white, so they can be read in dark notebooks too.
-
-    In a notebook, figures are stored with their titles as alternative text.
-    """
+    """Set one theme for all figures, on white for dark notebooks; a notebook stores titles as alternative text."""
+    titles = {"axes.titlelocation": "left", "axes.titleweight": "bold", "axes.titlesize": 11}
+    figures = {"figure.facecolor": "white", "figure.constrained_layout.use": True}
     sns.set_theme(
-        style="whitegrid",
-        palette="colorblind",
-        rc={
-            "figure.dpi": DPI,
-            "savefig.dpi": DPI,
-            "figure.facecolor": "white",
-            "axes.titlelocation": "left",
-            "axes.titleweight": "bold",
-            "axes.titlesize": 11,
-            "figure.constrained_layout.use": True,
-        },
+        style="whitegrid", palette="colorblind", rc={"figure.dpi": DPI, "savefig.dpi": DPI, **figures, **titles}
     )
     with contextlib.suppress(ImportError):  # outside of notebooks
         from IPython import get_ipython

@@ -31,16 +31,13 @@ STEPS = 64
 
 
 def explain_score(model: keras.Model, sequence: Image) -> Explanation:
-    """Explain the score of one sequence, uint8 RGB (T, H, W, 3).
+    """Explain the score of one sequence, uint8 RGB (T, H, W, 3), by a model of `build_cnn_lstm` or `build_on_encoder`.
 
-    `heat` shows only evidence for FAKE, on one scale for the whole sequence: the maximum equals the model's own score,
-    so a video with a low score stays dark. For a model that pretraining taught where a blend lies, it shows the logits
-    of its places. For others it is the Grad-CAM: a change between two frames is shown on the later one, in the places
-    that changed. The resolution is that of the network's maps: 4 pixels for the small one, 16 for pretrained ones, 32
-    for most of `keras.applications`.
-
-    `model` is one of `build_cnn_lstm` or `build_on_encoder`. Raises `ValueError` for another kind of model, or a
-    sequence that does not fit. Taught in notebook 06.
+    `heat` shows only evidence for FAKE. Its maximum equals the model's own score, so a video with a low score stays
+    dark. For a model that pretraining taught where a blend lies, it shows the logits of its places. For others it is
+    the Grad-CAM: a change between two frames is shown on the later one. The resolution is that of the network's maps: 4
+    pixels for the small one, 16 for pretrained ones, 32 for most of `keras.applications`. Raises `ValueError` for
+    another kind of model, or a sequence that does not fit. Taught in notebook 06.
     """
     logit, evidence = weigh_evidence(model, sequence)
     places, frame_logits = _see_frames(model, sequence)
@@ -64,17 +61,12 @@ def _see_frames(model: keras.Model, sequence: Image) -> tuple[NDArray[np.float32
 def weigh_evidence(model: keras.Model, sequence: Image) -> tuple[float, NDArray[np.float32]]:
     """The logit of a sequence, and what each place adds to it, in logits: float32 (T, H, W), FAKE above 0.
 
-    Their sum is the logit minus that of a sequence whose maps are all zero. Arguments and errors are those of
-    `explain_score`.
+    Their sum is the logit minus that of a sequence whose maps are all zero. Raises like `explain_score`.
     """
     parts = _take_apart(model)
     *maps, features = parts.cnn(_as_batch(model, sequence))
     logit, of_features, of_changes = _weigh_features(parts, maps, features)
-    with tf.GradientTape(persistent=True) as tape:
-        tape.watch(maps)
-        pooled = parts.pool(maps)
-    by_features = tape.gradient(pooled, maps, output_gradients=of_features)
-    by_changes = tape.gradient(pooled, maps, output_gradients=of_changes)
+    by_features, by_changes = _pull_back(parts.pool, maps, of_features, of_changes)
     height, width = sequence.shape[1:3]
     evidence = np.zeros(sequence.shape[:3], np.float32)
     for scale, weights, change_weights in zip(maps, by_features, by_changes, strict=True):
@@ -87,14 +79,12 @@ def weigh_evidence(model: keras.Model, sequence: Image) -> tuple[float, NDArray[
 
 
 class _Parts(NamedTuple):
-    """A model in four parts: `cnn` from one sequence to maps and features, `pool` from maps to features, both (T, …);
-    `compare` from features (B·T, F) to the head's input, `judge` from that to logits (B, 1). Of the head's input, the
-    first `shown` (all if None) are features, the others changes."""
+    """A model in four parts. Of the head's input, the first `shown` (all if None) are features, the others changes."""
 
-    cnn: Callable[[tf.Tensor], list[tf.Tensor]]
-    pool: Callable[[list[tf.Tensor]], tf.Tensor]
-    compare: Callable[[tf.Tensor], tf.Tensor]
-    judge: Callable[[tf.Tensor], tf.Tensor]
+    cnn: Callable[[tf.Tensor], list[tf.Tensor]]  # from one sequence to maps and features, both (T, …)
+    pool: Callable[[list[tf.Tensor]], tf.Tensor]  # from maps to features
+    compare: Callable[[tf.Tensor], tf.Tensor]  # from features (B·T, F) to the head's input
+    judge: Callable[[tf.Tensor], tf.Tensor]  # from that to logits (B, 1)
     shown: int | None = None
 
 
@@ -109,15 +99,20 @@ def _weigh_features(parts: _Parts, maps: list[tf.Tensor], features: tf.Tensor) -
         tape.watch(path)
         logits = parts.judge(path)
     slopes = tf.reduce_mean(tf.reshape(tape.gradient(logits, path), (STEPS, *end.shape)), axis=0)
-    with tf.GradientTape(persistent=True) as tape:
-        tape.watch(features)
-        seen = parts.compare(features)
     is_change = np.arange(end.shape[-1]) >= (parts.shown or end.shape[-1])
-    of_features = tape.gradient(seen, features, output_gradients=tf.where(~is_change, slopes, 0))
-    of_changes = tape.gradient(seen, features, output_gradients=tf.where(is_change, slopes, 0))
+    by_kind = (tf.where(kind, slopes, 0) for kind in (~is_change, is_change))
+    of_features, of_changes = _pull_back(parts.compare, features, *by_kind)
     # A change counts for its frame and, negated, for the one before. A sum from the end recovers each one's own weight.
     of_changes = tf.cumsum(of_changes, axis=0, reverse=True)
     return float(parts.judge(end)[0, 0]), of_features, of_changes
+
+
+def _pull_back(function: Callable[[Any], tf.Tensor], value: Any, *slopes: tf.Tensor) -> list[Any]:
+    """The gradients with respect to `value`, for each of some gradients with respect to `function(value)`."""
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(value)
+        result = function(value)
+    return [tape.gradient(result, value, output_gradients=slope) for slope in slopes]
 
 
 def _take_apart(model: keras.Model) -> _Parts:

@@ -1,7 +1,5 @@
 """Pretraining's second stage: the frame encoder learns to distinguish single faces from their self-blends and swaps."""
 
-from __future__ import annotations
-
 import hashlib
 import time
 from collections.abc import Callable
@@ -32,10 +30,10 @@ class EncoderConfig:
     """How the frame encoder is trained: `steps` batches of `people` real faces and a fake of each.
 
     It starts from `weights`: `"pretrained"` or the folder of another pretrained model, `"imagenet"`, a file of
-    MobileNetV2's weights, or None. The learning rate falls along a cosine to 0, and the weights that are scored and
-    kept are an exponential moving average with momentum `ema`. It is trained on random patches of `patch` pixels, which
-    cost less, and sees whole faces of `face_size` pixels afterwards. The fraction `swaps` of the fakes are swaps. The
-    validation people are scored on self-blends `every` so many steps; nothing is chosen by that.
+    MobileNetV2's weights, or None. The learning rate falls along a cosine to 0; the weights kept are an exponential
+    moving average with momentum `ema`. It learns from random patches of `patch` pixels, which cost less than whole
+    faces of `face_size`. The fraction `swaps` of the fakes are swaps. `every` so many steps, the validation people are
+    scored on self-blends; nothing is chosen by that.
     """
 
     steps: int = 7000
@@ -61,8 +59,8 @@ def train_encoder(
 ) -> tuple[keras.Model, list[dict[str, float]]]:
     """Train on pairs of `train`; return the encoder and its history, one row for each time `validation` is scored.
 
-    The loss is that of the frame plus that of its places. A training that was killed resumes from
-    `folder / "encoder.npz"` when called with the same arguments, and ends with the same weights.
+    The loss is that of the frame plus that of its places. Called again with the same arguments, a training that was
+    killed resumes from `folder / "encoder.npz"` and ends with the same weights.
     """
     keras.utils.set_random_seed(config.seed)
     tf.config.experimental.enable_op_determinism()

@@ -1,10 +1,7 @@
 """Pretraining on real faces: from photographs to a calibrated sequence model. Its only fakes are blends of them.
 
-Stages: crop the photographs, train the frame encoder, score sequences of unseen people, fit the calibration and the
-out-of-distribution detector, write. An interrupted run keeps the cropped photographs and the encoder's last save.
+An interrupted run keeps the cropped photographs and the encoder's last save.
 """
-
-from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass, field, replace
@@ -65,8 +62,8 @@ def pretrain(
 
     `data` says in a line what the photographs are; `notes` is Markdown for the card: whose they are and who may use
     them. `face_detector` must give landmarks: YuNet by default. With a face `mesh`, most blends end at outlines of the
-    face and its parts. `workers` processes make pairs while this one trains. The metrics are those of `measure`. An
-    interrupted run continues when called with the same arguments; `save_path / "work"` holds what it needs for that.
+    face and its parts. `workers` processes make pairs. The metrics are those of `measure`. An interrupted run continues
+    when called with the same arguments, from `save_path / "work"`.
 
     Raises `FileNotFoundError` if photographs, YuNet's weights or the backbone's are missing, `ValueError` for too few.
     Source: Shiohara and Yamasaki, CVPR 2022, https://arxiv.org/abs/2204.08376.
@@ -116,8 +113,8 @@ def pretrain(
         "notes": notes,
         "trained_on": hashlib.sha256(pictures[["file", "split"]].to_csv(index=False).encode()).hexdigest(),
     }
-    weights = config.encoder.weights  # the name of a file, not where it lies on this machine
     note["face_mesh"] = mesh is not None
+    weights = config.encoder.weights  # the name of a file, not where it lies on this machine
     note["encoder"]["weights"] = {"imagenet": "ImageNet", None: "random"}.get(weights) or Path(str(weights)).name
     sequence = SequenceConfig(frame_count=config.frame_count, face_size=size, margin=SEQUENCE_MARGIN)
     made = ModelFolder(folder, sequence, fitted, note, None, ood)
