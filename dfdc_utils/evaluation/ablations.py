@@ -1,7 +1,6 @@
 """What a trained CNN-LSTM uses: its score when one of its inputs is held constant or replaced.
 
-The head of `build_cnn_lstm` has two inputs per frame: its features, and their change since the frame before. Each
-ablation replaces one of them by values that occur in real videos, and leaves the other.
+The head of `build_cnn_lstm` sees each frame's features, and their change. Each ablation replaces one of the two.
 """
 
 from pathlib import Path

@@ -99,9 +99,8 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """The 95 % percentile interval of `metric`, had other source videos been chosen.
 
-    Whole source groups are resampled: their videos are not independent, and resampling single ones would give an
-    interval that is too narrow. Raises `ValueError` as `resample_groups` does. Source: Efron and Tibshirani 1993,
-    chapter 13. Taught in notebook 05.
+    Whole source groups are resampled: their videos are not independent, so resampling single ones would give too narrow
+    an interval. Raises like `resample_groups`. Source: Efron and Tibshirani 1993, chapter 13. Taught in notebook 05.
     """
     labels, values = (scores["label"] == "FAKE").to_numpy(np.int64), scores["score"].to_numpy()
     found = [metric(labels[rows], values[rows]) for rows in resample_groups(scores, resamples, seed=seed)]
@@ -112,8 +111,8 @@ def bootstrap_interval(
 def resample_groups(scores: pd.DataFrame, resamples: int, *, seed: int = 0) -> Iterator[NDArray[np.intp]]:
     """Resample whole source groups with replacement: row numbers of each of `resamples` tables.
 
-    The groups are those of the split (column `group`), else originals with their fakes. A resample that lacks a class
-    is replaced by another. Raises `ValueError` if `scores` lacks a class or has one source group only.
+    The groups are those of the split (column `group`), else originals with their fakes. Each resample has both classes.
+    Raises `ValueError` if `scores` lacks a class or has one source group only.
     """
     by = "group" if "group" in scores else "original"
     groups = list(scores.reset_index(drop=True).groupby(by).indices.values())

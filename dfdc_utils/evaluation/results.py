@@ -41,8 +41,7 @@ class Evaluation:
 def evaluate(folder: ModelFolder, save_path: str | Path, *, resamples: int = 1000) -> Evaluation:
     """Score the videos that `choose_videos` gives, compare with baselines, and write the card of a trained model.
 
-    A card is written only for a model with a split, so never into the package. Raises like `choose_videos` and
-    `score_videos`. Taught in notebook 05.
+    Only a model with a split gets a card. Raises like `choose_videos` and `score_videos`. Taught in notebook 05.
     """
     scores = score_videos(choose_videos(read_manifest(save_path), save_path, folder), save_path, folder)
     summary = summarise(scores, resamples=resamples)
@@ -58,8 +57,8 @@ def evaluate(folder: ModelFolder, save_path: str | Path, *, resamples: int = 100
 def choose_videos(manifest: pd.DataFrame, save_path: str | Path, folder: ModelFolder) -> pd.DataFrame:
     """Choose the videos of `manifest`, with faces in `save_path`, that the model was not trained on.
 
-    These are its test split; for a model of photographs, all labelled videos. Raises `ValueError` if videos of the
-    split are missing, or if the labelled ones are of one class or of one original.
+    These are its test split; for a model of photographs, all labelled videos. Raises `ValueError` if some of the split
+    are missing, or if the labelled ones are of one class or of one original.
     """
     usable = manifest[manifest["status"] == "ok"]
     if folder.split is not None:
@@ -124,10 +123,9 @@ def judge(comparison: pd.DataFrame, baseline: str = "mean over frames") -> str:
 
 
 def summarise(scores: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """Compute each metric over a table of scored videos, with its 95 % interval.
+    """Compute each `metric` over a table of scored videos: its `value` and 95 % interval `low` to `high`.
 
-    One row per metric: `metric`, `value`, `low`, `high` (see `bootstrap_interval`) and `constant`, the value for a
-    score of 0.5 everywhere. Taught in notebook 05.
+    `constant` is the value for a score of 0.5 everywhere. Taught in notebook 05.
     """
     labels, values = _labels(scores), scores["score"].to_numpy()
     rows = []
@@ -138,10 +136,7 @@ def summarise(scores: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> 
 
 
 def compare_parts(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
-    """Compute the AUC, with its 95 % interval, for each `part`: data sets or qualities in folders of their own.
-
-    It is empty where a part lacks a class or has one source group only.
-    """
+    """Compute the AUC with its 95 % interval for each `part` (folder); empty for one class or one source group."""
     rows, auc = [], METRICS["AUC"]
     for part, group in scores.groupby("part"):
         labels = _labels(group)

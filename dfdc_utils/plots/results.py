@@ -19,8 +19,8 @@ ORIGINAL_COURSE = {1: 0.778, 8: 0.912}
 def plot_roc(scores: pd.DataFrame, *, axis: Axes | None = None) -> Figure:
     """The ROC curve of scored videos with its 95 % band, and the diagonal that chance gives.
 
-    At each false positive rate, the band holds the recall of 95 % of a thousand resamples (see `resample_groups`).
-    Raises `ValueError` if `scores` lacks a class or has one source group only.
+    At each false positive rate, the band holds the recall of 95 % of a thousand resamples. Raises like
+    `resample_groups`.
     """
     axis = axis or plt.subplots(figsize=(4.6, 4.0))[1]
     labels, values = (scores["label"] == "FAKE").to_numpy(), scores["score"].to_numpy()
@@ -43,8 +43,7 @@ def plot_roc(scores: pd.DataFrame, *, axis: Axes | None = None) -> Figure:
 def plot_threshold(scores: pd.DataFrame, *, threshold: float = 0.5, axis: Axes | None = None) -> Figure:
     """False positive rate and recall against the threshold, each with its exact 95 % interval as a band.
 
-    Scores above the threshold count as fake. The intervals hold for independent videos. Raises `ValueError` like
-    `count_calls`. Taught in notebook 05.
+    The intervals hold for independent videos. Raises `ValueError` like `count_calls`. Taught in notebook 05.
     """
     axis = axis or plt.subplots(figsize=(6.4, 3.8))[1]
     counts = count_calls(scores, threshold)
@@ -87,8 +86,7 @@ def plot_confusion(scores: pd.DataFrame, *, threshold: float = 0.5, axis: Axes |
 def plot_calibration(scores: pd.DataFrame, *, bins: int = 5, axis: Axes | None = None) -> Figure:
     """The fraction of FAKE against the mean score, before (`raw_score`) and after (`score`) calibration.
 
-    `bins` are equally wide; a point's size is its number of videos, and its bar the exact 95 % interval of the
-    fraction. With few videos, points scatter widely about the diagonal even if scores are calibrated.
+    `bins` are equally wide; a point's size is its number of videos, its bar the exact 95 % interval of the fraction.
     """
     axis = axis or plt.subplots(figsize=(4.8, 4.2))[1]
     labels = (scores["label"] == "FAKE").to_numpy(float)

@@ -35,7 +35,7 @@ SECONDS_PER_VIDEO = 60.0  # time limit, plus twice the video's length where all 
 
 
 class Detector:
-    """A trained model that scores videos: it finds the faces as in training, scores them, and gives a verdict.
+    """A trained model that finds the faces of videos as in training, scores them, and gives a verdict.
 
         print(Detector.load("pretrained").predict("video.mp4").in_words())
 
@@ -92,9 +92,9 @@ class Detector:
     ) -> Prediction:
         """Score one video: its first seconds, as in training, or with `whole` all of it in overlapping windows.
 
-        Of more than `max_people` people at a time, those with the largest faces are scored. A video that cannot be
-        scored gives a `Prediction` that says why. Raises `FileNotFoundError` if the model's face detector is not
-        available, `ConfigMismatch` if the model's weights are damaged.
+        Of more than `max_people` people at a time, those with the largest faces are scored. Where none can be scored,
+        the `Prediction` says why. Raises `FileNotFoundError` without the model's face detector, `ConfigMismatch` if the
+        model's weights are damaged.
         """
         return self._judge(find_faces(self._look(path, whole, time_limit, max_people)))
 
@@ -139,10 +139,7 @@ class Detector:
     def gather_evidence(
         self, predictions: Sequence[Prediction], *, most: int = MOST_EXPLAINED, show_progress: bool = False
     ) -> dict[Path, tuple[Image, Explanation]]:
-        """Collect what `write_page` shows: the faces of the worst window, explained, of the `most` highest scores.
-
-        A video without sign of a fake has no evidence of one, and is left out.
-        """
+        """Explain what `write_page` shows: the worst windows of the `most` highest scores that are fake or unsure."""
         suspicious = [one for one in predictions if one.verdict in ("fake", "unsure")]
         scored = sorted(suspicious, key=lambda one: -(one.score or 0))
         evidence = {}

@@ -121,18 +121,21 @@ def _take_apart(model: keras.Model) -> _Parts:
         return _take_pretrained_apart(model)
     pools = (layers.GlobalAveragePooling2D, layers.AveragePooling2D)
     maps = [layer.input for layer in model.layers if isinstance(layer, pools)]
-    needed = ("features", "score", *(["moving_features"] if "features_and_change" in found else []))
-    missing = [f"layer {name!r}" for name in needed if name not in found]
+    missing = [f"layer {name!r}" for name in ("features", "score") if name not in found]
     missing += [] if maps else ["maps that it averages"]
     if missing:
         raise ValueError(f"the model {model.name} has no {' and no '.join(missing)}: only this package's are explained")
-    score = found["score"]
     projected = [found[name].output for name in ("features", "moving_features") if name in found]
     features = ops.concatenate(projected, axis=-1)
     seen = found["features_and_change"].output if len(projected) > 1 else projected[0]
-    logit = score.input if isinstance(score, layers.Activation) else ops.matmul(score.input, score.kernel) + score.bias
-    cnn, pool = keras.Model(model.input, [*maps, features]), keras.Model(maps, features)
-    judge = keras.Model(seen, logit)
+    score, logit = found["score"], found["score"].input
+    if isinstance(score, layers.Dense):
+        logit = ops.matmul(logit, score.kernel) + score.bias
+    cnn, pool, judge = (
+        keras.Model(model.input, [*maps, features]),
+        keras.Model(maps, features),
+        keras.Model(seen, logit),
+    )
     if len(projected) == 1:
         return _Parts(cnn, pool, tf.identity, judge)
     side_by_side = keras.Model(projected, seen)
@@ -143,13 +146,9 @@ def _take_pretrained_apart(model: keras.Model) -> _Parts:
     """The parts of a model of `build_on_encoder`, whose head sees the features themselves."""
     encoder, head = take_apart(model)
     maps, *_, features, _ = encoder.outputs
-    see = keras.Model(encoder.input, [maps, features])
-    return _Parts(
-        lambda sequences: see(sequences[0]),
-        keras.Model([maps], features),
-        lambda features: tf.reshape(features, (-1, *head.input_shape[1:])),
-        keras.Model(head.input, head.get_layer("score").input),
-    )
+    see, pool = keras.Model(encoder.input, [maps, features]), keras.Model([maps], features)
+    judge, shape = keras.Model(head.input, head.get_layer("score").input), (-1, *head.input_shape[1:])
+    return _Parts(lambda sequences: see(sequences[0]), pool, lambda features: tf.reshape(features, shape), judge)
 
 
 def _as_batch(model: keras.Model, sequence: Image) -> tf.Tensor:

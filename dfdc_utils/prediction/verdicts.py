@@ -39,8 +39,7 @@ class WindowScore:
     `low` to `high` is the range of scores when the same faces are mirrored or shifted by some pixels. `faces` is what
     the model saw. `ood_percentile` says how far that lies from the training data, as a percentile of the validation
     data; None for a model without an out-of-distribution detector. For a model that hears, `pictures` is the score of
-    the pictures alone, and `sound` that of sound and mouth not belonging together, None if `faces.sound_flaw` says why
-    not.
+    the pictures alone, and `sound` that of sound and mouth not belonging together, None with a `faces.sound_flaw`.
     """
 
     score: float

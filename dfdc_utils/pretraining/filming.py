@@ -1,7 +1,6 @@
 """From a still picture to a short clip and through a codec: simulates what filming does to a face, real or fake.
 
-All random values are chosen per person, never per class. A real sequence and its blend get the same motion, light,
-noise and encoder, so that none of these can tell them apart.
+A real sequence and its blend get the same random motion, light, noise and encoder, so none of these tells them apart.
 """
 
 import functools
@@ -35,8 +34,7 @@ def move_still(
 ) -> tuple[Image, Points]:
     """Make a clip of a still that moves like a head: uint8 (T, size, size, 3), and its landmarks (T, K, 2).
 
-    `picture` (S, S, 3) has the face, `side` pixels across, at its centre. The first five `landmarks` (K, 2) are as in
-    `Face`.
+    `picture` (S, S, 3) has the face, `side` pixels across, at its centre. `landmarks` (K, 2) begin with those of `Face`.
     """
     width = side * generator.uniform(*MARGINS)  # of the crop, in pixels of the picture
     zoom = size / width

@@ -34,16 +34,12 @@ Styles = NDArray[np.float32]  # (N, S), of sequences, for the out-of-distributio
 
 @dataclass(frozen=True)
 class PretrainingConfig:
-    """The recipe: `encoder` for single frames; the model averages its logits over `frame_count` frames.
-
-    The calibration is fitted on sequences of `validation_people` of the validation split, the out-of-distribution
-    detector on a pair of sequences of each of `ood_people` of the training split.
-    """
+    """The recipe: `encoder` for single frames; the model averages its logits over `frame_count` frames."""
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     frame_count: int = 16
-    validation_people: int = 400
-    ood_people: int = 300
+    validation_people: int = 400  # of the validation split: the calibration is fitted on them
+    ood_people: int = 300  # of the training split: the out-of-distribution detector is fitted on them
 
 
 def pretrain(
@@ -64,7 +60,6 @@ def pretrain(
     them. `face_detector` must give landmarks: YuNet by default. With a face `mesh`, most blends end at outlines of the
     face and its parts. `workers` processes make pairs. The metrics are those of `measure`. An interrupted run continues
     when called with the same arguments, from `save_path / "work"`.
-
     Raises `FileNotFoundError` if photographs, YuNet's weights or the backbone's are missing, `ValueError` for too few.
     Source: Shiohara and Yamasaki, CVPR 2022, https://arxiv.org/abs/2204.08376.
     """

@@ -23,9 +23,8 @@ TABLE_STYLE = (
 class ThresholdExplorer(HasTwin, ui.VBox):  # type: ignore[misc]
     """Move the threshold: the confusion matrix, false positive rate and recall with 95 % intervals, and precision.
 
-    `scores` is a table with `label` and `score` (from `score_videos`); scores above the threshold are called fake. The
-    intervals are exact for independent videos. `explorer.threshold` and `explorer.counts` return its state.
-    Raises `ValueError` like `count_calls`. Taught in notebook 05.
+    `scores` has `label` and `score` (from `score_videos`). The intervals are exact for independent videos.
+    `explorer.threshold` and `explorer.counts` return its state. Raises like `count_calls`. Taught in notebook 05.
     """
 
     def __init__(self, scores: pd.DataFrame, *, threshold: float = 0.5) -> None:
