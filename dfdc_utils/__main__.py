@@ -14,7 +14,7 @@ import sys
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from io import TextIOWrapper
 from json import dumps
@@ -274,18 +274,13 @@ def train(save_path: Path, model: Path | None, head: str, no_baseline: bool, afr
         print(f"{model}: {head} over frames", flush=True)
         training.train(table, save_path, model, build=partial(builder, head=head), cnn=cnn, **shared)
     except training.WorkerLost as error:
-        _restart(error)
+        if not (left := int(os.environ.get("DFDC_RESTARTS", RESTARTS))):
+            raise
+        print(f"{error}: waiting for it", flush=True)
+        os.environ["DFDC_RESTARTS"] = str(left - 1)
+        # TensorFlow cannot continue once a worker is gone: this command begins again in place of this process.
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     print(model / "model.keras")
-
-
-def _restart(error: Exception) -> None:
-    """Start this command again in place of this process: TensorFlow cannot continue once a worker is gone."""
-    left = int(os.environ.get("DFDC_RESTARTS", RESTARTS))
-    if not left:
-        raise error
-    print(f"{error}: waiting for it", flush=True)
-    os.environ["DFDC_RESTARTS"] = str(left - 1)
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 @cli.command()
@@ -349,25 +344,28 @@ def predict(videos: tuple[Path, ...], model: str, verbose: bool, html: Path | No
     prints = [str(target) for target in targets.values()].count("-")
     if prints > 1:
         raise click.UsageError("--csv - and --json - would mix on standard output. Name a file for one of them.")
-    listed = _list_videos(videos)
+    from dfdc_utils.videos import list_videos
+
+    found = (path for one in videos for path in (list_videos(one) if one.is_dir() else [one]))
+    listed = list(dict.fromkeys(path.absolute() for path in found))  # each once, in order
     folder = _open_model(model)
     _prepare_targets(html, *targets.values())
     from dfdc_utils.prediction import Detector
 
     detector = Detector(folder)
-    found = detector.predict_many(listed, show_progress=_is_watched(), **options)
+    predictions = detector.predict_many(listed, show_progress=_is_watched(), **options)
     twice = {name for name, count in Counter(path.name for path in listed).items() if count > 1}
     results = []
     try:
-        for path, result in zip(listed, found, strict=True):
+        for path, result in zip(listed, predictions, strict=True):
             results.append(result)
             if not prints:
-                tqdm.write(_in_words(results[-1], str(path) if path.name in twice else path.name, verbose=verbose))
+                tqdm.write(_in_words(result, str(path) if path.name in twice else path.name, verbose=verbose))
                 sys.stdout.flush()
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{len(results)} of {len(listed)} videos are done") from None
     finally:
-        found.close()
+        predictions.close()
         _write_tables(results, **targets)
     if html:
         from dfdc_utils.plots import write_page
@@ -379,14 +377,6 @@ def predict(videos: tuple[Path, ...], model: str, verbose: bool, html: Path | No
     summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
     click.echo(f"\n{len(results)} video{'s' * (len(results) != 1)}: {summary}. {folder.caveats}", err=True)
     return SOME_FAKE if counts["fake"] else SOME_NOT_JUDGED if counts["not judged"] else NONE_FAKE
-
-
-def _list_videos(named: Iterable[Path]) -> list[Path]:
-    """List each video once, in order."""
-    from dfdc_utils.videos import list_videos
-
-    found = [path for one in named for path in (list_videos(one) if one.is_dir() else [one])]
-    return list(dict.fromkeys(path.absolute() for path in found))
 
 
 def _in_words(prediction: Prediction, name: str, *, verbose: bool) -> str:

@@ -41,7 +41,8 @@ def ablate(table: pd.DataFrame, save_path: str | Path, folder: ModelFolder, *, s
     front = keras.Model(folder.model.input, folder.model.get_layer("features_and_change").output)
     back = keras.Model(front.output, folder.model.output)
     real = folder.split.query("split == 'train' and label == 'REAL'").assign(status="ok")
-    sequences, donors = (_sequences(part, save_path) for part in (table, real))
+    batches = (make_dataset(part, save_path, batch_size=16, cache=False) for part in (table, real))
+    sequences, donors = (np.concatenate([shown.numpy() for shown, _ in part]) for part in batches)
     own, others = (front.predict(part, batch_size=8, verbose=0) for part in (sequences, donors))
     count = own.shape[-1] // 2  # features first, then their change
     generator = np.random.default_rng(seed)
@@ -72,8 +73,3 @@ def summarise_ablations(scores: pd.DataFrame, kinds: pd.Series | None = None) ->
         aucs = {kind: METRICS["AUC"](fakes[fakes | ~labels], values[fakes | ~labels]) for kind, fakes in named.items()}
         rows.append({"ablation": name, **aucs, "shows": shows})
     return pd.DataFrame(rows)
-
-
-def _sequences(table: pd.DataFrame, save_path: str | Path) -> NDArray[np.uint8]:
-    batches = make_dataset(table, save_path, batch_size=16, cache=False)
-    return np.concatenate([sequences.numpy() for sequences, _ in batches])

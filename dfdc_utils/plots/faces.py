@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dfdc_utils.faces import SequenceConfig, Track, read_faces, spread_evenly
-from dfdc_utils.plots.theme import COLOURS, FILLED, REAL, SMALL, figure_of, rgb
+from dfdc_utils.plots.theme import COLOURS, FILLED, REAL, SMALL, rgb
 from dfdc_utils.videos import Image, sample_frames
 
 STATUS_WORDS = {"ok": "no faces", "no_face": "no face found", "unreadable": "cannot be read"}
@@ -163,7 +163,9 @@ def boxed_frames(
                 scaled = replace(track, boxes=track.boxes * scale)
                 image = draw_boxes(image, scaled, int(at), thickness=2)
                 if len(people) > 1:
-                    _number_box(image, scaled, int(at), number + 1)
+                    x, y = scaled.boxes[at, :2].round().astype(int).tolist()
+                    colour, place = rgb(REAL if track.detected[at] else FILLED), (x, max(12, y - 5))
+                    cv2.putText(image, f"{number + 1}", place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, 2, cv2.LINE_AA)
                 if number == 0:
                     how = ", detected" if track.detected[at] else ", filled"
         drawn.append((f"{clip.times[index]:.2f} s{how or ', no box'}", image))
@@ -214,7 +216,7 @@ def plot_timeline(record: dict[str, Any], number: int = 0, *, axis: Axes | None 
     title = f"Score of the detector ({record['config']['detector']}){who}: {describe_track(record, number)}"
     axis.set_title(title, fontsize=SMALL, fontweight="normal")
     axis.legend(fontsize=SMALL, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
-    return figure_of(axis)
+    return axis.figure
 
 
 def _nearest(times: NDArray[np.float64], targets: NDArray[np.float64]) -> list[int]:
@@ -224,10 +226,3 @@ def _nearest(times: NDArray[np.float64], targets: NDArray[np.float64]) -> list[i
 def _spread(indices: list[int], count: int) -> list[int]:
     """At most `count` of `indices`, evenly spread."""
     return [indices[at] for at in spread_evenly(len(indices), min(count, len(indices)))]
-
-
-def _number_box(image: Image, track: Track, at: int, number: int) -> None:
-    x, y = track.boxes[at, :2]
-    colour = rgb(REAL if track.detected[at] else FILLED)
-    place = (round(float(x)), max(12, round(float(y)) - 5))
-    cv2.putText(image, str(number), place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, 2, cv2.LINE_AA)

@@ -1,10 +1,8 @@
 """One theme for all figures, and colours that colour-blind readers can tell apart."""
 
 import contextlib
-from typing import Any
 
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # Blue, orange and vermilion of seaborn's colour-blind palette. REAL is always blue, FAKE always orange.
@@ -44,9 +42,3 @@ def titles_of(figure: Figure) -> str:
 def rgb(colour: str) -> tuple[int, int, int]:
     """`#rrggbb` as three numbers, to draw with into uint8 RGB images."""
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
-
-
-def figure_of(axis: Axes) -> Figure:
-    """The figure that an axis belongs to."""
-    figure: Any = axis.get_figure()
-    return figure

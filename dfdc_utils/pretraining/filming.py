@@ -34,7 +34,7 @@ def move_still(
 ) -> tuple[Image, Points]:
     """Make a clip of a still that moves like a head: uint8 (T, size, size, 3), and its landmarks (T, K, 2).
 
-    `picture` (S, S, 3) has the face, `side` pixels across, at its centre. `landmarks` (K, 2) begin with those of `Face`.
+    `picture` (S, S, 3) has the face, `side` pixels across, at its centre. `landmarks` (K, 2) begin as in `Face`.
     """
     width = side * generator.uniform(*MARGINS)  # of the crop, in pixels of the picture
     zoom = size / width

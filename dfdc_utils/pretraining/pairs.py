@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -68,15 +68,11 @@ class PairSource:
         self._rows = table["row"].to_numpy(int)
         self._people = pd.factorize(table["identity"])[0]
         self.digest = hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()
-        self._pictures: Image | None = None
         meshes = folder / "meshes.npy"
         self._meshes = np.load(meshes)[self._rows] if meshes.is_file() else None
 
     def __len__(self) -> int:
         return len(self._rows)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_pictures": None}  # opened again by each process: pickling would copy the file
 
     def choose(self, step: int, count: int) -> NDArray[np.intp]:
         """The people of batch number `step`, in random order: all of them once before anyone's second turn."""
@@ -88,9 +84,8 @@ class PairSource:
 
     def still(self, number: int) -> Still:
         """The photograph that one person's sequences are made of."""
-        if self._pictures is None:
-            self._pictures = np.load(self._folder / "pictures.npy", mmap_mode="r")
-        picture = np.asarray(self._pictures[self._rows[number]])
+        # Opened anew each time, which takes no time: kept open, it would be copied to other processes.
+        picture = np.array(np.load(self._folder / "pictures.npy", mmap_mode="r")[self._rows[number]])
         landmarks = self._landmarks[number]
         if self._meshes is not None:
             landmarks = np.concatenate([landmarks, self._meshes[number]])

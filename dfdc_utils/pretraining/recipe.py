@@ -75,7 +75,10 @@ def pretrain(
     table = find_photographs(location, seed=seed)
     face_detector = face_detector or load_face_detector("yunet")
     pictures = prepare_pictures(table, location, work, face_detector, mesh=mesh, show_progress=show_progress)
-    parts = _split(pictures, location)
+    parts = {name: pictures[pictures["split"] == name] for name in ("train", "validation")}
+    for name, part in parts.items():
+        if part["identity"].nunique() < 2:
+            raise ValueError(f"{location}: fewer than two people for {name} show a face that is large enough: add more")
     people = {name: part.drop_duplicates("identity") for name, part in parts.items()}  # one picture of each
     counts = {"validation": config.validation_people, "train": config.ood_people}
     few = [people[name].sample(min(n, len(people[name])), random_state=seed) for name, n in counts.items()]
@@ -151,11 +154,3 @@ def measure(unseen: dict[str, pd.DataFrame]) -> pd.DataFrame:
                 interval = bootstrap_interval(part, auc, resamples=RESAMPLES)
                 rows.append((fakes, quality, len(part) // 2, auc(part["label"] == "FAKE", part["score"]), *interval))
     return pd.DataFrame(rows, columns=["fakes", "quality", "pairs", "auc", "low", "high"])
-
-
-def _split(pictures: pd.DataFrame, location: str | Path) -> dict[str, pd.DataFrame]:
-    parts = {name: pictures[pictures["split"] == name] for name in ("train", "validation")}
-    for name, part in parts.items():
-        if part["identity"].nunique() < 2:
-            raise ValueError(f"{location}: fewer than two people for {name} show a face that is large enough: add more")
-    return parts
