@@ -31,7 +31,7 @@ SEQUENCES_AT_ONCE = 8
 SHIFT_PIXELS = 3  # training shifts faces by up to 5, and the boxes of a face detector vary by as much
 MOST_EXPLAINED = 50  # videos with faces on a page: each takes 0.2 MB
 MAX_PEOPLE = 8  # in a video, by default
-SECONDS_PER_VIDEO = 60.0  # time limit, plus twice the video's length where all of it is looked at
+TIME_LIMIT = 60.0  # seconds for a video, plus twice the video's length where all of it is looked at
 
 
 class Detector:
@@ -83,12 +83,7 @@ class Detector:
         return cls(ModelFolder.open(name_or_path))
 
     def predict(
-        self,
-        path: str | Path,
-        *,
-        whole: bool = False,
-        max_people: int = MAX_PEOPLE,
-        time_limit: float = SECONDS_PER_VIDEO,
+        self, path: str | Path, *, whole: bool = False, max_people: int = MAX_PEOPLE, time_limit: float = TIME_LIMIT
     ) -> Prediction:
         """Score one video: its first seconds, as in training, or with `whole` all of it in overlapping windows.
 
@@ -105,7 +100,7 @@ class Detector:
         whole: bool = False,
         max_people: int = MAX_PEOPLE,
         workers: int | None = None,
-        time_limit: float = SECONDS_PER_VIDEO,
+        time_limit: float = TIME_LIMIT,
         show_progress: bool = True,
     ) -> Generator[Prediction, None, None]:
         """`predict` for many videos: one prediction for each of `paths`, in their order, as soon as it is known.

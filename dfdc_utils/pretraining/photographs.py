@@ -41,8 +41,7 @@ def find_photographs(location: str | Path, *, validation: float = 0.1, seed: int
     if (folder / "manifest.csv").is_file():
         table = _faces_of_videos(folder)
     elif (folder / "index.csv").is_file():
-        listed = pd.read_csv(folder / "index.csv", dtype=str, keep_default_na=False)
-        table = listed.filter(["file", "identity"])
+        table = pd.read_csv(folder / "index.csv", dtype=str, keep_default_na=False).filter(["file", "identity"])
         if table.shape[1] < 2:
             raise ValueError(f"{folder / 'index.csv'} needs the columns file and identity")
     else:

@@ -108,10 +108,10 @@ def pretrain(
         "without_a_face": len(table) - len(pictures),
         "people": {name: len(part) for name, part in people.items()},
         **asdict(config),
+        "face_mesh": mesh is not None,
         "notes": notes,
         "trained_on": hashlib.sha256(pictures[["file", "split"]].to_csv(index=False).encode()).hexdigest(),
     }
-    note["face_mesh"] = mesh is not None
     weights = config.encoder.weights  # the name of a file, not where it lies on this machine
     note["encoder"]["weights"] = {"imagenet": "ImageNet", None: "random"}.get(weights) or Path(str(weights)).name
     sequence = SequenceConfig(frame_count=config.frame_count, face_size=size, margin=SEQUENCE_MARGIN)

@@ -1,7 +1,5 @@
 """A browser for the faces of videos: originals beside their fakes, page by page, and all that is known of one video."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from html import escape
@@ -178,7 +176,7 @@ class FaceBrowser(HasTwin, ui.VBox):  # type: ignore[misc]
         (self._picked.add if ticked else self._picked.discard)(row["video"])
         self._say_where()
 
-    def _open(self, tile: _Tile) -> None:
+    def _open(self, tile: "_Tile") -> None:
         assert tile.row is not None  # an empty tile is not shown
         self._came_from, self._detail.value = tile, clip_detail(self._save_path, tile.row)
         self._show_opened(True)
@@ -232,7 +230,7 @@ class _Filters(ui.HBox):  # type: ignore[misc]
 class _Tile(ui.VBox):  # type: ignore[misc]
     """One video on a page: a box to tick, a button to open it, its faces."""
 
-    def __init__(self, picked: Callable[[Row, bool], None], opened: Callable[[_Tile], None]) -> None:
+    def __init__(self, picked: Callable[[Row, bool], None], opened: Callable[["_Tile"], None]) -> None:
         self.row: Row | None = None
         self.opener = _button("open", "", lambda _button: opened(self))
         self._tick = ui.Checkbox(indent=False, layout=ui.Layout(width="auto", flex="1"))
