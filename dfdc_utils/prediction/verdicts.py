@@ -34,21 +34,15 @@ REASONS = {
 
 @dataclass(frozen=True)
 class WindowScore:
-    """The score of one person over one window, calibrated: 0 real to 1 fake.
-
-    `low` to `high` is the range of scores when the same faces are mirrored or shifted by some pixels. `faces` is what
-    the model saw. `ood_percentile` says how far that lies from the training data, as a percentile of the validation
-    data; None for a model without an out-of-distribution detector. For a model that hears, `pictures` is the score of
-    the pictures alone, and `sound` that of sound and mouth not belonging together, None with a `faces.sound_flaw`.
-    """
+    """The score of one person over one window, calibrated: 0 real to 1 fake."""
 
     score: float
-    low: float
-    high: float
-    faces: FaceWindow
-    ood_percentile: float | None = None
-    pictures: float | None = None
-    sound: float | None = None
+    low: float  #: the lowest score when the same faces are mirrored or shifted by some pixels
+    high: float  #: the highest
+    faces: FaceWindow  #: what the model saw
+    ood_percentile: float | None = None  #: distance from the training data, as a percentile of validation, if known
+    pictures: float | None = None  #: of a model that hears: the score of the pictures alone
+    sound: float | None = None  #: that sound and mouth do not belong together; None if `faces.sound_flaw` says why
 
     @property
     def start(self) -> float:
@@ -63,17 +57,12 @@ class WindowScore:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a window has its score.
+    """Why a window has its score. The contributions add up to the logit minus that of a window without any evidence."""
 
-    `heat` (T, H, W), 0 to 1, is where in the faces the model sees a fake. `contributions` (T,) is what each frame adds
-    to the score's `logit`. Their sum is the logit minus that of a window without any evidence. `frame_logits` (T,) are
-    those of the frames one by one, None for a model that does not score single frames.
-    """
-
-    heat: NDArray[np.float32] = field(repr=False)
-    contributions: NDArray[np.float32]
-    logit: float
-    frame_logits: NDArray[np.float32] | None = None
+    heat: NDArray[np.float32] = field(repr=False)  #: (T, H, W), 0 to 1: where in the faces the model sees a fake
+    contributions: NDArray[np.float32]  #: (T,): what each frame adds to the logit
+    logit: float  #: of the score
+    frame_logits: NDArray[np.float32] | None = None  #: (T,), of single frames, if the model scores them
 
 
 def _mean_of(name: str) -> Any:
@@ -124,19 +113,17 @@ class Prediction:
     """What a model says about one video.
 
     `status` is `ok`, `no_face`, `unreadable`, `poor_face` (none of the faces may decide) or `other_kind` (a recorded
-    video and a model trained on synthetic ones, or the reverse); without `ok` there is no verdict, and `error` says why
-    and what to do. The video was looked at from its start to `seconds`; `duration` is its length (0 if unknown).
-    `people` are all that were scored, the highest score first; `left_out` more were not. `folder` is the model's.
+    video and a model trained on synthetic ones, or the reverse); without `ok` there is no verdict.
     """
 
     path: Path
     status: Status | Literal["poor_face", "other_kind"]
-    error: str
-    seconds: float
-    people: tuple[TrackScore, ...]
-    folder: ModelFolder = field(repr=False)
-    duration: float = 0.0
-    left_out: int = 0
+    error: str  #: why there is no verdict, and what to do
+    seconds: float  #: the video was looked at from its start to here
+    people: tuple[TrackScore, ...]  #: all that were scored, the highest score first
+    folder: ModelFolder = field(repr=False)  #: the model's
+    duration: float = 0.0  #: of the video, in seconds; 0 if unknown
+    left_out: int = 0  #: how many people more were not scored
 
     def __repr__(self) -> str:
         return f"<Prediction {self.path.name}: {self.headline}>"
@@ -225,10 +212,9 @@ class Prediction:
         sentences = [
             f"{self.headline}{who}, looking at 0 to {self.seconds:.1f} s of {length}: score {person.score:.2f}, "
             f"{person.low:.2f} to {person.high:.2f} when the faces are mirrored or shifted; above "
-            f"{self.threshold:.2f} counts as fake."
+            f"{self.threshold:.2f} counts as fake.",
+            self.heard(),
         ]
-        if heard := self.heard():
-            sentences.append(heard)
         if part := self.fake_part(person):
             sentences.append(
                 f"From {part[0].start:.1f} to {part[-1].end:.1f} s, {len(part)} windows in a row score higher than any "
@@ -251,7 +237,7 @@ class Prediction:
             sentences.append(f"{doubt} Treat the score as a guess.")
         elif person.ood_percentile is not None and person.ood_percentile >= RARE:
             sentences.append("The model has seen few faces like these, so trust the score less.")
-        return " ".join([*sentences, *([self.error] if self.error else []), self.folder.caveats])
+        return " ".join(filter(None, [*sentences, self.error, self.folder.caveats]))
 
     def _repr_html_(self) -> str:
         """The verdict with its video, as a notebook shows it."""
