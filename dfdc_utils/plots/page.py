@@ -30,6 +30,7 @@ from dfdc_utils.prediction import MOST_EXPLAINED, Explanation, Prediction
 from dfdc_utils.videos import Image, Preview, make_preview
 from dfdc_utils.workers import WorkerDied, each_whatever_dies, time_limited
 
+Card = dict[str, Any]  # what card.html shows of one video
 Evidence = tuple[Image, Explanation]  # the faces of a window, uint8 RGB (T, H, W, 3), and why they have their score
 # JupyterLab's own colours, which change with its theme; elsewhere those of the surrounding text.
 FAINT = "var(--jp-ui-font-color2, inherit)"
@@ -106,16 +107,14 @@ def list_verdicts(predictions: Sequence[Prediction]) -> str:
     return _template("frame.html").render(page=_render(predictions, None)[0])
 
 
-def _render(
-    predictions: Sequence[Prediction], evidence: Mapping[Path, Evidence] | None
-) -> tuple[str, list[dict[str, Any]]]:
-    """The page, and what card.html shows of each video: nothing without `evidence`, which may be empty."""
+def _render(predictions: Sequence[Prediction], evidence: Mapping[Path, Evidence] | None) -> tuple[str, list[Card]]:
+    """The page and its cards: none without `evidence`, which may be empty."""
     ordered = sorted(predictions, key=lambda one: (one.score is None, -(one.score or 0), one.path))
     shown = ordered[:MOST_EXPLAINED] if evidence is not None else []
     cards = []
     for one, media in zip(shown, read_media(shown), strict=True):
         why, preview = (evidence or {}).get(one.path), media.preview
-        card: dict[str, Any] = {"one": one, "person": one.decisive, "media": media, "evidence": why}
+        card: Card = {"one": one, "person": one.decisive, "media": media, "evidence": why}
         if preview:
             people = box_faces(one, preview, why[1] if why else None)
             player = {"start": preview.start, "end": preview.end, "length": max(one.seconds, preview.end)}

@@ -151,7 +151,7 @@ class FaceBrowser(HasTwin, ui.VBox):  # type: ignore[misc]
         self._draw()
 
     def _turn(self, step: int, _button: object) -> None:
-        self._page.value = min(max(self._page.value + step, 1), self._page.max)
+        self._page.value += step  # stays between the first page and the last
 
     def _draw(self, _change: object = None) -> None:
         self._show_opened(False)
