@@ -1,7 +1,6 @@
 """The command line: `dfdc COMMAND`, or `python -m dfdc_utils COMMAND`. Every command answers --help.
 
-A command imports what it needs when it runs, and checks files and folders before it imports TensorFlow: a mistake is
-reported at once.
+A command imports what it needs when it runs. It checks files before it imports TensorFlow, so mistakes show at once.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import sys
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from io import TextIOWrapper
 from json import dumps
@@ -57,17 +56,12 @@ class Video(click.Path):
         return super().convert(value, param, context)
 
 
-class Command(click.Command):
-    """A command with the option --debug."""
-
-    def get_params(self, context: click.Context) -> list[click.Parameter]:
-        return [*super().get_params(context), _DEBUG]
-
-
 class Commands(click.Group):
-    """All commands, in the order of the pipeline. Reports in one line whatever one of them raises."""
+    """All commands, in the order of the pipeline, with --debug. Reports in one line whatever one of them raises."""
 
-    command_class = Command
+    def add_command(self, command: click.Command, name: str | None = None) -> None:
+        command.params.append(_DEBUG)
+        super().add_command(command, name)
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(self.commands)
@@ -99,10 +93,9 @@ def explain(error: Exception, command: click.Command) -> str:
     if not isinstance(error, (ValueError, OSError, ImportError, RuntimeError)):
         what = f"{type(error).__name__}: {error}".splitlines()[0]
         return f"{what}. This is a bug: please report it, with what --debug shows."
-    text = str(error)
     if isinstance(error, OSError) and error.strerror:
-        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return in_shell_words(text, command)
+        return in_shell_words(f"{error.filename}: {error.strerror}" if error.filename else error.strerror, command)
+    return in_shell_words(str(error), command)
 
 
 def in_shell_words(text: str, command: click.Command) -> str:
@@ -233,9 +226,7 @@ def _read_settings(model: str) -> dict[str, Any]:
 @faces_option
 @click.option("--model", type=FOLDER, help="Folder for the model. By default 'model' beside the faces.")
 @click.option("--epochs", type=COUNT, default=60, help="Maximum number of epochs.")
-@click.option(
-    "--patience", type=COUNT_OR_ZERO, default=20, help="Stop after so many epochs without improvement. 0: never."
-)
+@click.option("--patience", type=COUNT_OR_ZERO, default=20, help="Epochs without improvement until it stops. 0: never.")
 @click.option("--batch-size", type=COUNT, default=8, help="Sequences per step, over all replicas.")
 @click.option("--learning-rate", type=Number(0, min_open=True), default=5e-3, help="The highest learning rate.")
 @click.option("--backbone", default="small", help="The CNN: 'small', or a network of keras.applications.")
@@ -272,9 +263,8 @@ def train(save_path: Path, model: Path | None, head: str, no_baseline: bool, afr
     _prepare_targets(model / "model.keras")
     from dfdc_utils import models, training
 
-    strategy = training.choose_strategy(replicas)
-    shared: dict[str, Any] = {"config": training.TrainingConfig(**settings), "strategy": strategy}
-    shared |= {"resume": not afresh}
+    shared: dict[str, Any] = {"config": training.TrainingConfig(**settings), "resume": not afresh}
+    shared["strategy"] = training.choose_strategy(replicas)
     builder, cnn = partial(models.build_cnn_lstm, **build), None
     try:
         if not no_baseline and head != "mean":
@@ -284,18 +274,13 @@ def train(save_path: Path, model: Path | None, head: str, no_baseline: bool, afr
         print(f"{model}: {head} over frames", flush=True)
         training.train(table, save_path, model, build=partial(builder, head=head), cnn=cnn, **shared)
     except training.WorkerLost as error:
-        _restart(error)
+        if not (left := int(os.environ.get("DFDC_RESTARTS", RESTARTS))):
+            raise
+        print(f"{error}: waiting for it", flush=True)
+        os.environ["DFDC_RESTARTS"] = str(left - 1)
+        # TensorFlow cannot continue once a worker is gone: this command begins again in place of this process.
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     print(model / "model.keras")
-
-
-def _restart(error: Exception) -> None:
-    """Start this command again in place of this process: TensorFlow cannot continue once a worker is gone."""
-    left = int(os.environ.get("DFDC_RESTARTS", RESTARTS))
-    if not left:
-        raise error
-    print(f"{error}: waiting for it", flush=True)
-    os.environ["DFDC_RESTARTS"] = str(left - 1)
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 @cli.command()
@@ -359,25 +344,28 @@ def predict(videos: tuple[Path, ...], model: str, verbose: bool, html: Path | No
     prints = [str(target) for target in targets.values()].count("-")
     if prints > 1:
         raise click.UsageError("--csv - and --json - would mix on standard output. Name a file for one of them.")
-    listed = _list_videos(videos)
+    from dfdc_utils.videos import list_videos
+
+    found = (path for one in videos for path in (list_videos(one) if one.is_dir() else [one]))
+    listed = list(dict.fromkeys(path.absolute() for path in found))  # each once, in order
     folder = _open_model(model)
     _prepare_targets(html, *targets.values())
     from dfdc_utils.prediction import Detector
 
     detector = Detector(folder)
-    found = detector.predict_many(listed, show_progress=_is_watched(), **options)
+    predictions = detector.predict_many(listed, show_progress=_is_watched(), **options)
     twice = {name for name, count in Counter(path.name for path in listed).items() if count > 1}
     results = []
     try:
-        for path, result in zip(listed, found, strict=True):
+        for path, result in zip(listed, predictions, strict=True):
             results.append(result)
             if not prints:
-                tqdm.write(_in_words(results[-1], str(path) if path.name in twice else path.name, verbose=verbose))
+                tqdm.write(_in_words(result, str(path) if path.name in twice else path.name, verbose=verbose))
                 sys.stdout.flush()
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"{len(results)} of {len(listed)} videos are done") from None
     finally:
-        found.close()
+        predictions.close()
         _write_tables(results, **targets)
     if html:
         from dfdc_utils.plots import write_page
@@ -389,14 +377,6 @@ def predict(videos: tuple[Path, ...], model: str, verbose: bool, html: Path | No
     summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
     click.echo(f"\n{len(results)} video{'s' * (len(results) != 1)}: {summary}. {folder.caveats}", err=True)
     return SOME_FAKE if counts["fake"] else SOME_NOT_JUDGED if counts["not judged"] else NONE_FAKE
-
-
-def _list_videos(named: Iterable[Path]) -> list[Path]:
-    """List each video once, in order. An address stays as it is."""
-    from dfdc_utils.videos import list_videos
-
-    found = [path for one in named for path in (list_videos(one) if one.is_dir() else [one])]
-    return list(dict.fromkeys(path.absolute() for path in found))
 
 
 def _in_words(prediction: Prediction, name: str, *, verbose: bool) -> str:
@@ -413,11 +393,11 @@ def _write_tables(predictions: Sequence[Prediction], *, csv: Path | None, json: 
     from dfdc_utils.files import write_atomically
 
     texts = {}
-    if csv and predictions:
+    if csv:
         texts[csv] = pd.DataFrame([one.to_row() for one in predictions]).to_csv(index=False)
-    if json and predictions:
+    if json:
         texts[json] = dumps([one.to_dict() for one in predictions], indent=1, ensure_ascii=False) + "\n"
-    for target, text in texts.items():
+    for target, text in texts.items() if predictions else ():
         text = text.encode("utf-8", "backslashreplace").decode()  # names that are not UTF-8
         if str(target) == "-":
             sys.stdout.write(text)
@@ -437,20 +417,18 @@ def _write_tables(predictions: Sequence[Prediction], *, csv: Path | None, json: 
 @click.option("--data", help="What the photographs are, in a few words; shown beside each score.")
 @click.option("--notes", type=EXISTING, help="Markdown for the model card: whose photographs, on what terms.")
 @click.option("--workers", type=COUNT_OR_ZERO, default=1, help="Processes that prepare batches. 0: none.")
-def pretrain(
-    location: Path, save_path: Path, weights: str, mesh: Path | None, notes: Path | None, **options: Any
-) -> None:
+def pretrain(location: Path, save_path: Path, weights: str, **options: Any) -> None:
     """Train on face photographs in LOCATION and blends of them.
 
     Needs no video and no deepfake. Takes hours; after an interruption, run the same command to continue.
     """
     if not Path(weights).is_dir():
         _check_weights(weights, PRETRAINED, "imagenet", "none")
-    options["notes"] = notes.read_text(encoding="utf-8") if notes else ""
+    options["notes"] = options["notes"].read_text(encoding="utf-8") if options["notes"] else ""
     _prepare_targets(save_path / "model.keras")
     from dfdc_utils import pretraining
 
-    options["mesh"] = pretraining.FaceMesh(mesh) if mesh else None
+    options["mesh"] = pretraining.FaceMesh(options["mesh"]) if options["mesh"] else None
     encoder = pretraining.EncoderConfig(weights=None if weights == "none" else weights)
     pretraining.pretrain(location, save_path, config=pretraining.PretrainingConfig(encoder=encoder), **options)
     print(save_path / "card.md")

@@ -3,15 +3,13 @@ from .ablations import (
     ablate as ablate,
     summarise_ablations as summarise_ablations,
 )
-from .intervals import (
-    bootstrap_interval as bootstrap_interval,
-    resample_groups as resample_groups,
-)
 from .metrics import (
     METRICS as METRICS,
     REAL_PER_FAKE as REAL_PER_FAKE,
+    bootstrap_interval as bootstrap_interval,
     calibration_error as calibration_error,
     count_calls as count_calls,
+    resample_groups as resample_groups,
     roc_points as roc_points,
     weigh_precision as weigh_precision,
 )

@@ -1,7 +1,6 @@
 """What a trained CNN-LSTM uses: its score when one of its inputs is held constant or replaced.
 
-The head of `build_cnn_lstm` has two inputs per frame: its features, and their change since the frame before. Each
-ablation replaces one of them by values that occur in real videos, and leaves the other.
+The head of `build_cnn_lstm` sees each frame's features, and their change. Each ablation replaces one of the two.
 """
 
 from pathlib import Path
@@ -32,9 +31,8 @@ ABLATIONS = {
 def ablate(table: pd.DataFrame, save_path: str | Path, folder: ModelFolder, *, seed: int = 0) -> pd.DataFrame:
     """Score the videos of `table`, of the test split, under each of `ABLATIONS`: a column of calibrated scores each.
 
-    The replacing values come from REAL videos of the training split, whose faces must be in `save_path`, too. Raises
-    `ValueError` for a model without a layer `features_and_change` or a split, `ConfigMismatch` for other faces. Taught
-    in notebook 05.
+    The replacing values come from REAL training videos with faces in `save_path`. Raises `ValueError` for a model
+    without a layer `features_and_change` or a split, `ConfigMismatch` for other faces. Taught in notebook 05.
     """
     folder.require_faces(save_path)
     layers = {layer.name for layer in folder.model.layers}
@@ -42,9 +40,9 @@ def ablate(table: pd.DataFrame, save_path: str | Path, folder: ModelFolder, *, s
         raise ValueError(f"{folder.model.name} has no features and change over time to replace: use build_cnn_lstm")
     front = keras.Model(folder.model.input, folder.model.get_layer("features_and_change").output)
     back = keras.Model(front.output, folder.model.output)
-    split = folder.split
-    real = split[(split["split"] == "train") & (split["label"] == "REAL")].assign(status="ok")
-    sequences, donors = (_sequences(part, save_path) for part in (table, real))
+    real = folder.split.query("split == 'train' and label == 'REAL'").assign(status="ok")
+    batches = (make_dataset(part, save_path, batch_size=16, cache=False) for part in (table, real))
+    sequences, donors = (np.concatenate([shown.numpy() for shown, _ in part]) for part in batches)
     own, others = (front.predict(part, batch_size=8, verbose=0) for part in (sequences, donors))
     count = own.shape[-1] // 2  # features first, then their change
     generator = np.random.default_rng(seed)
@@ -64,10 +62,7 @@ def ablate(table: pd.DataFrame, save_path: str | Path, folder: ModelFolder, *, s
 
 
 def summarise_ablations(scores: pd.DataFrame, kinds: pd.Series | None = None) -> pd.DataFrame:
-    """The AUC under each ablation, one row each; with the `kinds` of the FAKE videos of `scores`, also for each kind.
-
-    Taught in notebook 05.
-    """
+    """The AUC under each ablation; with `kinds` of videos, also for each kind of fake. Taught in notebook 05."""
     labels = (scores["label"] == "FAKE").to_numpy()
     named = {"all fakes": labels}
     if kinds is not None:
@@ -78,8 +73,3 @@ def summarise_ablations(scores: pd.DataFrame, kinds: pd.Series | None = None) ->
         aucs = {kind: METRICS["AUC"](fakes[fakes | ~labels], values[fakes | ~labels]) for kind, fakes in named.items()}
         rows.append({"ablation": name, **aucs, "shows": shows})
     return pd.DataFrame(rows)
-
-
-def _sequences(table: pd.DataFrame, save_path: str | Path) -> NDArray[np.uint8]:
-    batches = make_dataset(table, save_path, batch_size=16, cache=False)
-    return np.concatenate([sequences.numpy() for sequences, _ in batches])

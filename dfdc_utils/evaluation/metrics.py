@@ -1,6 +1,6 @@
-"""Metrics of scored videos, and the counts behind them."""
+"""Metrics of scored videos, the counts behind them, and how uncertain they are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 THRESHOLD = 0.5  # a calibrated score above it is more likely fake than not
+LEVEL = 0.95  # of intervals
 BINS = 10  # of the calibration error, equally wide
 REAL_PER_FAKE = 100  # the class ratio that weighted precision assumes, as in the DFDC preview paper
 
@@ -37,10 +38,7 @@ def weigh_precision(recall: float, false_positive_rate: float) -> float:
 
 
 def weighted_precision_at(recall: float, labels: Any, scores: Any) -> float:
-    """`weigh_precision` at the highest threshold that finds at least `recall` of the fakes.
-
-    With few REAL videos it says little: none of 18 called fake gives 1.
-    """
+    """`weigh_precision` at the highest threshold that finds at least `recall` of the fakes."""
     false_positive_rates, recalls = roc_points(labels, scores)
     first = int(np.argmax(recalls >= recall))
     return weigh_precision(float(recalls[first]), float(false_positive_rates[first]))
@@ -49,8 +47,7 @@ def weighted_precision_at(recall: float, labels: Any, scores: Any) -> float:
 def calibration_error(labels: Any, scores: Any) -> float:
     """Expected calibration error: mean distance of the fraction of FAKE from the mean score, over ten equal bins.
 
-    Perfectly calibrated scores also have one above 0, the more so the fewer the videos. Source: Naeini, Cooper and
-    Hauskrecht 2015. Taught in notebook 05.
+    With few videos, calibrated scores have one above 0, too. Source: Naeini et al. 2015. Taught in notebook 05.
     """
     labels, scores = np.asarray(labels, float), np.asarray(scores, float)
     bins = np.minimum((scores * BINS).astype(int), BINS - 1)
@@ -61,15 +58,14 @@ def calibration_error(labels: Any, scores: Any) -> float:
 def count_calls(scores: pd.DataFrame, threshold: float = THRESHOLD) -> pd.DataFrame:
     """Count the confusion matrix: videos scored above `threshold` are called fake.
 
-    Raises `ValueError` unless every row of `scores` has a label and a score, and both labels occur. Taught in notebook
-    05.
+    Raises `ValueError` unless all rows have a label and a score, and both labels occur. Taught in notebook 05.
     """
     if missing := {"label", "score"} - set(scores):
         raise ValueError(f"a table without {' and '.join(sorted(missing))} counts nothing: use that of score_videos")
-    fake = (scores["label"] == "FAKE").to_numpy()
     unusable = ~scores["label"].isin(("REAL", "FAKE")) | scores["score"].isna()
     if unusable.any():
         raise ValueError(f"{unusable.sum()} of {len(scores)} videos lack a label or a score: leave them out first")
+    fake = (scores["label"] == "FAKE").to_numpy()
     if fake.all() or not fake.any():
         raise ValueError(f"{(~fake).sum()} REAL and {fake.sum()} FAKE videos: both classes are needed")
     called = (scores["score"] > threshold).to_numpy()
@@ -96,3 +92,36 @@ METRICS: dict[str, Metric] = {
     "AUC": lambda labels, scores: float(np.trapezoid(*roc_points(labels, scores)[::-1])),
     **{f"weighted precision at recall {recall}": partial(weighted_precision_at, recall) for recall in (0.1, 0.5, 0.9)},
 }
+
+
+def bootstrap_interval(
+    scores: pd.DataFrame, metric: Metric, *, resamples: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """The 95 % percentile interval of `metric`, had other source videos been chosen.
+
+    Whole source groups are resampled: their videos are not independent, so resampling single ones would give too narrow
+    an interval. Raises like `resample_groups`. Source: Efron and Tibshirani 1993, chapter 13. Taught in notebook 05.
+    """
+    labels, values = (scores["label"] == "FAKE").to_numpy(np.int64), scores["score"].to_numpy()
+    found = [metric(labels[rows], values[rows]) for rows in resample_groups(scores, resamples, seed=seed)]
+    low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def resample_groups(scores: pd.DataFrame, resamples: int, *, seed: int = 0) -> Iterator[NDArray[np.intp]]:
+    """Resample whole source groups with replacement: row numbers of each of `resamples` tables.
+
+    The groups are those of the split (column `group`), else originals with their fakes. Each resample has both classes.
+    Raises `ValueError` if `scores` lacks a class or has one source group only.
+    """
+    by = "group" if "group" in scores else "original"
+    groups = list(scores.reset_index(drop=True).groupby(by).indices.values())
+    fake = (scores["label"] == "FAKE").to_numpy()
+    if len(groups) < 2 or len(set(fake)) < 2:
+        raise ValueError(f"{len(groups)} source groups with {len(set(fake))} classes are too few to resample")
+    generator = np.random.default_rng(seed)
+    while resamples > 0:
+        rows = np.concatenate([groups[index] for index in generator.integers(len(groups), size=len(groups))])
+        if fake[rows].any() and not fake[rows].all():
+            yield rows
+            resamples -= 1

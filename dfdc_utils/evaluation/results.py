@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from dfdc_utils.evaluation.intervals import bootstrap_interval, resample_groups
-from dfdc_utils.evaluation.metrics import METRICS
+from dfdc_utils.evaluation.metrics import METRICS, bootstrap_interval, resample_groups
 from dfdc_utils.files import prepare_target, write_atomically
 from dfdc_utils.models import ModelFolder, write_card
 from dfdc_utils.processing import read_manifest
@@ -42,8 +41,7 @@ class Evaluation:
 def evaluate(folder: ModelFolder, save_path: str | Path, *, resamples: int = 1000) -> Evaluation:
     """Score the videos that `choose_videos` gives, compare with baselines, and write the card of a trained model.
 
-    A card is written only for a model with a split, so never into the package. Raises like `choose_videos` and
-    `score_videos`. Taught in notebook 05.
+    Only a model with a split gets a card. Raises like `choose_videos` and `score_videos`. Taught in notebook 05.
     """
     scores = score_videos(choose_videos(read_manifest(save_path), save_path, folder), save_path, folder)
     summary = summarise(scores, resamples=resamples)
@@ -59,8 +57,8 @@ def evaluate(folder: ModelFolder, save_path: str | Path, *, resamples: int = 100
 def choose_videos(manifest: pd.DataFrame, save_path: str | Path, folder: ModelFolder) -> pd.DataFrame:
     """Choose the videos of `manifest`, with faces in `save_path`, that the model was not trained on.
 
-    These are the model's own test split; for a model that was trained on photographs, all labelled videos. Raises
-    `ValueError` if videos of the split are missing, or if the labelled ones are of one class or of one original.
+    These are its test split; for a model of photographs, all labelled videos. Raises `ValueError` if some of the split
+    are missing, or if the labelled ones are of one class or of one original.
     """
     usable = manifest[manifest["status"] == "ok"]
     if folder.split is not None:
@@ -80,8 +78,8 @@ def score_videos(table: pd.DataFrame, save_path: str | Path, folder: ModelFolder
     """Score each video of `table`; add `raw_score`, `score` and `mistake`.
 
     `raw_score` is the model's output for the most suspicious person, `score` (0 real to 1 fake) the same after
-    calibration, and `mistake` its distance from the label, 0 to 1. Raises `ConfigMismatch` if the faces in `save_path`
-    were prepared with other settings than the model's. Taught in notebook 05.
+    calibration, `mistake` its distance from the label. Raises `ConfigMismatch` for faces that were prepared with other
+    settings than the model's. Taught in notebook 05.
     """
     folder.require_faces(save_path)
     raw = score_people(folder.model, table, save_path).to_numpy()
@@ -109,8 +107,8 @@ def compare(scores: pd.DataFrame, baselines: dict[str, NDArray[np.float64]], *, 
         metrics = {metric: METRICS[metric](labels, values) for metric in ("AUC", "log loss", "accuracy")}
         row = {"scored by": name, **metrics}
         if name != "model":
-            resampled = ((labels[rows], own[rows], values[rows]) for rows in resample_groups(scores, resamples))
-            gains = [auc(truth, mine) - auc(truth, others) for truth, mine, others in resampled]
+            drawn = resample_groups(scores, resamples)
+            gains = [auc(labels[at], own[at]) - auc(labels[at], values[at]) for at in drawn]
             low, high = np.quantile(gains, (0.025, 0.975))
             row |= {"gain": rows[0]["AUC"] - row["AUC"], "gain_low": float(low), "gain_high": float(high)}
         rows.append(row)
@@ -121,16 +119,13 @@ def judge(comparison: pd.DataFrame, baseline: str = "mean over frames") -> str:
     """Say in a sentence whether the model beats a baseline: only if the whole interval of its gain is above 0."""
     row = comparison.set_index("scored by").loc[baseline]
     gain = f"AUC {row['gain']:+.2f}, 95 % interval {row['gain_low']:+.2f} to {row['gain_high']:+.2f}"
-    if row["gain_low"] > 0:
-        return f"The model beats {baseline} ({gain})."
-    return f"The model does NOT beat {baseline} ({gain})."
+    return f"The model {'beats' if row['gain_low'] > 0 else 'does NOT beat'} {baseline} ({gain})."
 
 
 def summarise(scores: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """Compute each metric over a table of scored videos, with its 95 % interval.
+    """Compute each `metric` over a table of scored videos: its `value` and 95 % interval `low` to `high`.
 
-    One row per metric: `metric`, `value`, `low`, `high` (see `bootstrap_interval`) and `constant`, the value for a
-    score of 0.5 everywhere. Taught in notebook 05.
+    `constant` is the value for a score of 0.5 everywhere. Taught in notebook 05.
     """
     labels, values = _labels(scores), scores["score"].to_numpy()
     rows = []
@@ -141,18 +136,15 @@ def summarise(scores: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> 
 
 
 def compare_parts(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
-    """Compute the AUC, with its 95 % interval, for each `part`: data sets or qualities in folders of their own.
-
-    It is empty where a part lacks a class or has one source group only.
-    """
-    rows = []
+    """Compute the AUC with its 95 % interval for each `part` (folder); empty for one class or one source group."""
+    rows, auc = [], METRICS["AUC"]
     for part, group in scores.groupby("part"):
         labels = _labels(group)
-        row: list[Any] = [part, int((labels == 0).sum()), int(labels.sum()), *[np.nan] * 3]
-        if row[1] and row[2] and group["original"].nunique() > 1:
-            auc = METRICS["AUC"]
-            row[3:] = auc(labels, group["score"]), *bootstrap_interval(group, auc, resamples=resamples)
-        rows.append(row)
+        real, fake = np.bincount(labels, minlength=2).tolist()
+        values = [np.nan] * 3
+        if real and fake and group["original"].nunique() > 1:
+            values = [auc(labels, group["score"]), *bootstrap_interval(group, auc, resamples=resamples)]
+        rows.append((part, real, fake, *values))
     return pd.DataFrame(rows, columns=["part", "real", "fake", "AUC", "low", "high"])
 
 

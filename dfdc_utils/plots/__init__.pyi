@@ -1,4 +1,3 @@
-from .card import lay_heat as lay_heat
 from .faces import (
     STATUS_WORDS as STATUS_WORDS,
     boxed_frames as boxed_frames,
@@ -18,6 +17,7 @@ from .page import (
     describe as describe,
     figure_tag as figure_tag,
     image_tag as image_tag,
+    lay_heat as lay_heat,
     list_verdicts as list_verdicts,
     note as note,
     pictures as pictures,

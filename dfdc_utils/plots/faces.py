@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from dfdc_utils.faces import SequenceConfig, Track, read_faces, spread_evenly
-from dfdc_utils.plots.theme import COLOURS, FILLED, REAL, SMALL, figure_of, rgb
+from dfdc_utils.plots.theme import COLOURS, FILLED, REAL, SMALL, rgb
 from dfdc_utils.videos import Image, sample_frames
 
 STATUS_WORDS = {"ok": "no faces", "no_face": "no face found", "unreadable": "cannot be read"}
@@ -23,25 +23,19 @@ SUPTITLE: dict[str, Any] = {"fontsize": 11, "fontweight": "bold", "x": 0.01, "ha
 
 def show_frames(images: list[Image], titles: list[str] | None = None, *, columns: int = 4, width: float = 10) -> Figure:
     """Show uint8 RGB images in a grid, `columns` wide; `width` in inches."""
-    rows = -(-len(images) // columns)
-    cell = width / columns
-    height, across = images[0].shape[:2]
-    size = (width, rows * (cell * height / across + 0.3))
+    rows, (height, across) = -(-len(images) // columns), images[0].shape[:2]
+    size = (width, rows * (width / columns * height / across + 0.3))
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained")
-    for index, axis in enumerate(axes.flat):
+    for axis in axes.flat:
         axis.set_axis_off()
-        if index < len(images):
-            axis.imshow(images[index])
-            if titles:
-                axis.set_title(titles[index], fontsize=SMALL, fontweight="normal")
+    for axis, image, title in zip(axes.flat, images, titles or [""] * len(images), strict=False):
+        axis.imshow(image)
+        axis.set_title(title, fontsize=SMALL, fontweight="normal")
     return figure
 
 
 def face_cells(save_path: str | Path, video: str, frames: list[dict[str, Any]], *, size: int = 72) -> list[Image]:
-    """The crops of `frames` (of a track in `faces.json`), uint8 RGB (size, size, 3); filled ones have a dashed border.
-
-    Raises `FileNotFoundError` if a crop is missing or damaged.
-    """
+    """The crops of `frames`, uint8 RGB (size, size, 3), filled ones with a dashed border; or `FileNotFoundError`."""
     cells = []
     for frame in frames:
         crop = cv2.imread(str(Path(save_path) / video / frame["file"]))
@@ -57,9 +51,9 @@ def face_cells(save_path: str | Path, video: str, frames: list[dict[str, Any]], 
 
 
 def face_strip(save_path: str | Path, video: str, *, track: int = 0, faces: int = 8, size: int = 72) -> Image:
-    """`faces` crops of one video side by side, evenly spread over time; filled ones have a dashed orange border.
+    """`faces` crops of one video side by side, uint8 RGB (size, faces · size, 3), evenly spread over time.
 
-    uint8 RGB (size, faces · size, 3); for a video without faces, a grey strip that says so.
+    Filled ones have a dashed orange border. For a video without faces, it is a grey strip that says so.
     """
     record = read_faces(save_path, video)
     if track >= len(record["tracks"]):
@@ -79,9 +73,8 @@ def contact_sheet(save_path: str | Path, table: pd.DataFrame, *, faces: int = 8,
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, row in zip(axes.flat, table.to_dict("records"), strict=False):
-        status = row.get("status", "ok")
-        ok = status == "ok"  # a file that was not there has no folder of faces either
-        strip = face_strip(save_path, row["video"], faces=faces) if ok else _strip_without_faces(status, faces)
+        ok = row.get("status", "ok") == "ok"  # a file that was not there has no folder of faces either
+        strip = face_strip(save_path, row["video"], faces=faces) if ok else _strip_without_faces(row["status"], faces)
         axis.imshow(strip)
         score = f"   score {row['score']:.2f}" if pd.notna(row.get("score")) else ""
         axis.set_title(f"{row['label']}  {row['video']}{score}", fontsize=SMALL, fontweight="normal")
@@ -138,7 +131,7 @@ def track_of(record: dict[str, Any], number: int = 0) -> tuple[Track, NDArray[np
 def describe_track(record: dict[str, Any], number: int = 0) -> str:
     """Count the frames in which the face was detected, filled or left out: "14 of 16 faces detected, 2 filled"."""
     track, _ = track_of(record, number)
-    counts = {"filled": int(track.filled.sum()), "left out": record["frames"] - len(track.filled)}
+    counts = {"filled": track.filled.sum(), "left out": record["frames"] - len(track.filled)}
     rest = "".join(f", {count} {what}" for what, count in counts.items() if count)
     return f"{track.detected.sum()} of {record['frames']} faces detected{rest}"
 
@@ -149,9 +142,8 @@ def boxed_frames(
     """`count` frames of a processed video with the boxes of all its people, each with its time as caption.
 
     `record` is what `read_faces` gives and `path` the video's file. If there are enough, half of the frames are ones in
-    which the main person's box was filled. No side is longer than `longest_side` pixels.
-
-    Raises `UnreadableVideo` if the file is missing or cannot be read, `ValueError` if it has changed since.
+    which the main person's box was filled. No side is longer than `longest_side` pixels. Raises `UnreadableVideo` if
+    the file is missing or cannot be read, `ValueError` if it has changed since.
     """
     file, config = Path(path), SequenceConfig(**record["config"])
     if file.is_file() and file.stat().st_size != record["source_bytes"]:
@@ -171,7 +163,9 @@ def boxed_frames(
                 scaled = replace(track, boxes=track.boxes * scale)
                 image = draw_boxes(image, scaled, int(at), thickness=2)
                 if len(people) > 1:
-                    _number_box(image, scaled, int(at), number + 1)
+                    x, y = scaled.boxes[at, :2].round().astype(int).tolist()
+                    colour, place = rgb(REAL if track.detected[at] else FILLED), (x, max(12, y - 5))
+                    cv2.putText(image, f"{number + 1}", place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, 2, cv2.LINE_AA)
                 if number == 0:
                     how = ", detected" if track.detected[at] else ", filled"
         drawn.append((f"{clip.times[index]:.2f} s{how or ', no box'}", image))
@@ -179,10 +173,10 @@ def boxed_frames(
 
 
 def show_track(save_path: str | Path, video: str, *, track: int = 0) -> Figure:
-    """All crops of one face in order of time, filled ones with a dashed orange border, and the detector's scores below.
+    """All crops of one face in order of time, filled ones with a dashed orange border; below, everyone's scores.
 
-    The scores of the other people are shown too. Haar has no score worth a plot: it is always 1. Raises
-    `FileNotFoundError` if the video was not processed, `ValueError` if it has no such track. Taught in notebook 02.
+    Haar has no score worth a plot: it is always 1. Raises `FileNotFoundError` if the video was not processed,
+    `ValueError` if it has no such track. Taught in notebook 02.
     """
     record = read_faces(save_path, video)
     people = len(record["tracks"])
@@ -208,10 +202,7 @@ def show_track(save_path: str | Path, video: str, *, track: int = 0) -> Figure:
 
 
 def plot_timeline(record: dict[str, Any], number: int = 0, *, axis: Axes | None = None) -> Figure:
-    """The detector's score of one face over time; a filled box, where it found nothing, is a square at 0.
-
-    `record` is what `read_faces` gives.
-    """
+    """The detector's score of one face of a `read_faces` record over time; a filled box is a square at 0."""
     axis = axis or plt.subplots(figsize=(11, 1.8), layout="constrained")[1]
     track, times = track_of(record, number)
     seen = np.where(track.detected, track.scores, np.nan)  # no line crosses a frame without a detection
@@ -225,7 +216,7 @@ def plot_timeline(record: dict[str, Any], number: int = 0, *, axis: Axes | None 
     title = f"Score of the detector ({record['config']['detector']}){who}: {describe_track(record, number)}"
     axis.set_title(title, fontsize=SMALL, fontweight="normal")
     axis.legend(fontsize=SMALL, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
-    return figure_of(axis)
+    return axis.figure
 
 
 def _nearest(times: NDArray[np.float64], targets: NDArray[np.float64]) -> list[int]:
@@ -235,10 +226,3 @@ def _nearest(times: NDArray[np.float64], targets: NDArray[np.float64]) -> list[i
 def _spread(indices: list[int], count: int) -> list[int]:
     """At most `count` of `indices`, evenly spread."""
     return [indices[at] for at in spread_evenly(len(indices), min(count, len(indices)))]
-
-
-def _number_box(image: Image, track: Track, at: int, number: int) -> None:
-    x, y = track.boxes[at, :2]
-    colour = rgb(REAL if track.detected[at] else FILLED)
-    place = (round(float(x)), max(12, round(float(y)) - 5))
-    cv2.putText(image, str(number), place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, 2, cv2.LINE_AA)

@@ -1,11 +1,14 @@
-"""Verdicts as one HTML page that needs no network, and pieces of HTML that widgets use too."""
+"""Verdicts as one HTML page that plays the videos, faces boxed, and needs no network; pieces of HTML for widgets."""
 
 import base64
+import contextlib
 import functools
+import hashlib
 import io
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
@@ -14,27 +17,78 @@ from typing import Any
 import cv2
 import jinja2
 import matplotlib.pyplot as plt
+import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy.special import expit
+from tqdm.auto import tqdm
 
 import dfdc_utils
 from dfdc_utils.files import write_atomically
-from dfdc_utils.plots.card import box_faces, draw_still, lay_heat, read_media
+from dfdc_utils.plots.theme import CHANCE, FAKE, REAL, rgb
 from dfdc_utils.prediction import MOST_EXPLAINED, Explanation, Prediction
-from dfdc_utils.videos import Image
+from dfdc_utils.videos import Image, Preview, make_preview
+from dfdc_utils.workers import WorkerDied, each_whatever_dies, time_limited
 
+Card = dict[str, Any]  # what card.html shows of one video
 Evidence = tuple[Image, Explanation]  # the faces of a window, uint8 RGB (T, H, W, 3), and why they have their score
 # JupyterLab's own colours, which change with its theme; elsewhere those of the surrounding text.
 FAINT = "var(--jp-ui-font-color2, inherit)"
 LINE = "var(--jp-border-color1, #9e9e9e)"
 JPEG_QUALITY = 85  # for images that are only looked at: half the bytes of 95
+# Of a video in a page: a minute takes up to 3 MB. Many videos share five minutes: fifty have six seconds each.
+MAX_SECONDS, ALL_SECONDS = 60.0, 300.0
+BEFORE_WORST = 10.0  # seconds that a part of a long video begins before its most suspicious window
+TIME_LIMIT = 120.0  # seconds for a preview
+
+
+@dataclass(frozen=True)
+class Media:
+    """A video's file: a part of it to play, or the `problem` why there is none; `digest` is the file's SHA-256."""
+
+    preview: Preview | None = None
+    digest: str = ""
+    problem: str = ""
+
+
+def read_media(predictions: Sequence[Prediction]) -> list[Media]:
+    """Encode what was looked at of each video, side by side. A file that cannot be read is a `problem`, no error."""
+    seconds = min(MAX_SECONDS, ALL_SECONDS / (len(predictions) or 1))
+    parts = {str(one.path): (one.path, *_choose_part(one, seconds)) for one in predictions}
+    with contextlib.closing(each_whatever_dies(_read, parts, workers=1 if len(parts) < 2 else None)) as results:
+        # No bar for one video, and none in a log file.
+        bar = tqdm(results, desc="encoding videos", unit="video", total=len(parts), disable=len(parts) < 2 or None)
+        read = {name: Media(problem=str(one)) if isinstance(one, WorkerDied) else one for name, one in bar}
+    return [read[str(one.path)] for one in predictions]
+
+
+def _choose_part(prediction: Prediction, seconds: float) -> tuple[float, float, float]:
+    """Start and end of the part to show, and the time of the still: the middle of the most suspicious window."""
+    end = prediction.seconds + 0.2  # the last frame that was looked at stands for a little more
+    if not (people := prediction.people):
+        return 0.0, min(end, seconds), 0.0
+    worst = (prediction.decisive or people[0]).worst
+    start = max(0.0, min(worst.start - BEFORE_WORST, end - seconds))
+    return start, min(end, start + seconds), float(np.median(worst.faces.times))
+
+
+def _read(part: tuple[Path, float, float, float]) -> Media:
+    path, start, end, still_at = part
+    digest = ""
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        with time_limited(path, TIME_LIMIT):
+            return Media(make_preview(path, start=start, end=end, still_at=still_at), digest)
+    except (OSError, ValueError) as error:
+        return Media(None, digest, str(error))
 
 
 def write_page(path: str | Path, predictions: Sequence[Prediction], evidence: Mapping[Path, Evidence]) -> Path:
-    """Write one page about some videos, those with the highest scores first, and return its path.
+    """Write one page about some videos, which it reads again, those with the highest scores first; return its path.
 
-    It plays what was looked at: it reads the videos again. `evidence` is what `Detector.gather_evidence` gives. After
-    `MOST_EXPLAINED` videos the others have a row of the table only: a page of thousands could not be opened. Raises
-    `OSError` if it cannot be written. Taught in notebook 06.
+    `evidence` is what `Detector.gather_evidence` gives. After `MOST_EXPLAINED` videos the others have a row of the
+    table only: a page of thousands could not be opened. Raises `OSError`. Taught in notebook 06.
     """
     text, _ = _render(predictions, evidence)
     write_atomically(Path(path), text.encode("utf-8", "backslashreplace").decode())  # names that are not UTF-8
@@ -53,16 +107,14 @@ def list_verdicts(predictions: Sequence[Prediction]) -> str:
     return _template("frame.html").render(page=_render(predictions, None)[0])
 
 
-def _render(
-    predictions: Sequence[Prediction], evidence: Mapping[Path, Evidence] | None
-) -> tuple[str, list[dict[str, Any]]]:
-    """The page, and what card.html shows of each video: nothing without `evidence`, which may be empty."""
+def _render(predictions: Sequence[Prediction], evidence: Mapping[Path, Evidence] | None) -> tuple[str, list[Card]]:
+    """The page and its cards: none without `evidence`, which may be empty."""
     ordered = sorted(predictions, key=lambda one: (one.score is None, -(one.score or 0), one.path))
     shown = ordered[:MOST_EXPLAINED] if evidence is not None else []
     cards = []
     for one, media in zip(shown, read_media(shown), strict=True):
         why, preview = (evidence or {}).get(one.path), media.preview
-        card: dict[str, Any] = {"one": one, "person": one.decisive, "media": media, "evidence": why}
+        card: Card = {"one": one, "person": one.decisive, "media": media, "evidence": why}
         if preview:
             people = box_faces(one, preview, why[1] if why else None)
             player = {"start": preview.start, "end": preview.end, "length": max(one.seconds, preview.end)}
@@ -81,6 +133,58 @@ def _template(name: str) -> jinja2.Template:
     templates = jinja2.Environment(loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     templates.globals |= {"data_uri": _data_uri, "jpeg_uri": _jpeg_uri, "lay_heat": lay_heat, "zip": zip}
     return templates.get_template(name)
+
+
+def box_faces(prediction: Prediction, preview: Preview, explanation: Explanation | None) -> list[dict[str, Any]]:
+    """Each person's boxes, as fractions of the frame, and scores by time, for the player; None where not judged.
+
+    Scores of overlapping windows are averaged. A video's only window has those of its frames, if the model gives them.
+    """
+    people, size = [], [preview.width, preview.height] * 2
+    for person in prediction.people:
+        faces, decides = [window.faces for window in person.windows], person is prediction.decisive
+        scores = np.repeat([window.score for window in person.windows], len(faces[0].times))
+        if decides and len(faces) == 1 and explanation and explanation.frame_logits is not None:
+            scores = prediction.folder.calibration.apply(expit(explanation.frame_logits))
+        all_times = np.concatenate([one.times for one in faces]).round(3)
+        times, first, which = np.unique(all_times, return_index=True, return_inverse=True)
+        mean = (np.bincount(which, scores) / np.bincount(which)).round(3).tolist()
+        people.append(
+            {
+                "number": person.number + 1,
+                "decides": decides,
+                "step": person.time_step,
+                "times": times.tolist(),
+                "boxes": (np.concatenate([one.boxes for one in faces])[first] / size).round(4).tolist(),
+                "found": np.concatenate([one.detected for one in faces])[first].tolist(),
+                "scores": mean if person in prediction.tracks else [None] * len(times),
+            }
+        )
+    return people
+
+
+def draw_still(preview: Preview, people: list[dict[str, Any]], threshold: float) -> Image:
+    """The preview's still with each person's box, orange above the threshold; that of the verdict's person is thick."""
+    drawn = preview.still.copy()
+    height, width = drawn.shape[:2]
+    for person in people:
+        index = int(np.argmin(np.abs(np.array(person["times"]) - preview.still_at)))
+        if abs(person["times"][index] - preview.still_at) > 2 * person["step"]:
+            continue  # not there
+        box = (np.array(person["boxes"][index]) * [width, height, width, height]).round().astype(int).tolist()
+        score, thick = person["scores"][index], 3 if person["decides"] else 1
+        cv2.rectangle(drawn, box, (0, 0, 0), thick + 2)  # a dark rim shows on any background
+        cv2.rectangle(drawn, box, rgb(CHANCE if score is None else FAKE if score > threshold else REAL), thick)
+    return drawn
+
+
+def lay_heat(face: Image, heat: NDArray[np.floating]) -> Image:
+    """`heat` (H, W), 0 to 1, over a grey copy of a face, uint8 RGB (H, W, 3): the brighter, the more heat."""
+    grey = cv2.cvtColor(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB).astype(np.float32)
+    # Inferno rises in lightness, so it also reads in grey.
+    colours = cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
+    opacity = 0.75 * np.sqrt(heat)[..., None]  # faint heat is visible, and so is the face below the strongest
+    return np.asarray((0.6 * grey * (1 - opacity) + colours * opacity).clip(0, 255), np.uint8)
 
 
 def figure_tag(figure: Figure, alt: str) -> str:
@@ -108,8 +212,8 @@ def _data_uri(content: bytes, media_type: str) -> str:
 
 def note(text: str) -> str:
     """A paragraph in a frame, for example why there is no picture."""
-    style = f"border:1px solid {LINE};padding:8px;margin:0;overflow-wrap:anywhere"
-    return f'<p style="line-height:1.4;{style}">{escape(text)}</p>'
+    style = f"line-height:1.4;border:1px solid {LINE};padding:8px;margin:0;overflow-wrap:anywhere"
+    return f'<p style="{style}">{escape(text)}</p>'
 
 
 def pictures(captioned: list[tuple[str, Image]], *, what: str) -> str:

@@ -10,7 +10,7 @@ from matplotlib.ticker import PercentFormatter
 
 from dfdc_utils.evaluation import calibration_error, count_calls, resample_groups, roc_points
 from dfdc_utils.models import binomial_interval
-from dfdc_utils.plots.theme import CHANCE, COLOURS, MODEL, SMALL, TRAINING, VALIDATION, figure_of
+from dfdc_utils.plots.theme import CHANCE, COLOURS, MODEL, SMALL, TRAINING, VALIDATION
 
 # Training accuracy that the project which this one continues reported, at epoch 1 and at its best; it fell afterwards.
 ORIGINAL_COURSE = {1: 0.778, 8: 0.912}
@@ -19,8 +19,8 @@ ORIGINAL_COURSE = {1: 0.778, 8: 0.912}
 def plot_roc(scores: pd.DataFrame, *, axis: Axes | None = None) -> Figure:
     """The ROC curve of scored videos with its 95 % band, and the diagonal that chance gives.
 
-    At each false positive rate, the band holds the recall of 95 % of a thousand resamples (see `resample_groups`).
-    Raises `ValueError` if `scores` lacks a class or has one source group only.
+    At each false positive rate, the band holds the recall of 95 % of a thousand resamples. Raises like
+    `resample_groups`.
     """
     axis = axis or plt.subplots(figsize=(4.6, 4.0))[1]
     labels, values = (scores["label"] == "FAKE").to_numpy(), scores["score"].to_numpy()
@@ -37,14 +37,13 @@ def plot_roc(scores: pd.DataFrame, *, axis: Axes | None = None) -> Figure:
     axis.set(xlabel="false positive rate (REAL called fake)", ylabel="recall (FAKE called fake)", aspect="equal")
     axis.set_title(f"AUC {np.trapezoid(recall, rate):.2f} ({low:.2f} to {high:.2f}) over {len(scores)} videos")
     axis.legend(fontsize=SMALL, loc="lower right")
-    return figure_of(axis)
+    return axis.figure
 
 
 def plot_threshold(scores: pd.DataFrame, *, threshold: float = 0.5, axis: Axes | None = None) -> Figure:
     """False positive rate and recall against the threshold, each with its exact 95 % interval as a band.
 
-    Scores above the threshold count as fake. The intervals hold for independent videos. Raises `ValueError` like
-    `count_calls`. Taught in notebook 05.
+    The intervals hold for independent videos. Raises `ValueError` like `count_calls`. Taught in notebook 05.
     """
     axis = axis or plt.subplots(figsize=(6.4, 3.8))[1]
     counts = count_calls(scores, threshold)
@@ -63,7 +62,7 @@ def plot_threshold(scores: pd.DataFrame, *, threshold: float = 0.5, axis: Axes |
     axis.set_title(f"Above {threshold:.2f}: {' and '.join(called)} called fake")
     # Between the curves of any good model.
     axis.legend(fontsize=SMALL, title="shaded: 95 % intervals", title_fontsize=SMALL, loc=(0.52, 0.42))
-    return figure_of(axis)
+    return axis.figure
 
 
 def plot_confusion(scores: pd.DataFrame, *, threshold: float = 0.5, axis: Axes | None = None) -> Figure:
@@ -81,14 +80,13 @@ def plot_confusion(scores: pd.DataFrame, *, threshold: float = 0.5, axis: Axes |
     sns.heatmap(counts, annot=np.reshape(notes, (2, 2)), xticklabels=names, yticklabels=names, ax=axis, **style)
     axis.set(xlabel="called (below: 95 % interval of the row's fraction)", ylabel="is")
     axis.set_title(f"{np.trace(counts)} of {counts.sum()} right at {threshold:g}")
-    return figure_of(axis)
+    return axis.figure
 
 
 def plot_calibration(scores: pd.DataFrame, *, bins: int = 5, axis: Axes | None = None) -> Figure:
     """The fraction of FAKE against the mean score, before (`raw_score`) and after (`score`) calibration.
 
-    `bins` are equally wide; a point's size is its number of videos, and its bar the exact 95 % interval of the
-    fraction. With few videos, points scatter widely about the diagonal even if scores are calibrated.
+    `bins` are equally wide; a point's size is its number of videos, its bar the exact 95 % interval of the fraction.
     """
     axis = axis or plt.subplots(figsize=(4.8, 4.2))[1]
     labels = (scores["label"] == "FAKE").to_numpy(float)
@@ -106,7 +104,7 @@ def plot_calibration(scores: pd.DataFrame, *, bins: int = 5, axis: Axes | None =
     before, after = (calibration_error(labels, scores[column]) for column in ("raw_score", "score"))
     axis.set_title(f"Calibration error {before:.2f} before, {after:.2f} after calibration")
     axis.legend(fontsize=SMALL, loc="upper left")
-    return figure_of(axis)
+    return axis.figure
 
 
 def plot_history(history: pd.DataFrame, *, original: bool = True) -> Figure:

@@ -1,10 +1,8 @@
 """One theme for all figures, and colours that colour-blind readers can tell apart."""
 
 import contextlib
-from typing import Any
 
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # Blue, orange and vermilion of seaborn's colour-blind palette. REAL is always blue, FAKE always orange.
@@ -17,23 +15,11 @@ SMALL = 9  # points: no text in a figure is smaller
 
 
 def use_theme() -> None:
-    """Set seaborn's theme for all figures of a notebook, on white, so they can be read in dark notebooks too.
-
-    In a notebook, figures are stored with their titles as alternative text.
-    """
-    sns.set_theme(
-        style="whitegrid",
-        palette="colorblind",
-        rc={
-            "figure.dpi": DPI,
-            "savefig.dpi": DPI,
-            "figure.facecolor": "white",
-            "axes.titlelocation": "left",
-            "axes.titleweight": "bold",
-            "axes.titlesize": 11,
-            "figure.constrained_layout.use": True,
-        },
-    )
+    """Set one theme for all figures, on white for dark notebooks; a notebook stores titles as alternative text."""
+    titles = {"axes.titlelocation": "left", "axes.titleweight": "bold", "axes.titlesize": 11}
+    figures = {"figure.dpi": DPI, "savefig.dpi": DPI, "figure.facecolor": "white"}
+    rc = {"figure.constrained_layout.use": True, **figures, **titles}
+    sns.set_theme(style="whitegrid", palette="colorblind", rc=rc)
     with contextlib.suppress(ImportError):  # outside of notebooks
         from IPython import get_ipython
         from matplotlib_inline.backend_inline import set_matplotlib_formats
@@ -55,9 +41,3 @@ def titles_of(figure: Figure) -> str:
 def rgb(colour: str) -> tuple[int, int, int]:
     """`#rrggbb` as three numbers, to draw with into uint8 RGB images."""
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
-
-
-def figure_of(axis: Axes) -> Figure:
-    """The figure that an axis belongs to."""
-    figure: Any = axis.get_figure()
-    return figure

@@ -31,21 +31,19 @@ SEQUENCES_AT_ONCE = 8
 SHIFT_PIXELS = 3  # training shifts faces by up to 5, and the boxes of a face detector vary by as much
 MOST_EXPLAINED = 50  # videos with faces on a page: each takes 0.2 MB
 MAX_PEOPLE = 8  # in a video, by default
-SECONDS_PER_VIDEO = 60.0  # time limit, plus twice the video's length where all of it is looked at
+TIME_LIMIT = 60.0  # seconds for a video, plus twice the video's length where all of it is looked at
 
 
 class Detector:
-    """A trained model that scores videos: it finds the faces as in training, scores them, and gives a verdict.
+    """A trained model that finds the faces of videos as in training, scores them, and gives a verdict.
 
-        detector = Detector.load("pretrained")
-        print(detector.predict("video.mp4").in_words())
+        print(Detector.load("pretrained").predict("video.mp4").in_words())
 
     `folder` is the `ModelFolder` it was made of. Taught in notebook 06.
     """
 
     def __init__(self, folder: ModelFolder) -> None:
-        """Raises `ConfigMismatch` if the model's input is not what `folder.sequence` prepares, or if `folder.ood`
-        belongs to another model."""
+        """Raises `ConfigMismatch` if `folder.sequence` or `folder.ood` belongs to another model."""
         model, sequence = picture_part(folder.model), folder.sequence
         shape = (sequence.frame_count, sequence.face_size, sequence.face_size, 3)
         if tuple(model.input_shape[1:]) != shape or tuple(model.output_shape[1:]) != (1,):
@@ -80,25 +78,18 @@ class Detector:
     def load(cls, name_or_path: str | Path = PRETRAINED) -> Self:
         """Load the model in a folder that training has left; `"pretrained"` is the one in the package.
 
-        Raises like `ModelFolder.open` and `load_model`, and `ConfigMismatch` if files of the folder do not belong
-        together.
+        Raises like `ModelFolder.open`, and `ConfigMismatch` if files of the folder do not belong together.
         """
         return cls(ModelFolder.open(name_or_path))
 
     def predict(
-        self,
-        path: str | Path,
-        *,
-        whole: bool = False,
-        max_people: int = MAX_PEOPLE,
-        time_limit: float = SECONDS_PER_VIDEO,
+        self, path: str | Path, *, whole: bool = False, max_people: int = MAX_PEOPLE, time_limit: float = TIME_LIMIT
     ) -> Prediction:
         """Score one video: its first seconds, as in training, or with `whole` all of it in overlapping windows.
 
-        Of more than `max_people` people at a time, those with the largest faces are scored.
-
-        A video that cannot be scored gives a `Prediction` that says why. Raises `FileNotFoundError` if the model's face
-        detector is not available, `ConfigMismatch` if the model's weights are damaged.
+        Of more than `max_people` people at a time, those with the largest faces are scored. Where none can be scored,
+        the `Prediction` says why. Raises `FileNotFoundError` without the model's face detector, `ConfigMismatch` if the
+        model's weights are damaged.
         """
         return self._judge(find_faces(self._look(path, whole, time_limit, max_people)))
 
@@ -109,7 +100,7 @@ class Detector:
         whole: bool = False,
         max_people: int = MAX_PEOPLE,
         workers: int | None = None,
-        time_limit: float = SECONDS_PER_VIDEO,
+        time_limit: float = TIME_LIMIT,
         show_progress: bool = True,
     ) -> Generator[Prediction, None, None]:
         """`predict` for many videos: one prediction for each of `paths`, in their order, as soon as it is known.
@@ -123,36 +114,27 @@ class Detector:
         workers = 1 if workers == 1 or len(jobs) == 1 else workers
         patience = None if whole else 3 * time_limit  # a whole video may take hours; a worker that hangs ends itself
         unanswered, early, place = Counter(names), dict[str, Prediction](), 0
-        with (
-            tqdm(total=len(jobs), desc="scoring videos", unit="video", disable=not show_progress) as progress,
-            contextlib.closing(each_whatever_dies(find_faces, jobs, workers=workers, patience=patience)) as results,
-        ):
-            for name, found in results:
+        with contextlib.closing(each_whatever_dies(find_faces, jobs, workers=workers, patience=patience)) as results:
+            bar = tqdm(results, desc="scoring videos", unit="video", total=len(jobs), disable=not show_progress)
+            for name, found in bar:
                 if isinstance(found, WorkerDied):
                     path = jobs[name].path
                     what = f"{path.name}: the process that worked on it ended ({found}). Leave it out."
                     found = VideoFaces(path, "unreadable", what, 0.0, ())
                 early[name] = self._judge(found)
-                progress.update()
                 while place < len(names) and names[place] in early:
                     name, place = names[place], place + 1
                     unanswered[name] -= 1
                     yield early[name] if unanswered[name] else early.pop(name)
 
     def explain(self, window: WindowScore) -> Explanation:
-        """Explain a score: where in the faces of a window, and in which frames, the model sees a fake.
-
-        Raises `ValueError` for a model that was not built by this package.
-        """
+        """Explain the score of a window: where in the faces the model sees a fake. Raises like `explain_score`."""
         return explain_score(picture_part(self.model), decode_faces(window.faces))
 
     def gather_evidence(
         self, predictions: Sequence[Prediction], *, most: int = MOST_EXPLAINED, show_progress: bool = False
     ) -> dict[Path, tuple[Image, Explanation]]:
-        """Collect what `write_page` shows: the faces of the worst window, explained, of the `most` highest scores.
-
-        A video without sign of a fake has no evidence of one, and is left out.
-        """
+        """Explain what `write_page` shows: the worst windows of the `most` highest scores that are fake or unsure."""
         suspicious = [one for one in predictions if one.verdict in ("fake", "unsure")]
         scored = sorted(suspicious, key=lambda one: -(one.score or 0))
         evidence = {}
@@ -205,11 +187,9 @@ class Detector:
         """Score how little the sound of windows belongs to the mouths: (W,), 0 where it cannot be judged."""
         if self._sync is None:
             return np.zeros(len(windows), np.float32)
-        given = {
-            "sequence": sequences,
-            "audio": np.stack([np.asarray(window.sound, np.float32) / 32768 for window in windows]),
-            "has_audio": np.array([[not window.sound_flaw] for window in windows], np.float32),
-        }
+        audio = np.stack([np.asarray(window.sound, np.float32) / 32768 for window in windows])
+        has_audio = np.array([[not window.sound_flaw] for window in windows], np.float32)
+        given = {"sequence": sequences, "audio": audio, "has_audio": has_audio}
         return np.asarray(self._sync(given, training=False))[:, 0]
 
 
@@ -219,10 +199,10 @@ def _check(found: VideoFaces, people: list[TrackScore], folder: ModelFolder) -> 
     if found.status != "ok":
         return found.status, found.error
     if found.is_synthetic != (folder.data_kind == "synthetic"):
-        drawn, camera = "synthetic", "recorded"
-        video, model = (drawn, camera) if found.is_synthetic else (camera, drawn)
-        remedy = "a model trained on the sample" if found.is_synthetic else f"--model {PRETRAINED}"
-        what = f"{name}: it is {video}, and the model was trained on {model} videos"
+        video, remedy = "recorded", f"--model {PRETRAINED}"
+        if found.is_synthetic:
+            video, remedy = "synthetic", "a model trained on the sample"
+        what = f"{name}: it is {video}, and the model was trained on {folder.data_kind} videos"
         return "other_kind", f"{what}. Its score of {people[0].score:.2f} says nothing. Use {remedy}."
     if all(person.flaw for person in people):
         flaws = "; ".join(f"person {person.number + 1} is {person.flaw}" for person in people)
@@ -241,7 +221,6 @@ def _views(sequences: Image, *, symmetric: bool) -> Iterator[NDArray[np.uint8]]:
     yield sequences
     if not symmetric:  # else the score would be the same
         yield mirrored
-    shift = SHIFT_PIXELS
-    border = [(0, 0), (0, 0), (shift, shift), (shift, shift), (0, 0)]
-    yield np.pad(sequences, border, mode="reflect")[:, :, 2 * shift :, 2 * shift :]
-    yield np.pad(mirrored, border, mode="reflect")[:, :, : -2 * shift, : -2 * shift]
+    border = [(0, 0), (0, 0), (SHIFT_PIXELS, SHIFT_PIXELS), (SHIFT_PIXELS, SHIFT_PIXELS), (0, 0)]
+    yield np.pad(sequences, border, mode="reflect")[:, :, 2 * SHIFT_PIXELS :, 2 * SHIFT_PIXELS :]
+    yield np.pad(mirrored, border, mode="reflect")[:, :, : -2 * SHIFT_PIXELS, : -2 * SHIFT_PIXELS]

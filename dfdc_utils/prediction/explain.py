@@ -31,16 +31,13 @@ STEPS = 64
 
 
 def explain_score(model: keras.Model, sequence: Image) -> Explanation:
-    """Explain the score of one sequence, uint8 RGB (T, H, W, 3).
+    """Explain the score of one sequence, uint8 RGB (T, H, W, 3), by a model of `build_cnn_lstm` or `build_on_encoder`.
 
-    `heat` shows only evidence for FAKE, on one scale for the whole sequence: the maximum equals the model's own score,
-    so a video with a low score stays dark. For a model that pretraining taught where a blend lies, it shows the logits
-    of its places. For others it is the Grad-CAM: a change between two frames is shown on the later one, in the places
-    that changed. The resolution is that of the network's maps: 4 pixels for the small one, 16 for pretrained ones, 32
-    for most of `keras.applications`.
-
-    `model` is one of `build_cnn_lstm` or `build_on_encoder`. Raises `ValueError` for another kind of model, or a
-    sequence that does not fit. Taught in notebook 06.
+    `heat` shows only evidence for FAKE. Its maximum equals the model's own score, so a video with a low score stays
+    dark. For a model that pretraining taught where a blend lies, it shows the logits of its places. For others it is
+    the Grad-CAM: a change between two frames is shown on the later one. The resolution is that of the network's maps: 4
+    pixels for the small one, 16 for pretrained ones, 32 for most of `keras.applications`. Raises `ValueError` for
+    another kind of model, or a sequence that does not fit. Taught in notebook 06.
     """
     logit, evidence = weigh_evidence(model, sequence)
     places, frame_logits = _see_frames(model, sequence)
@@ -64,17 +61,12 @@ def _see_frames(model: keras.Model, sequence: Image) -> tuple[NDArray[np.float32
 def weigh_evidence(model: keras.Model, sequence: Image) -> tuple[float, NDArray[np.float32]]:
     """The logit of a sequence, and what each place adds to it, in logits: float32 (T, H, W), FAKE above 0.
 
-    Their sum is the logit minus that of a sequence whose maps are all zero. Arguments and errors are those of
-    `explain_score`.
+    Their sum is the logit minus that of a sequence whose maps are all zero. Raises like `explain_score`.
     """
     parts = _take_apart(model)
     *maps, features = parts.cnn(_as_batch(model, sequence))
     logit, of_features, of_changes = _weigh_features(parts, maps, features)
-    with tf.GradientTape(persistent=True) as tape:
-        tape.watch(maps)
-        pooled = parts.pool(maps)
-    by_features = tape.gradient(pooled, maps, output_gradients=of_features)
-    by_changes = tape.gradient(pooled, maps, output_gradients=of_changes)
+    by_features, by_changes = _pull_back(parts.pool, maps, of_features, of_changes)
     height, width = sequence.shape[1:3]
     evidence = np.zeros(sequence.shape[:3], np.float32)
     for scale, weights, change_weights in zip(maps, by_features, by_changes, strict=True):
@@ -87,14 +79,12 @@ def weigh_evidence(model: keras.Model, sequence: Image) -> tuple[float, NDArray[
 
 
 class _Parts(NamedTuple):
-    """A model in four parts: `cnn` from one sequence to maps and features, `pool` from maps to features, both (T, …);
-    `compare` from features (B·T, F) to the head's input, `judge` from that to logits (B, 1). Of the head's input, the
-    first `shown` (all if None) are features, the others changes."""
+    """A model in four parts. Of the head's input, the first `shown` (all if None) are features, the others changes."""
 
-    cnn: Callable[[tf.Tensor], list[tf.Tensor]]
-    pool: Callable[[list[tf.Tensor]], tf.Tensor]
-    compare: Callable[[tf.Tensor], tf.Tensor]
-    judge: Callable[[tf.Tensor], tf.Tensor]
+    cnn: Callable[[tf.Tensor], list[tf.Tensor]]  # from one sequence to maps and features, both (T, …)
+    pool: Callable[[list[tf.Tensor]], tf.Tensor]  # from maps to features
+    compare: Callable[[tf.Tensor], tf.Tensor]  # from features (B·T, F) to the head's input
+    judge: Callable[[tf.Tensor], tf.Tensor]  # from that to logits (B, 1)
     shown: int | None = None
 
 
@@ -109,15 +99,20 @@ def _weigh_features(parts: _Parts, maps: list[tf.Tensor], features: tf.Tensor) -
         tape.watch(path)
         logits = parts.judge(path)
     slopes = tf.reduce_mean(tf.reshape(tape.gradient(logits, path), (STEPS, *end.shape)), axis=0)
-    with tf.GradientTape(persistent=True) as tape:
-        tape.watch(features)
-        seen = parts.compare(features)
     is_change = np.arange(end.shape[-1]) >= (parts.shown or end.shape[-1])
-    of_features = tape.gradient(seen, features, output_gradients=tf.where(~is_change, slopes, 0))
-    of_changes = tape.gradient(seen, features, output_gradients=tf.where(is_change, slopes, 0))
+    by_kind = (tf.where(kind, slopes, 0) for kind in (~is_change, is_change))
+    of_features, of_changes = _pull_back(parts.compare, features, *by_kind)
     # A change counts for its frame and, negated, for the one before. A sum from the end recovers each one's own weight.
     of_changes = tf.cumsum(of_changes, axis=0, reverse=True)
     return float(parts.judge(end)[0, 0]), of_features, of_changes
+
+
+def _pull_back(function: Callable[[Any], tf.Tensor], value: Any, *slopes: tf.Tensor) -> list[Any]:
+    """The gradients with respect to `value`, for each of some gradients with respect to `function(value)`."""
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(value)
+        result = function(value)
+    return [tape.gradient(result, value, output_gradients=slope) for slope in slopes]
 
 
 def _take_apart(model: keras.Model) -> _Parts:
@@ -126,18 +121,21 @@ def _take_apart(model: keras.Model) -> _Parts:
         return _take_pretrained_apart(model)
     pools = (layers.GlobalAveragePooling2D, layers.AveragePooling2D)
     maps = [layer.input for layer in model.layers if isinstance(layer, pools)]
-    needed = ("features", "score", *(["moving_features"] if "features_and_change" in found else []))
-    missing = [f"layer {name!r}" for name in needed if name not in found]
+    missing = [f"layer {name!r}" for name in ("features", "score") if name not in found]
     missing += [] if maps else ["maps that it averages"]
     if missing:
         raise ValueError(f"the model {model.name} has no {' and no '.join(missing)}: only this package's are explained")
-    score = found["score"]
     projected = [found[name].output for name in ("features", "moving_features") if name in found]
     features = ops.concatenate(projected, axis=-1)
     seen = found["features_and_change"].output if len(projected) > 1 else projected[0]
-    logit = score.input if isinstance(score, layers.Activation) else ops.matmul(score.input, score.kernel) + score.bias
-    cnn, pool = keras.Model(model.input, [*maps, features]), keras.Model(maps, features)
-    judge = keras.Model(seen, logit)
+    score, logit = found["score"], found["score"].input
+    if isinstance(score, layers.Dense):
+        logit = ops.matmul(logit, score.kernel) + score.bias
+    cnn, pool, judge = (
+        keras.Model(model.input, [*maps, features]),
+        keras.Model(maps, features),
+        keras.Model(seen, logit),
+    )
     if len(projected) == 1:
         return _Parts(cnn, pool, tf.identity, judge)
     side_by_side = keras.Model(projected, seen)
@@ -148,13 +146,9 @@ def _take_pretrained_apart(model: keras.Model) -> _Parts:
     """The parts of a model of `build_on_encoder`, whose head sees the features themselves."""
     encoder, head = take_apart(model)
     maps, *_, features, _ = encoder.outputs
-    see = keras.Model(encoder.input, [maps, features])
-    return _Parts(
-        lambda sequences: see(sequences[0]),
-        keras.Model([maps], features),
-        lambda features: tf.reshape(features, (-1, *head.input_shape[1:])),
-        keras.Model(head.input, head.get_layer("score").input),
-    )
+    see, pool = keras.Model(encoder.input, [maps, features]), keras.Model([maps], features)
+    judge, shape = keras.Model(head.input, head.get_layer("score").input), (-1, *head.input_shape[1:])
+    return _Parts(lambda sequences: see(sequences[0]), pool, lambda features: tf.reshape(features, shape), judge)
 
 
 def _as_batch(model: keras.Model, sequence: Image) -> tf.Tensor:

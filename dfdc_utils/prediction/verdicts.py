@@ -17,6 +17,7 @@ from dfdc_utils.prediction.windows import FaceWindow
 
 RARE = 90.0  # from this percentile of its validation data on, the words say that the model has seen few such faces
 NUMBERS = ("score", "low", "high", "ood_percentile")  # of a window, and of a person
+HEARD = ("pictures", "sound")  # the same, for a model that hears
 # A model that sees change over time judges frames that are as far apart as in its training, within this factor. On the
 # sample, frames twice as close lowered the mean score of a fake from 0.98 to 0.71 (measured at commit 46b82a9).
 MAX_TIME_FACTOR = 1.25
@@ -33,22 +34,15 @@ REASONS = {
 
 @dataclass(frozen=True)
 class WindowScore:
-    """The score of one person over one window, calibrated: 0 real to 1 fake.
-
-    `low` to `high` is the range of scores when the same faces are mirrored or shifted by some pixels, which makes no
-    video more or less fake. `faces` is what the model saw. `ood_percentile` says how far that lies from the training
-    data, as a percentile of the validation data; None for a model without an out-of-distribution detector.
-    For a model that hears, `pictures` is the score of the pictures alone, and `sound` that of sound and mouth not
-    belonging together, None if that could not be judged (`faces.sound_flaw` says why).
-    """
+    """The score of one person over one window, calibrated: 0 real to 1 fake."""
 
     score: float
-    low: float
-    high: float
-    faces: FaceWindow
-    ood_percentile: float | None = None
-    pictures: float | None = None
-    sound: float | None = None
+    low: float  #: the lowest score when the same faces are mirrored or shifted by some pixels
+    high: float  #: the highest
+    faces: FaceWindow  #: what the model saw
+    ood_percentile: float | None = None  #: distance from the training data, as a percentile of validation, if known
+    pictures: float | None = None  #: of a model that hears: the score of the pictures alone
+    sound: float | None = None  #: that sound and mouth do not belong together; None if `faces.sound_flaw` says why
 
     @property
     def start(self) -> float:
@@ -63,28 +57,36 @@ class WindowScore:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a window has its score.
+    """Why a window has its score. The contributions add up to the logit minus that of a window without any evidence."""
 
-    `heat` (T, H, W), 0 to 1, is where in the faces the model sees a fake. `contributions` (T,) is what each frame adds
-    to the score's `logit`. Their sum is the logit minus that of a window without any evidence. `frame_logits` (T,) are
-    those of the frames one by one, None for a model that does not score single frames.
-    """
+    heat: NDArray[np.float32] = field(repr=False)  #: (T, H, W), 0 to 1: where in the faces the model sees a fake
+    contributions: NDArray[np.float32]  #: (T,): what each frame adds to the logit
+    logit: float  #: of the score
+    frame_logits: NDArray[np.float32] | None = None  #: (T,), of single frames, if the model scores them
 
-    heat: NDArray[np.float32] = field(repr=False)
-    contributions: NDArray[np.float32]
-    logit: float
-    frame_logits: NDArray[np.float32] | None = None
+
+def _mean_of(name: str) -> Any:
+    """A property of `TrackScore`: the mean of a number over the windows that have it; None if none has."""
+
+    def mean(person: "TrackScore") -> float | None:
+        known = [number for window in person.windows if (number := getattr(window, name)) is not None]
+        return fmean(known) if known else None
+
+    return property(mean)
 
 
 @dataclass(frozen=True)
 class TrackScore:
-    """The scores of one person. `score`, `low`, `high` and `ood_percentile` are means over the person's windows.
+    """The scores of one person: each number is the mean over the person's windows.
 
     A window counts only if the face in it may decide about the video. If none may, `flaw` says why of the first one.
     """
 
     number: int
     all_windows: tuple[WindowScore, ...]
+
+    score, low, high = _mean_of("score"), _mean_of("low"), _mean_of("high")
+    ood_percentile, pictures, sound = _mean_of("ood_percentile"), _mean_of("pictures"), _mean_of("sound")
 
     @property
     def windows(self) -> tuple[WindowScore, ...]:
@@ -94,33 +96,6 @@ class TrackScore:
     @property
     def flaw(self) -> str:
         return self.windows[0].faces.flaw
-
-    @property
-    def score(self) -> float:
-        return fmean(window.score for window in self.windows)
-
-    @property
-    def low(self) -> float:
-        return fmean(window.low for window in self.windows)
-
-    @property
-    def high(self) -> float:
-        return fmean(window.high for window in self.windows)
-
-    @property
-    def ood_percentile(self) -> float | None:
-        known = [window.ood_percentile for window in self.windows if window.ood_percentile is not None]
-        return fmean(known) if known else None
-
-    @property
-    def pictures(self) -> float | None:
-        known = [window.pictures for window in self.windows if window.pictures is not None]
-        return fmean(known) if known else None
-
-    @property
-    def sound(self) -> float | None:
-        known = [window.sound for window in self.windows if window.sound is not None]
-        return fmean(known) if known else None
 
     @property
     def time_step(self) -> float:
@@ -137,20 +112,18 @@ class TrackScore:
 class Prediction:
     """What a model says about one video.
 
-    `status` is `ok`, `no_face`, `poor_face` (none of the faces may decide), `other_kind` (a recorded video and a model
-    trained on synthetic ones, or the reverse) or `unreadable`; without `ok` there is no verdict, and `error` says why
-    and what to do. The video was looked at from its start to `seconds`; `duration` is its length (0 if unknown).
-    `people` are all that were scored, the highest score first; `left_out` more were not. `folder` is the model's.
+    `status` is `ok`, `no_face`, `unreadable`, `poor_face` (none of the faces may decide) or `other_kind` (a recorded
+    video and a model trained on synthetic ones, or the reverse); without `ok` there is no verdict.
     """
 
     path: Path
     status: Status | Literal["poor_face", "other_kind"]
-    error: str
-    seconds: float
-    people: tuple[TrackScore, ...]
-    folder: ModelFolder = field(repr=False)
-    duration: float = 0.0
-    left_out: int = 0
+    error: str  #: why there is no verdict, and what to do
+    seconds: float  #: the video was looked at from its start to here
+    people: tuple[TrackScore, ...]  #: all that were scored, the highest score first
+    folder: ModelFolder = field(repr=False)  #: the model's
+    duration: float = 0.0  #: of the video, in seconds; 0 if unknown
+    left_out: int = 0  #: how many people more were not scored
 
     def __repr__(self) -> str:
         return f"<Prediction {self.path.name}: {self.headline}>"
@@ -182,8 +155,8 @@ class Prediction:
     def fake_part(self, person: TrackScore) -> tuple[WindowScore, ...]:
         """The longest series of windows of a person, two at least, that all score higher than any REAL validation one.
 
-        A fake that fills a part of a long video does not raise the mean of all windows. One window above the threshold
-        is no sign, as a tenth of real ones may be; two in a row above the highest real score are.
+        A fake in a part of a long video does not raise the mean. One window above the threshold is no sign, as a tenth
+        of real ones may be; two in a row above the highest real score are.
         """
         windows = sorted(person.windows, key=lambda window: window.start)
         highest = max(self.threshold, self.folder.calibration.highest_real)
@@ -206,9 +179,8 @@ class Prediction:
     def verdict(self) -> Verdict:
         """`fake` or `no sign of a fake` where the whole range of scores lies on one side of the threshold.
 
-        `fake`, too, where a person has a `fake_part`. `unsure` where it does not, where the score is in `doubt`, and
-        where a single window of a whole video is above the threshold though the mean is not; `not judged` where there
-        is no score.
+        `fake`, too, with a `fake_part`. `unsure` otherwise, where the score is in `doubt`, and where a single window is
+        above the threshold though the mean is not; `not judged` without a score.
         """
         person, threshold = self.decisive, self.threshold
         if person is None:
@@ -217,8 +189,8 @@ class Prediction:
             return "unsure"
         if self._is_fake(person):
             return "fake"
-        surely_fake = any(window.low > threshold for window in person.windows)
-        return "unsure" if surely_fake or person.high > threshold else "no sign of a fake"
+        is_above = person.high > threshold or any(window.low > threshold for window in person.windows)
+        return "unsure" if is_above else "no sign of a fake"
 
     @property
     def is_partial(self) -> bool:
@@ -240,10 +212,9 @@ class Prediction:
         sentences = [
             f"{self.headline}{who}, looking at 0 to {self.seconds:.1f} s of {length}: score {person.score:.2f}, "
             f"{person.low:.2f} to {person.high:.2f} when the faces are mirrored or shifted; above "
-            f"{self.threshold:.2f} counts as fake."
+            f"{self.threshold:.2f} counts as fake.",
+            self.heard(),
         ]
-        if heard := self.heard():
-            sentences.append(heard)
         if part := self.fake_part(person):
             sentences.append(
                 f"From {part[0].start:.1f} to {part[-1].end:.1f} s, {len(part)} windows in a row score higher than any "
@@ -266,7 +237,7 @@ class Prediction:
             sentences.append(f"{doubt} Treat the score as a guess.")
         elif person.ood_percentile is not None and person.ood_percentile >= RARE:
             sentences.append("The model has seen few faces like these, so trust the score less.")
-        return " ".join([*sentences, *([self.error] if self.error else []), self.folder.caveats])
+        return " ".join(filter(None, [*sentences, self.error, self.folder.caveats]))
 
     def _repr_html_(self) -> str:
         """The verdict with its video, as a notebook shows it."""
@@ -284,18 +255,13 @@ class Prediction:
 
     def to_row(self) -> dict[str, Any]:
         """One row of a table."""
-        person = self.decisive
+        person, numbers = self.decisive, NUMBERS + (HEARD if self.folder.sequence.audio else ())
         return {
             "video": self.path.stem,
             "path": str(self.path),
             "status": self.status,
             "verdict": self.verdict,
-            **{name: getattr(person, name, None) for name in NUMBERS},
-            **(
-                {name: getattr(person, name, None) for name in ("pictures", "sound")}
-                if self.folder.sequence.audio
-                else {}
-            ),
+            **{name: getattr(person, name, None) for name in numbers},
             "threshold": self.threshold,
             "tracks": len(self.people),
             "left_out": self.left_out,

@@ -38,23 +38,18 @@ SAME_PERSON = 0.5
 class FaceWindow:
     """One person's faces over one window of a video: a sequence for the model.
 
-    `track` numbers the person, 0 for the largest face. `times` (T,) are seconds from the video's start, `boxes` (T, 4)
-    float (x, y, width, height) in pixels of the full frame, `detected` (T,) bool, False where the box was filled.
-    `faces` are the T crops as JPEG files. If there are fewer than T frames, some are repeated. `flaw` says why this
-    face may not decide about the video (see `find_flaw`); empty if it may. `looked_at` is how many frames of the window
-    were searched, in this shot and in others. For a model that hears, `sound` int16 (T, 3200) is what is heard about
-    each frame, and `sound_flaw` says why it cannot be compared with the mouth.
+    If there are fewer than T frames, some are repeated. `sound` and `sound_flaw` are for a model that hears.
     """
 
-    track: int
-    times: NDArray[np.float64]
-    boxes: Boxes
-    detected: NDArray[np.bool_]
-    faces: tuple[bytes, ...] = field(repr=False)
-    flaw: str = ""
-    looked_at: int = 0
-    sound: NDArray[np.int16] | None = field(default=None, repr=False)
-    sound_flaw: str = ""
+    track: int  # numbers the person, 0 for the largest face
+    times: NDArray[np.float64]  # (T,), seconds from the video's start
+    boxes: Boxes  # (T, 4), (x, y, width, height) in pixels of the full frame
+    detected: NDArray[np.bool_]  # (T,), False where the box was filled
+    faces: tuple[bytes, ...] = field(repr=False)  # the T crops as JPEG files
+    flaw: str = ""  # why this face may not decide about the video (see `find_flaw`); empty if it may
+    looked_at: int = 0  # how many frames of the window were searched, in this shot and in others
+    sound: NDArray[np.int16] | None = field(default=None, repr=False)  # (T, 3200), what is heard about each frame
+    sound_flaw: str = ""  # why the sound cannot be compared with the mouth
 
     @property
     def found(self) -> int:
@@ -77,50 +72,39 @@ class FaceWindow:
 
 @dataclass(frozen=True)
 class Look:
-    """A video to find faces in: all of it if `whole`, else its first seconds, and the `max_people` with largest faces.
-
-    `weights` are YuNet's, None for Haar. `time_limit` is in seconds; a whole video has twice its own length on top.
-    """
+    """A video to find faces in."""
 
     path: Path
     config: SequenceConfig
-    weights: Path | None = None
-    whole: bool = False
-    time_limit: float = 60.0
-    max_people: int = 8
+    weights: Path | None = None  # YuNet's, None for Haar
+    whole: bool = False  # look at all of it, not only at its first seconds
+    time_limit: float = 60.0  # seconds; a whole video has twice its own length on top
+    max_people: int = 8  # those with the largest faces
 
 
 @dataclass(frozen=True)
 class VideoFaces:
-    """The faces in a video: `status` is `ok`, `no_face` or `unreadable`; `error` says what is wrong and what to do.
-
-    The video was looked at from its start to `seconds`; `duration` is its length (0 if unknown). With status `ok`, an
-    `error` means that the file breaks off there. `is_synthetic` is true for a clip of the embedded sample. In the
-    window with most people, `left_out` are too many to look at.
-    """
+    """The faces in a video."""
 
     path: Path
     status: Status
-    error: str
-    seconds: float
+    error: str  # what is wrong and what to do; with status `ok`, that the file breaks off
+    seconds: float  # it was looked at from its start to here
     windows: tuple[FaceWindow, ...]
-    duration: float = 0.0
-    is_synthetic: bool = False
-    left_out: int = 0
+    duration: float = 0.0  # in seconds, 0 if unknown
+    is_synthetic: bool = False  # whether it is a clip of the embedded sample
+    left_out: int = 0  # people who were too many to look at, in the window with most
 
 
 def find_faces(look: Look) -> VideoFaces:
-    """Find the faces in a video. A fault of the video is recorded, not raised; a missing face detector is raised.
-
-    Taught in notebook 06.
-    """
+    """Find the faces in a video. A fault of the video is recorded; a missing face detector is raised."""
     detector = own_face_detector(look.config.detector, look.weights)
     windows: list[FaceWindow] = []
+    last: list[FaceWindow] = []
     status: Status = "no_face"
     error, seconds, duration, drawn, left_out = "", 0.0, 0.0, False, 0
     everyone = replace(look.config, max_tracks=10**6)
     count, capture_sec = look.config.frame_count, look.config.capture_sec
-    last: list[FaceWindow] = []
     instead = "a larger version of the video" if look.whole else "whole=True"
     try:
         limit = look.time_limit + (2 * probe_video(look.path).duration if look.whole else 0.0)
@@ -158,16 +142,10 @@ def find_faces(look: Look) -> VideoFaces:
 def _as_window(times: NDArray[np.float64], person: CroppedTrack, frame_count: int) -> FaceWindow:
     chosen = spread_evenly(len(person.kept), frame_count)
     frames = np.array(person.kept)[chosen]
-    faces = [encode_face(crop) for crop in person.crops]
-    return FaceWindow(
-        track=-1,
-        times=times[frames],
-        boxes=person.track.boxes[frames],
-        detected=person.track.detected[frames],
-        faces=tuple(faces[index] for index in chosen),
-        flaw=person.flaw,
-        looked_at=len(times),
-    )
+    encoded = [encode_face(crop) for crop in person.crops]
+    faces = tuple(encoded[index] for index in chosen)
+    boxes, detected = person.track.boxes[frames], person.track.detected[frames]
+    return FaceWindow(-1, times[frames], boxes, detected, faces, person.flaw, looked_at=len(times))
 
 
 def _recognise(seen: list[FaceWindow], before: list[FaceWindow], newcomer: int) -> list[FaceWindow]:

@@ -1,7 +1,5 @@
 """Pretraining's second stage: the frame encoder learns to distinguish single faces from their self-blends and swaps."""
 
-from __future__ import annotations
-
 import hashlib
 import time
 from collections.abc import Callable
@@ -29,24 +27,17 @@ VALIDATION_FRAMES_SEED = 10**9  # far from any step's
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """How the frame encoder is trained: `steps` batches of `people` real faces and a fake of each.
-
-    It starts from `weights`: `"pretrained"` or the folder of another pretrained model, `"imagenet"`, a file of
-    MobileNetV2's weights, or None. The learning rate falls along a cosine to 0, and the weights that are scored and
-    kept are an exponential moving average with momentum `ema`. It is trained on random patches of `patch` pixels, which
-    cost less, and sees whole faces of `face_size` pixels afterwards. The fraction `swaps` of the fakes are swaps. The
-    validation people are scored on self-blends `every` so many steps; nothing is chosen by that.
-    """
+    """How the frame encoder is trained: `steps` batches of `people` real faces and a fake of each."""
 
     steps: int = 7000
     people: int = 16
-    learning_rate: float = 3e-4
-    ema: float = 0.998
+    learning_rate: float = 3e-4  # falls along a cosine to 0
+    ema: float = 0.998  # momentum of the moving average of the weights, which is what is scored and kept
     face_size: int = 160
-    patch: int = 128
-    weights: str | None = "pretrained"
-    swaps: float = 0.5
-    every: int = 500
+    patch: int = 128  # pixels: it learns from random patches, which cost less than whole faces
+    weights: str | None = "pretrained"  # to start from; or such a model's folder, "imagenet", a file of MobileNetV2's
+    swaps: float = 0.5  # fraction of the fakes that are swaps; the others are self-blends
+    every: int = 500  # steps between two scores of the validation people's self-blends; nothing is chosen by them
     seed: int = 0
 
 
@@ -61,8 +52,8 @@ def train_encoder(
 ) -> tuple[keras.Model, list[dict[str, float]]]:
     """Train on pairs of `train`; return the encoder and its history, one row for each time `validation` is scored.
 
-    The loss is that of the frame plus that of its places. A training that was killed resumes from
-    `folder / "encoder.npz"` when called with the same arguments, and ends with the same weights.
+    The loss is that of the frame plus that of its places. Called again with the same arguments, a training that was
+    killed resumes from `folder / "encoder.npz"` and ends with the same weights.
     """
     keras.utils.set_random_seed(config.seed)
     tf.config.experimental.enable_op_determinism()

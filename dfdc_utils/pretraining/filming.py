@@ -1,13 +1,11 @@
 """From a still picture to a short clip and through a codec: simulates what filming does to a face, real or fake.
 
-All random values are chosen per person, never per class. A real sequence and its blend get the same motion, light,
-noise and encoder, so that none of these can tell them apart.
+A real sequence and its blend get the same random motion, light, noise and encoder, so none of these tells them apart.
 """
 
-from __future__ import annotations
-
 import functools
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import NamedTuple, Self
 
 import cv2
 import numpy as np
@@ -36,8 +34,7 @@ def move_still(
 ) -> tuple[Image, Points]:
     """Make a clip of a still that moves like a head: uint8 (T, size, size, 3), and its landmarks (T, K, 2).
 
-    `picture` (S, S, 3) has the face, `side` pixels across, at its centre. The first five `landmarks` (K, 2) are as in
-    `Face`. Each frame is resampled from the picture once.
+    `picture` (S, S, 3) has the face, `side` pixels across, at its centre. `landmarks` (K, 2) begin as in `Face`.
     """
     width = side * generator.uniform(*MARGINS)  # of the crop, in pixels of the picture
     zoom = size / width
@@ -52,6 +49,7 @@ def move_still(
     speech *= generator.random() < 0.7 and frame_count > 1
     clip = np.empty((frame_count, size, size, 3), np.uint8)
     points = np.empty((frame_count, *landmarks.shape), np.float32)
+    columns, rows = np.meshgrid(np.arange(size, dtype=np.float32), np.arange(size, dtype=np.float32))
     bumps: tuple[Points, Points] | None = None
     for index in range(frame_count):
         angle = np.deg2rad(roll + SWAY * sways[index])
@@ -65,24 +63,22 @@ def move_still(
         if not speech.any():
             clip[index] = cv2.warpAffine(picture, moved, (size, size), flags=cv2.INTER_CUBIC, borderMode=EDGE)
             continue
-        bumps = bumps or _bumps(points[index, :5], size)
-        inverse = cv2.invertAffineTransform(moved)
-        columns, rows = np.meshgrid(np.arange(size, dtype=np.float32), np.arange(size, dtype=np.float32))
-        rows = rows + np.float32(speech[index, 0]) * bumps[0] + np.float32(0.5 * speech[index, 1]) * bumps[1]
-        x, y = (row[0] * columns + row[1] * rows + row[2] for row in inverse.astype(np.float32))
+        bumps = bumps or _bumps(points[index, :5], columns, rows)
+        inverse = cv2.invertAffineTransform(moved).astype(np.float32)
+        spoken = rows + np.float32(speech[index, 0]) * bumps[0] + np.float32(0.5 * speech[index, 1]) * bumps[1]
+        x, y = (row[0] * columns + row[1] * spoken + row[2] for row in inverse)
         clip[index] = cv2.remap(picture, x, y, cv2.INTER_CUBIC, borderMode=EDGE)
     return clip, points
 
 
-@dataclass(frozen=True)
-class Encoding:
+class Encoding(NamedTuple):
     """How clips are encoded: their size in pixels, and H.264's constant rate factor (None for no video codec)."""
 
     size: int
     crf: int | None
 
     @classmethod
-    def sample(cls, generator: np.random.Generator) -> Encoding:
+    def sample(cls, generator: np.random.Generator) -> Self:
         """Choose one of `SIZES` and `CRFS` at random."""
         size = int(generator.integers(SIZES[0] // 2, SIZES[1] // 2 + 1)) * 2  # even, as H.264's planes need
         crf = int(generator.integers(CRFS[0], CRFS[1] + 1))
@@ -98,10 +94,9 @@ def film_together(clips: Image, encoding: Encoding, face_size: int, generator: n
     shown = np.empty_like(clips)
     crops = np.empty((count, versions, frame_count, face_size, face_size, 3), np.uint8)
     for person in range(count):
-        treatment = _Treatment(generator, frame_count, size)
-        for version in range(versions):
-            for index in range(frame_count):
-                shown[person, version, index] = treatment.apply(clips[person, version, index], index)
+        treat = _choose_treatment(generator, frame_count, size)
+        for version, index in np.ndindex(versions, frame_count):
+            shown[person, version, index] = treat(clips[person, version, index], index)
     if encoding.crf is not None:
         shown = _encode_side_by_side(shown, encoding.crf, generator)
     recompressed = generator.random(count) < (RECOMPRESSED if encoding.crf is not None else 0.8)
@@ -117,38 +112,36 @@ def film_together(clips: Image, encoding: Encoding, face_size: int, generator: n
     return crops
 
 
-class _Treatment:
-    """Light, lens and sensor: chosen at random once, for all versions of one person's clip."""
+def _choose_treatment(generator: np.random.Generator, frame_count: int, size: int) -> Callable[[Image, int], Image]:
+    """Light, lens and sensor, chosen at random once for all versions of one person's clip: a function of a frame."""
+    gain = 1 + generator.uniform(-0.12, 0.12, 3)  # a colour cast
+    contrast, offset = 1 + generator.uniform(-0.25, 0.2), generator.uniform(-20, 20)
+    drift = generator.uniform(0, 8) * _wander(generator, frame_count, 1)[:, 0]  # of 255, over the sequence
+    levels = (np.arange(256)[:, None] * gain - 128) * contrast + 128 + offset  # (256, 3)
+    tables = [np.clip(levels + light, 0, 255).round().astype(np.uint8)[None] for light in drift]
+    scale = generator.uniform(0.4, 0.9)
+    small = max(24, round(size * scale)) if generator.random() < SHRUNK else None
+    sharper = generator.uniform(0.2, SHARPEST) if generator.random() < SHARPENED else 0.0
+    blur = generator.uniform(0.4, 1.4) if generator.random() < DEFOCUSED else 0.0
+    noise = generator.uniform(1, NOISE) if generator.random() < NOISY else 0.0
+    corners = generator.integers(0, 512 - size, (frame_count, 2))
 
-    def __init__(self, generator: np.random.Generator, frame_count: int, size: int) -> None:
-        gain = 1 + generator.uniform(-0.12, 0.12, 3)  # a colour cast
-        contrast, offset = 1 + generator.uniform(-0.25, 0.2), generator.uniform(-20, 20)
-        drift = generator.uniform(0, 8) * _wander(generator, frame_count, 1)[:, 0]  # of 255, over the sequence
-        levels = (np.arange(256)[:, None] * gain - 128) * contrast + 128 + offset  # (256, 3)
-        self._tables = [np.clip(levels + light, 0, 255).round().astype(np.uint8)[None] for light in drift]
-        scale = generator.uniform(0.4, 0.9)
-        self._small = max(24, round(size * scale)) if generator.random() < SHRUNK else None
-        self._sharper = generator.uniform(0.2, SHARPEST) if generator.random() < SHARPENED else 0.0
-        self._blur = generator.uniform(0.4, 1.4) if generator.random() < DEFOCUSED else 0.0
-        self._noise = generator.uniform(1, NOISE) if generator.random() < NOISY else 0.0
-        self._corners = generator.integers(0, 512 - size, (frame_count, 2))
-
-    def apply(self, frame: Image, index: int) -> Image:
-        lit = cv2.LUT(frame, self._tables[index])
-        size = len(frame)
-        if self._small:
-            lit = cv2.resize(lit, (self._small, self._small), interpolation=cv2.INTER_AREA)
+    def treat(frame: Image, index: int) -> Image:
+        lit = cv2.LUT(frame, tables[index])
+        if small:
+            lit = cv2.resize(lit, (small, small), interpolation=cv2.INTER_AREA)
             lit = cv2.resize(lit, (size, size), interpolation=cv2.INTER_LINEAR)
-        if self._sharper:  # as cameras do
-            soft = cv2.GaussianBlur(lit, (0, 0), 1.0)
-            lit = cv2.addWeighted(lit, 1 + self._sharper, soft, -self._sharper, 0)
-        if self._blur:
-            lit = cv2.GaussianBlur(lit, (0, 0), self._blur)
-        if self._noise:
-            top, left = self._corners[index]
+        if sharper:  # as cameras do
+            lit = cv2.addWeighted(lit, 1 + sharper, cv2.GaussianBlur(lit, (0, 0), 1.0), -sharper, 0)
+        if blur:
+            lit = cv2.GaussianBlur(lit, (0, 0), blur)
+        if noise:
+            top, left = corners[index]
             grain = _grain()[top : top + size, left : left + size]
-            lit = cv2.addWeighted(lit, 1.0, grain, self._noise, 0.0, dtype=cv2.CV_8U)
+            lit = cv2.addWeighted(lit, 1.0, grain, noise, 0.0, dtype=cv2.CV_8U)
         return np.asarray(lit, np.uint8)
+
+    return treat
 
 
 @functools.cache
@@ -160,8 +153,8 @@ def _grain() -> NDArray[np.float32]:
 def _encode_side_by_side(clips: Image, crf: int, generator: np.random.Generator) -> Image:
     """H.264 and back of (N, K, T, S, S, 3), as one large video: opening an encoder takes longer than encoding.
 
-    Each clip gets a random place: an encoder predicts each tile from those to the left and above, and if these differed
-    systematically between real clips and blends, a network would learn that instead of blends.
+    Places are random: an encoder predicts each tile from those to the left and above, so with fixed places a network
+    would learn these instead of blends.
     """
     frame_count, size = clips.shape[2:4]
     tiles = clips.reshape(-1, frame_count, size, size, 3)
@@ -186,11 +179,10 @@ def _wander(
     return np.asarray(np.sin(2 * np.pi * turns[:, None] * time + phases[:, None]).mean(axis=0))
 
 
-def _bumps(points: Points, size: int) -> tuple[Points, Points]:
+def _bumps(points: Points, columns: Points, rows: Points) -> tuple[Points, Points]:
     """How strongly each pixel follows the mouth, and the brows: two maps (size, size), 1 at their middle."""
     eyes, mouth = points[:2].mean(axis=0), points[3:].mean(axis=0)
     reach = float(np.linalg.norm(mouth - eyes))
-    columns, rows = np.meshgrid(np.arange(size, dtype=np.float32), np.arange(size, dtype=np.float32))
 
     def bump(centre: Points, across: float, down: float) -> Points:
         away = ((columns - centre[0]) / across) ** 2 + ((rows - centre[1]) / down) ** 2

@@ -1,11 +1,8 @@
-"""Outlines of a face and of its parts, drawn from the 468 landmarks of MediaPipe's face mesh.
+"""Outlines of a face and of its parts, drawn from the 468 landmarks of MediaPipe's face mesh: real swaps end at such.
 
-Real swaps end at such outlines: at the brows, at the jaw, or around the mouth alone. Li et al. 2020
-(https://arxiv.org/abs/1912.13458) and Shiohara and Yamasaki 2022 (https://arxiv.org/abs/2204.08376) blend in hulls of
-landmarks, too; the parts are ours.
+Li et al. 2020 (https://arxiv.org/abs/1912.13458) and Shiohara and Yamasaki 2022 (https://arxiv.org/abs/2204.08376)
+blend in hulls of landmarks, too; the parts are ours.
 """
-
-from __future__ import annotations
 
 from pathlib import Path
 
@@ -44,10 +41,7 @@ BEND = 0.025  # of the picture's side: how far an outline's edge is deformed
 
 
 class FaceMesh:
-    """MediaPipe's face mesh, run by OpenCV: 468 landmarks of a face, in 2 to 6 ms.
-
-    Raises `FileNotFoundError` if the file `face_landmark.tflite` is not there.
-    """
+    """MediaPipe's face mesh, run by OpenCV in 2 to 6 ms. Raises `FileNotFoundError` if its file is not there."""
 
     def __init__(self, path: str | Path) -> None:
         if not Path(path).is_file():
@@ -67,10 +61,7 @@ class FaceMesh:
 
 
 class MeshOutline:
-    """A deformed hull around the face or a part of it, for `self_blend` and `swap_face`.
-
-    Landmarks are (5 + 468, 2): YuNet's, then the mesh's.
-    """
+    """A deformed hull around the face or a part of it, for `self_blend` and `swap_face`."""
 
     def __init__(self, generator: np.random.Generator) -> None:
         part = generator.choice(list(PARTS), p=[part[2] for part in PARTS.values()])
@@ -80,7 +71,7 @@ class MeshOutline:
         self._bend = BEND * generator.uniform(0.2, 1.0) * (0.5 if len(self.anchors) < 5 else 1.0)
 
     def draw(self, landmarks: NDArray[np.floating], size: int) -> NDArray[np.float32]:
-        """The mask, float32 (size, size), 1 inside."""
+        """The mask, float32 (size, size), 1 inside; `landmarks` (5 + 468, 2) are YuNet's, then the mesh's."""
         mask = np.zeros((size, size), np.float32)
         for hull in self._hulls:
             points = cv2.convexHull(landmarks[5:][hull].astype(np.float32))[:, 0]

@@ -1,7 +1,5 @@
 """Pairs of real faces and their fakes for pretraining, made ahead in other processes while the model trains."""
 
-from __future__ import annotations
-
 import hashlib
 import multiprocessing
 from collections import deque
@@ -10,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -35,15 +33,12 @@ Made = TypeVar("Made")
 
 
 class Pairs(NamedTuple):
-    """`reals` and `fakes` (N, T, H, W, 3), and how much of each cell of a fake is blended, `masks` (N, T, h, w).
-
-    A number for each of the N `people`, and how each pair was encoded.
-    """
+    """`reals` and `fakes` (N, T, H, W, 3); `masks` (N, T, h, w) say how much of each cell of a fake is blended."""
 
     reals: Image
     fakes: Image
     masks: NDArray[np.float32]
-    people: NDArray[np.intp]
+    people: NDArray[np.intp]  # a number for each
     encodings: list[Encoding]
 
 
@@ -73,15 +68,11 @@ class PairSource:
         self._rows = table["row"].to_numpy(int)
         self._people = pd.factorize(table["identity"])[0]
         self.digest = hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()
-        self._pictures: Image | None = None
         meshes = folder / "meshes.npy"
         self._meshes = np.load(meshes)[self._rows] if meshes.is_file() else None
 
     def __len__(self) -> int:
         return len(self._rows)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_pictures": None}  # opened again by each process: pickling would copy the file
 
     def choose(self, step: int, count: int) -> NDArray[np.intp]:
         """The people of batch number `step`, in random order: all of them once before anyone's second turn."""
@@ -93,9 +84,8 @@ class PairSource:
 
     def still(self, number: int) -> Still:
         """The photograph that one person's sequences are made of."""
-        if self._pictures is None:
-            self._pictures = np.load(self._folder / "pictures.npy", mmap_mode="r")
-        picture = np.asarray(self._pictures[self._rows[number]])
+        # Opened anew each time, which takes no time: kept open, it would be copied to other processes.
+        picture = np.array(np.load(self._folder / "pictures.npy", mmap_mode="r")[self._rows[number]])
         landmarks = self._landmarks[number]
         if self._meshes is not None:
             landmarks = np.concatenate([landmarks, self._meshes[number]])
@@ -115,9 +105,8 @@ class PairSource:
             clips = np.empty((len(part), 2, frame_count, encoding.size, encoding.size, 3), np.uint8)
             for place, number in enumerate(part):
                 clip, points = move_still(*self.still(number), frame_count, encoding.size, generator)
-                outline = None
-                if self._meshes is not None and generator.random() < MESHES:
-                    outline = MeshOutline(generator)
+                has_outline = self._meshes is not None and generator.random() < MESHES
+                outline = MeshOutline(generator) if has_outline else None
                 if swaps and generator.random() < swaps:
                     donor = self._choose_donor(int(number), points[0, :5], generator)
                     blend = swap_face(clip, points, donor.picture, donor.landmarks, generator, outline)
@@ -139,8 +128,7 @@ class PairSource:
 
     def batches(self, count: int, start: int, stop: int, *, swaps: float, workers: int = 1) -> Iterator[Frames]:
         """`make_frames` for `count` people at each step from `start` to `stop`, made ahead by `workers` processes."""
-        steps = range(start, stop)
-        jobs = (partial(self.make_frames, self.choose(step, count), step, swaps=swaps) for step in steps)
+        jobs = (partial(self.make_frames, self.choose(at, count), at, swaps=swaps) for at in range(start, stop))
         return _work_ahead(jobs, workers)
 
     def sequences(
@@ -155,9 +143,8 @@ class PairSource:
         """Of some random pictures of other people than `number`, the one whose pose is most similar."""
         some = generator.choice(len(self), min(SWAP_CANDIDATES, len(self)), replace=False)
         elsewhere = self._people != self._people[number]
-        others = some[elsewhere[some]]
-        if not len(others):  # few people with many pictures each
-            others = np.flatnonzero(elsewhere)
+        # With few people of many pictures each, there may be nobody else among them.
+        others = some[elsewhere[some]] if elsewhere[some].any() else np.flatnonzero(elsewhere)
         owns = self._landmarks[others]
         placed = np.array([align(own, landmarks) for own in owns])
         moved = owns @ placed[:, :, :2].transpose(0, 2, 1) + placed[:, None, :, 2]

@@ -1,11 +1,8 @@
 """From a folder of face photographs to square pictures of one size with landmarks, split by person.
 
-The folder may also hold faces that `processing` made of real videos. The pictures are kept in the work folder:
-`pictures.npy`, uint8 (N, CANVAS, CANVAS, 3), `pictures.csv`, one row per photograph, and, with a face mesh,
-`meshes.npy`, float32 (N, 468, 2).
+They are kept in the work folder: `pictures.npy`, uint8 (N, CANVAS, CANVAS, 3), `pictures.csv`, one row per photograph,
+and, with a face mesh, `meshes.npy`, float32 (N, 468, 2).
 """
-
-from __future__ import annotations
 
 import re
 from pathlib import Path
@@ -44,10 +41,9 @@ def find_photographs(location: str | Path, *, validation: float = 0.1, seed: int
     if (folder / "manifest.csv").is_file():
         table = _faces_of_videos(folder)
     elif (folder / "index.csv").is_file():
-        table = pd.read_csv(folder / "index.csv", dtype=str, keep_default_na=False)
-        if not {"file", "identity"} <= set(table):
+        table = pd.read_csv(folder / "index.csv", dtype=str, keep_default_na=False).filter(["file", "identity"])
+        if table.shape[1] < 2:
             raise ValueError(f"{folder / 'index.csv'} needs the columns file and identity")
-        table = table[["file", "identity"]].copy()
     else:
         inside = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
         names = [p.parts[0] if len(p.parts) > 1 else re.sub(r"[\W_]*\d*$", "", p.stem) or p.stem for p in inside]
@@ -77,9 +73,9 @@ def prepare_pictures(
 ) -> pd.DataFrame:
     """Crop every photograph of `table` to its face and return the rows with a face, with its box and landmarks.
 
-    `row` is the picture's place in `pictures.npy`, `side` the longer side of its box in pixels. Faces smaller than
-    `SMALLEST` pixels are left out; so are files that cannot be read, with a line that names them. The result of an
-    earlier call for the same files and face detector is used again. Raises `ValueError` if no face is found at all.
+    `row` is the picture's place in `pictures.npy`, `side` the longer side of its box in pixels. Faces below `SMALLEST`
+    pixels are left out; so are unreadable files, with a line that names them. The result of an earlier call for the
+    same files and face detector is used again. Raises `ValueError` if no face is found at all.
     """
     pictures, meshes, listed = (target / name for name in ("pictures.npy", "meshes.npy", "pictures.csv"))
     stored = pd.read_csv(listed, dtype={"file": str}) if listed.is_file() else pd.DataFrame()
@@ -92,15 +88,15 @@ def prepare_pictures(
         found: list[NDArray[np.float32]] = []
         rows: list[dict[str, Any]] = []
         for path in tqdm(files, desc="photographs", disable=not show_progress):
-            picture = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-            if picture is None:
-                tqdm.write(f"left out: {path} is not a picture that can be read")
             rows.append({"row": -1})
-            if picture is not None and (cut := cut_photograph(picture, face_detector)):
-                rows[-1] = {"row": len(kept), "side": cut[1], **cut[2]}
-                kept.append(cut[0])
+            if (photograph := cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)) is None:
+                tqdm.write(f"left out: {path} is not a picture that can be read")
+            elif cut := cut_photograph(photograph, face_detector):
+                picture, side, landmarks = cut
+                rows[-1] = {"row": len(kept), "side": side, **landmarks}
+                kept.append(picture)
                 if mesh:
-                    found.append(mesh.find(cut[0], np.full(2, CANVAS / 2), cut[1]))
+                    found.append(mesh.find(picture, np.full(2, CANVAS / 2), side))
         if not kept:
             raise ValueError(f"{location}: no face of {SMALLEST} pixels or more was found in {len(table)} photographs")
         stored = wanted.join(pd.DataFrame(rows, index=wanted.index))
@@ -117,8 +113,8 @@ def prepare_pictures(
 def cut_photograph(picture: Image, face_detector: FaceDetector) -> tuple[Image, float, dict[str, float]] | None:
     """Crop a square about the largest face: (CANVAS, CANVAS, 3), the longer side of its box, and its landmarks.
 
-    Both are in pixels of the square, whose centre is the box's. Larger faces are shrunk; smaller ones keep their
-    pixels, since enlarging would distinguish them from a fake's. None without a face that is large enough.
+    Both are in pixels of the square, whose centre is the box's. Larger faces are shrunk; smaller ones are not enlarged,
+    which would distinguish them from a fake's. None without a face that is large enough.
     """
     small = min(1.0, DETECTED_AT / max(picture.shape[:2]))
     seen = cv2.resize(picture, None, fx=small, fy=small, interpolation=cv2.INTER_AREA) if small < 1 else picture

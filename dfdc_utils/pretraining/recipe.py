@@ -1,10 +1,7 @@
 """Pretraining on real faces: from photographs to a calibrated sequence model. Its only fakes are blends of them.
 
-Stages: crop the photographs, train the frame encoder, score sequences of unseen people, fit the calibration and the
-out-of-distribution detector, write. An interrupted run keeps the cropped photographs and the encoder's last save.
+An interrupted run keeps the cropped photographs and the encoder's last save.
 """
-
-from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass, field, replace
@@ -37,16 +34,12 @@ Styles = NDArray[np.float32]  # (N, S), of sequences, for the out-of-distributio
 
 @dataclass(frozen=True)
 class PretrainingConfig:
-    """The recipe: `encoder` for single frames; the model averages its logits over `frame_count` frames.
-
-    The calibration is fitted on sequences of `validation_people` of the validation split, the out-of-distribution
-    detector on a pair of sequences of each of `ood_people` of the training split.
-    """
+    """The recipe: `encoder` for single frames; the model averages its logits over `frame_count` frames."""
 
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     frame_count: int = 16
-    validation_people: int = 400
-    ood_people: int = 300
+    validation_people: int = 400  # of the validation split: the calibration is fitted on them
+    ood_people: int = 300  # of the training split: the out-of-distribution detector is fitted on them
 
 
 def pretrain(
@@ -65,9 +58,8 @@ def pretrain(
 
     `data` says in a line what the photographs are; `notes` is Markdown for the card: whose they are and who may use
     them. `face_detector` must give landmarks: YuNet by default. With a face `mesh`, most blends end at outlines of the
-    face and its parts. `workers` processes make pairs while this one trains. The metrics are those of `measure`. An
-    interrupted run continues when called with the same arguments; `save_path / "work"` holds what it needs for that.
-
+    face and its parts. `workers` processes make pairs. The metrics are those of `measure`. An interrupted run continues
+    when called with the same arguments, from `save_path / "work"`.
     Raises `FileNotFoundError` if photographs, YuNet's weights or the backbone's are missing, `ValueError` for too few.
     Source: Shiohara and Yamasaki, CVPR 2022, https://arxiv.org/abs/2204.08376.
     """
@@ -83,7 +75,10 @@ def pretrain(
     table = find_photographs(location, seed=seed)
     face_detector = face_detector or load_face_detector("yunet")
     pictures = prepare_pictures(table, location, work, face_detector, mesh=mesh, show_progress=show_progress)
-    parts = _split(pictures, location)
+    parts = {name: pictures[pictures["split"] == name] for name in ("train", "validation")}
+    for name, part in parts.items():
+        if part["identity"].nunique() < 2:
+            raise ValueError(f"{location}: fewer than two people for {name} show a face that is large enough: add more")
     people = {name: part.drop_duplicates("identity") for name, part in parts.items()}  # one picture of each
     counts = {"validation": config.validation_people, "train": config.ood_people}
     few = [people[name].sample(min(n, len(people[name])), random_state=seed) for name, n in counts.items()]
@@ -113,11 +108,11 @@ def pretrain(
         "without_a_face": len(table) - len(pictures),
         "people": {name: len(part) for name, part in people.items()},
         **asdict(config),
+        "face_mesh": mesh is not None,
         "notes": notes,
         "trained_on": hashlib.sha256(pictures[["file", "split"]].to_csv(index=False).encode()).hexdigest(),
     }
     weights = config.encoder.weights  # the name of a file, not where it lies on this machine
-    note["face_mesh"] = mesh is not None
     note["encoder"]["weights"] = {"imagenet": "ImageNet", None: "random"}.get(weights) or Path(str(weights)).name
     sequence = SequenceConfig(frame_count=config.frame_count, face_size=size, margin=SEQUENCE_MARGIN)
     made = ModelFolder(folder, sequence, fitted, note, None, ood)
@@ -159,11 +154,3 @@ def measure(unseen: dict[str, pd.DataFrame]) -> pd.DataFrame:
                 interval = bootstrap_interval(part, auc, resamples=RESAMPLES)
                 rows.append((fakes, quality, len(part) // 2, auc(part["label"] == "FAKE", part["score"]), *interval))
     return pd.DataFrame(rows, columns=["fakes", "quality", "pairs", "auc", "low", "high"])
-
-
-def _split(pictures: pd.DataFrame, location: str | Path) -> dict[str, pd.DataFrame]:
-    parts = {name: pictures[pictures["split"] == name] for name in ("train", "validation")}
-    for name, part in parts.items():
-        if part["identity"].nunique() < 2:
-            raise ValueError(f"{location}: fewer than two people for {name} show a face that is large enough: add more")
-    return parts

@@ -12,9 +12,8 @@ TEMPLATES = jinja2.Environment(loader=jinja2.PackageLoader("dfdc_utils.widgets",
 class Compare:
     """Show `left` and `right` in one place, left and right of a handle; drag it, or move it by the arrow keys.
 
-    Each is a pair of its name and its picture, uint8 RGB (H, W, 3), all of one size. With several `right` ones, buttons
-    choose which is shown. It is plain HTML: it also works in a stored notebook, without a kernel. `width` is in pixels.
-    Taught in notebook 01.
+    Each is a name and a picture, uint8 RGB (H, W, 3), all of one size. With several `right` ones, buttons choose which
+    is shown. Plain HTML, so it works in a stored notebook, too. `width` is in pixels. Taught in notebook 01.
     """
 
     def __init__(self, left: tuple[str, Image], *right: tuple[str, Image], width: int = 640) -> None:

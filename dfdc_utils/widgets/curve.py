@@ -20,20 +20,17 @@ DRAWING = 0.05  # of the time may go into drawing
 class TrainingCurve(keras.callbacks.Callback):  # type: ignore[misc]
     """A callback for `train`: accuracy and loss up to this epoch, the best one marked, and the time that is left.
 
-    The text is new after each epoch, the picture as often as it takes at most a twentieth of the time.
-    When training ends, one line of text remains; `plots.plot_history` draws the whole history. An interrupted training
-    shows the epochs since it went on. Taught in notebook 04.
+    The text is new after each epoch, the picture as often as it takes at most a twentieth of the time. When training
+    ends, one line of text remains. An interrupted training shows the epochs since it went on. Taught in notebook 04.
     """
 
     def on_train_begin(self, logs: object = None) -> None:
-        """Show an empty place."""
         self._rows: list[dict[str, float]] = []
         self._started, self._shown = time.monotonic(), ui.HTML()
         self._picture, self._next = "", 0.0
         display(self._shown)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Draw the curve up to this epoch."""
         self._rows.append(dict(logs or {}))
         left = (time.monotonic() - self._started) / len(self._rows) * (self.params["epochs"] - epoch - 1)
         text = f"{self._summary(epoch + 1)}; at most {left:.0f} s left"
@@ -43,7 +40,6 @@ class TrainingCurve(keras.callbacks.Callback):  # type: ignore[misc]
         self._shown.value = f'<div role="status">{text}</div>{self._picture}'
 
     def on_train_end(self, logs: object = None) -> None:
-        """Leave one line of text."""
         self._shown.close()
         if self._rows:
             print(f"{self._summary(int(self._rows[-1]['epoch']))}; {time.monotonic() - self._started:.0f} s")

@@ -1,7 +1,5 @@
 """A browser for the faces of videos: originals beside their fakes, page by page, and all that is known of one video."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import partial
 from html import escape
@@ -12,21 +10,8 @@ import ipywidgets as ui
 import numpy as np
 import pandas as pd
 
+from dfdc_utils import plots
 from dfdc_utils.faces import read_faces
-from dfdc_utils.plots import (
-    COLOURS,
-    FAINT,
-    STATUS_WORDS,
-    boxed_frames,
-    describe_track,
-    face_cells,
-    face_strip,
-    figure_tag,
-    image_tag,
-    note,
-    pictures,
-    plot_timeline,
-)
 from dfdc_utils.widgets.twin import HasTwin
 
 CELL, FRAME = 60, 250  # pixels: sixteen crops, or four frames, are as wide as a notebook usually is
@@ -49,20 +34,24 @@ def clip_detail(save_path: str | Path, row: Row) -> str:
     """
     parts = [f"<strong>{escape(_name_of(row))}</strong>"]
     if reason := _why_not(row):
-        parts.append(note(reason))
+        parts.append(plots.note(reason))
     try:
-        record = read_faces(save_path, row["video"])
+        parts += _show_record(save_path, row, read_faces(save_path, row["video"]))
     except FileNotFoundError as error:
-        return _pane([*parts, *([] if reason else [note(str(error))])])
-    for number in range(len(record["tracks"])):
-        who = f"Person {number + 1}" if len(record["tracks"]) > 1 else ""
-        parts += [f"{who}: {describe_track(record, number)}.", _crops(save_path, row["video"], record, number)]
+        parts += [] if reason else [plots.note(str(error))]
+    return f'<div style="line-height:1.4;padding:4px">{"".join(parts)}</div>'
+
+
+def _show_record(save_path: str | Path, row: Row, record: dict[str, Any]) -> list[str]:
+    parts, people = [], range(len(record["tracks"]))
+    for number in people:
+        who = f"Person {number + 1}" if len(people) > 1 else ""
+        parts.append(f"{who}: {plots.describe_track(record, number)}.")
+        parts.append(_or_note(_crops, save_path, row["video"], record["tracks"][number]["frames"]))
     if record["status"] != "unreadable":  # decoding it might hang again
-        parts.append(_frames(record, row.get("path", "")))
-    for number in range(len(record["tracks"]) if record["config"]["detector"] != "haar" else 0):
-        timeline = plot_timeline(record, number)
-        parts.append(figure_tag(timeline, timeline.axes[0].get_title()))
-    return _pane(parts)
+        parts.append(_or_note(_frames, record, row.get("path", "")))
+    timelines = (plots.plot_timeline(record, number) for number in people if record["config"]["detector"] != "haar")
+    return [*parts, *(plots.figure_tag(timeline, timeline.axes[0].get_title()) for timeline in timelines)]
 
 
 def _name_of(row: Row) -> str:
@@ -76,33 +65,37 @@ def _why_not(row: Row) -> str:
     status = row.get("status", "ok")
     if status == "ok":
         return ""
-    return f"{STATUS_WORDS.get(status, status)}: {row.get('error') or 'no reason was recorded'}"
+    return f"{plots.STATUS_WORDS.get(status, status)}: {row.get('error') or 'no reason was recorded'}"
 
 
-def _pane(parts: list[str]) -> str:
-    return f'<div style="line-height:1.4;padding:4px">{"".join(parts)}</div>'
-
-
-def _crops(save_path: str | Path, video: str, record: dict[str, Any], number: int) -> str:
-    frames = record["tracks"][number]["frames"]
+def _or_note(show: Callable[..., str], *given: Any) -> str:
+    """The HTML that `show` returns, or what is wrong."""
     try:
-        cells = face_cells(save_path, video, frames, size=CELL)
-    except FileNotFoundError as error:
-        return note(str(error))
+        return show(*given)
+    except (FileNotFoundError, ValueError) as error:
+        return plots.note(str(error))
+
+
+def _crops(save_path: str | Path, video: str, frames: list[dict[str, Any]]) -> str:
+    cells = plots.face_cells(save_path, video, frames, size=CELL)
     filled = [frame["origin"] == "filled" for frame in frames]
     captions = [f"{frame['time']:.2f} s{' filled' * made_up}" for frame, made_up in zip(frames, filled, strict=True)]
     key = "Dashed orange: filled, since the detector missed the face there." if any(filled) else ""
-    faces = pictures(list(zip(captions, cells, strict=True)), what="face")
-    return f'{faces}<div style="color:{FAINT};font-size:12px">{key}</div>'
+    faces = plots.pictures(list(zip(captions, cells, strict=True)), what="face")
+    return f'{faces}<div style="color:{plots.FAINT};font-size:12px">{key}</div>'
 
 
 def _frames(record: dict[str, Any], path: str) -> str:
     if not path:
-        return note("The table has no path to the video, so its frames cannot be shown.")
-    try:
-        return pictures(boxed_frames(record, path, longest_side=FRAME), what="frame")
-    except ValueError as error:
-        return note(str(error))
+        raise ValueError("The table has no path to the video, so its frames cannot be shown.")
+    return plots.pictures(plots.boxed_frames(record, path, longest_side=FRAME), what="frame")
+
+
+def _strip(save_path: str | Path, row: Row, faces: int) -> str:
+    if reason := _why_not(row):
+        raise ValueError(reason)
+    strip = plots.face_strip(save_path, row["video"], faces=faces, size=56)
+    return plots.image_tag(strip, f"{faces} faces of {_name_of(row)}, in order of time")
 
 
 class FaceBrowser(HasTwin, ui.VBox):  # type: ignore[misc]
@@ -128,7 +121,6 @@ class FaceBrowser(HasTwin, ui.VBox):  # type: ignore[misc]
         self._detail = ui.HTML()
         self._close = _button("close", "back to the page", self._close_detail)
         self._opened = ui.VBox([self._close, self._detail], layout=ui.Layout(display="none"))
-        self._came_from: _Tile | None = None
         steps = {"previous": -1, "next": 1}
         turn = [_button(word, f"{word} page", partial(self._turn, step)) for word, step in steps.items()]
         # A block, since the content of a flex box would shrink to its height instead of being scrolled.
@@ -159,7 +151,7 @@ class FaceBrowser(HasTwin, ui.VBox):  # type: ignore[misc]
         self._draw()
 
     def _turn(self, step: int, _button: object) -> None:
-        self._page.value = min(max(self._page.value + step, 1), self._page.max)
+        self._page.value += step  # stays between the first page and the last
 
     def _draw(self, _change: object = None) -> None:
         self._show_opened(False)
@@ -169,8 +161,8 @@ class FaceBrowser(HasTwin, ui.VBox):  # type: ignore[misc]
             box.layout.display = None if number < len(shown) else "none"
             for tile, index in zip(tiles, shown[number] if number < len(shown) else (np.nan, np.nan), strict=True):
                 row = None if np.isnan(index) else self._table.loc[int(index)].to_dict()
-                picked = row is not None and row["video"] in self._picked
-                tile.show(row, self._picture(row) if row else "", picked=picked)
+                picture = _or_note(_strip, self._save_path, row, self._faces) if row else ""
+                tile.show(row, picture, picked=row is not None and row["video"] in self._picked)
         count = int(self._pairs.notna().to_numpy().sum())
         videos = f"{count} video{'s' if count > 1 else ''}"
         self._found = f"page {self._page.value} of {self._page.max}, {videos}" if count else "no video matches"
@@ -180,20 +172,11 @@ class FaceBrowser(HasTwin, ui.VBox):  # type: ignore[misc]
         picked = f", {len(self._picked)} picked" if self._picked else ""
         self._where.value = f'<span role="status">{self._found}{picked}</span>'
 
-    def _picture(self, row: Row) -> str:
-        if reason := _why_not(row):
-            return note(reason)
-        try:
-            strip = face_strip(self._save_path, row["video"], faces=self._faces, size=56)
-        except FileNotFoundError as error:
-            return note(str(error))
-        return image_tag(strip, f"{self._faces} faces of {_name_of(row)}, in order of time")
-
     def _pick(self, row: Row, ticked: bool) -> None:
         (self._picked.add if ticked else self._picked.discard)(row["video"])
         self._say_where()
 
-    def _open(self, tile: _Tile) -> None:
+    def _open(self, tile: "_Tile") -> None:
         assert tile.row is not None  # an empty tile is not shown
         self._came_from, self._detail.value = tile, clip_detail(self._save_path, tile.row)
         self._show_opened(True)
@@ -201,8 +184,7 @@ class FaceBrowser(HasTwin, ui.VBox):  # type: ignore[misc]
 
     def _close_detail(self, _button: object) -> None:
         self._show_opened(False)
-        if self._came_from is not None:
-            self._came_from.opener.focus()
+        self._came_from.opener.focus()
 
     def _show_opened(self, opened: bool) -> None:
         self._rows.layout.display, self._opened.layout.display = ("none", None) if opened else (None, "none")
@@ -248,7 +230,7 @@ class _Filters(ui.HBox):  # type: ignore[misc]
 class _Tile(ui.VBox):  # type: ignore[misc]
     """One video on a page: a box to tick, a button to open it, its faces."""
 
-    def __init__(self, picked: Callable[[Row, bool], None], opened: Callable[[_Tile], None]) -> None:
+    def __init__(self, picked: Callable[[Row, bool], None], opened: Callable[["_Tile"], None]) -> None:
         self.row: Row | None = None
         self.opener = _button("open", "", lambda _button: opened(self))
         self._tick = ui.Checkbox(indent=False, layout=ui.Layout(width="auto", flex="1"))
@@ -266,7 +248,7 @@ class _Tile(ui.VBox):  # type: ignore[misc]
             self._tick.description = _name_of(row)
             self.opener.tooltip = f"open {row['video']}: all its faces, frames with boxes, scores"
             line = "dashed" if row["label"] == "FAKE" else "solid"
-            self.layout.border = f"2px {line} {COLOURS.get(row['label'], COLOURS[''])}"
+            self.layout.border = f"2px {line} {plots.COLOURS.get(row['label'], plots.COLOURS[''])}"
 
     def as_html(self) -> str:
         """Caption and faces of the video, in its frame; nothing for an empty place."""

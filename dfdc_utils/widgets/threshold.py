@@ -23,9 +23,8 @@ TABLE_STYLE = (
 class ThresholdExplorer(HasTwin, ui.VBox):  # type: ignore[misc]
     """Move the threshold: the confusion matrix, false positive rate and recall with 95 % intervals, and precision.
 
-    `scores` is a table with `label` and `score` (from `score_videos`); scores above the threshold are called fake. The
-    intervals are exact for independent videos. `explorer.threshold` and `explorer.counts` return its state.
-    Raises `ValueError` like `count_calls`. Taught in notebook 05.
+    `scores` has `label` and `score` (from `score_videos`). The intervals are exact for independent videos.
+    `explorer.threshold` and `explorer.counts` return its state. Raises like `count_calls`. Taught in notebook 05.
     """
 
     def __init__(self, scores: pd.DataFrame, *, threshold: float = 0.5) -> None:
@@ -47,8 +46,7 @@ class ThresholdExplorer(HasTwin, ui.VBox):  # type: ignore[misc]
         svg = quote(self._picture().replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"', 1))
         style = f'style="width:{PICTURE_WIDTH}px;background:white"'
         picture = f'<img src="data:image/svg+xml,{svg}" alt="scores of all videos and the threshold" {style}>'
-        parts = f"<style>{TABLE_STYLE}</style>{picture}{_matrix(self.counts)}{_reading(self.counts)}"
-        return f"Threshold: {self.threshold:.2f}{parts}"
+        return f"Threshold: {self.threshold:.2f}{_show(picture, self.counts)}"
 
     @property
     def threshold(self) -> float:
@@ -61,9 +59,7 @@ class ThresholdExplorer(HasTwin, ui.VBox):  # type: ignore[misc]
         return count_calls(self._scores, self.threshold)
 
     def _draw(self, _change: object = None) -> None:
-        counts = self.counts
-        parts = f"<style>{TABLE_STYLE}</style>{self._picture()}{_matrix(counts)}{_reading(counts)}"
-        self._shown.value = f'<div style="line-height:1.5">{parts}</div>'
+        self._shown.value = f'<div style="line-height:1.5">{_show(self._picture(), self.counts)}</div>'
 
     def _picture(self) -> str:
         names = "".join(f'<text x="0" y="{top + 16}">{label}</text>' for label, top in TOPS.items())
@@ -88,14 +84,11 @@ def _ticks(scores: pd.DataFrame, label: str) -> str:
     return f'<path d="{path}" stroke="{COLOURS[label]}" stroke-width="1.5" fill="none"/>'
 
 
-def _matrix(counts: pd.DataFrame) -> str:
+def _show(picture: str, counts: pd.DataFrame) -> str:
+    """The picture, the confusion matrix, both rates with their intervals, and the precision where fakes are rare."""
     words = np.array([["cleared", "false positives"], ["missed", "found"]])
     cells = "<strong>" + counts.astype(str) + "</strong><br><small>" + words + "</small>"
-    return str(cells.to_html(classes="counts", escape=False, border=0))
-
-
-def _reading(counts: pd.DataFrame) -> str:
-    """Both rates with their intervals, and the precision where fakes are rare."""
+    matrix = cells.to_html(classes="counts", escape=False, border=0)
     (false_positives, found), totals = counts["called fake"], counts.sum(axis=1)
     lines = [
         f"False positive rate: {_rate(false_positives, totals['REAL'])} of the REAL videos are called fake.",
@@ -110,7 +103,7 @@ def _reading(counts: pd.DataFrame) -> str:
             f"With {REAL_PER_FAKE} REAL videos for each FAKE one, {precision:.1f} % of those called fake would be fake "
             f"({at_least:.1f} % at the upper end of the false positive rate's interval)."
         )
-    return f'<div role="status">{"<br>".join(lines)}</div>'
+    return f'<style>{TABLE_STYLE}</style>{picture}{matrix}<div role="status">{"<br>".join(lines)}</div>'
 
 
 def _rate(count: int, total: int) -> str:

@@ -13,7 +13,7 @@ from predictions import model_folder, prediction, track
 
 from dfdc_utils import plots
 from dfdc_utils.plots import describe, list_verdicts, page as report, write_page
-from dfdc_utils.plots.card import box_faces, read_media
+from dfdc_utils.plots.page import box_faces, read_media
 from dfdc_utils.prediction import Explanation, Prediction
 
 SEQUENCE = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype(np.uint8)

@@ -229,7 +229,7 @@ def test_a_detail_shows_frames_of_the_video_while_it_is_there(tmp_path: Path) ->
 def test_an_unreadable_video_is_not_decoded_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     record = {"video": "a", "config": asdict(SMALL), "source_bytes": 1, "status": "unreadable", "error": "hung"}
     write_faces(tmp_path, record, [], np.empty(0))
-    monkeypatch.setattr("dfdc_utils.widgets.faces.boxed_frames", lambda *_: pytest.fail("it might hang again"))
+    monkeypatch.setattr("dfdc_utils.plots.boxed_frames", lambda *_: pytest.fail("it might hang again"))
     row = {"video": "a", "label": "", "status": "unreadable", "error": "hung", "path": "a.mp4"}
     assert "cannot be read: hung" in clip_detail(tmp_path, row)
 
