@@ -70,29 +70,29 @@ def probe_video(path: str | Path) -> VideoInfo:
 
     Raises `UnreadableVideo`, saying what to do, if there is no frame to decode. Taught in notebook 01.
     """
-    with open_video(path) as (container, stream):
+    with open_video(path) as video:
         try:
-            first = next(container.decode(stream), None)
+            first = next(video.container.decode(video.stream), None)
         except (av.error.FFmpegError, ValueError) as error:
             raise unreadable(path, f"its first frame cannot be decoded ({reason(error)})") from error
         if first is None:
             raise unreadable(path, "it holds no frame")
-        pictures = [as_picture(first, stream.sample_aspect_ratio)]
-        return describe_video(path, container, stream, pictures, orientation_of(first))
+        video.orientation = orientation_of(first)
+        return video.describe([as_picture(first, video.stream.sample_aspect_ratio)])
 
 
 def is_video(path: str | Path) -> bool:
     """Say if a file, by its content, is a video: not sound, a picture or text."""
     try:
-        with open_video(path) as (container, stream):
-            kind = container.format.name
-            return not kind.endswith("_pipe") and kind not in ("image2", "tty") and bool(stream.codec_context)
+        with open_video(path) as video:
+            kind = video.container.format.name
+            return not kind.endswith("_pipe") and kind not in ("image2", "tty")
     except UnreadableVideo:
         return False
 
 
 @contextlib.contextmanager
-def open_video(path: str | Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+def open_video(path: str | Path) -> Iterator["OpenVideo"]:
     """Open a file and the video stream that a player would show. Raises `UnreadableVideo` if there is none."""
     file = Path(path)
     if scheme := re.match(r"\w{2,}:/+", str(path)):
@@ -121,110 +121,142 @@ def open_video(path: str | Path) -> Iterator[tuple[av.container.InputContainer, 
         stream = max(shown, key=lambda one: bool(one.disposition & Disposition.default))
         if stream.codec_context is None:
             raise unreadable(file, "its codec is unknown to this version of FFmpeg")
-        yield container, stream
-
-
-def read_packets(path: str | Path, container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[Packet]:
-    """Read the compressed packets of a stream, up to its end or to where the file breaks off.
-
-    Where the clock starts anew, as in joined files, it goes on from the packet before.
-    """
-    offset, last, ordered, second = 0, None, False, 1 / (stream.time_base or 1)
-    try:
-        for packet in container.demux(stream):
-            if packet.size == 0:  # the end
-                continue
-            check_time()
-            tick = packet.pts if packet.dts is None else packet.dts
-            if tick is not None:
-                # Decoding times never fall; without them, frames may be stored after later ones.
-                slack = 0 if ordered and packet.dts is not None else second
-                if last is not None and tick + offset < last - slack:
-                    offset = last + (packet.duration or 1) - tick
-                last, ordered = tick + offset, packet.dts is not None
-            if offset:
-                packet.pts = None if packet.pts is None else packet.pts + offset
-                packet.dts = None if packet.dts is None else packet.dts + offset
-            yield packet
-    except av.error.FFmpegError as error:
-        if isinstance(error, OSError):  # the disk or the network failed, not the file
-            raise unreadable(path, f"reading it failed ({reason(error)})") from error
-        # The file is cut off here. The packets before are good.
+        yield OpenVideo(file, container, stream)
 
 
 class Window(NamedTuple):
-    """The first seconds of a stream: tick and duration of each frame that is shown, and the packets.
+    """The first seconds of a stream, from tick `start` to `end`: tick and duration of each frame that is shown.
 
     There are no `packets` if they would take more than `KEPT_BYTES`: then they must be read again.
     """
 
+    start: int
+    end: int
     shown: list[tuple[int, int]]
     packets: list[Packet] | None
 
 
-def read_window(
-    path: str | Path, container: av.container.InputContainer, stream: av.VideoStream, capture_sec: float
-) -> Window:
-    """Read the packets of the first `capture_sec` seconds, counted from the first frame that is shown.
+@dataclass
+class OpenVideo:
+    """An open file and the stream in it that a player would show.
 
-    Frames before a cut that was made without encoding again are there, but not shown.
+    `orientation` is how the first frame that was decoded is to be shown, which holds for all of them.
     """
-    shown: list[tuple[int, int]] = []
-    packets: list[Packet] | None = []
-    size = 0
-    start: int | None = None
-    clock = float(stream.time_base or 0)  # arithmetic with fractions is slow
-    for packet in read_packets(path, container, stream):
-        size += packet.size + PACKET_BYTES
-        if packets is not None:
-            packets.append(packet)
-            packets = packets if size <= KEPT_BYTES else None
-        if stamp := stamp_of(packet):
-            shown.append(stamp)
-            if len(shown) > MAX_FRAMES:
-                raise unreadable(path, f"its first {capture_sec:g} s hold more than {MAX_FRAMES:,} frames")
-            start = stamp[0] if start is None else min(start, stamp[0])
-        # The first packets of a Matroska file have no decoding time; in other files they may have nothing else.
-        tick = packet.pts if packet.dts is None else packet.dts
-        if tick is None or start is None:
-            continue
-        # Some frames are stored after later ones, so read half a second more.
-        if (tick - start) * clock > capture_sec + 0.5:
-            break
-    return Window(shown, packets)
+
+    path: Path
+    container: av.container.InputContainer
+    stream: av.VideoStream
+    orientation: tuple[int, bool] | None = None
+
+    @property
+    def clock(self) -> float:
+        """Seconds per tick. Arithmetic with fractions is slow."""
+        return float(self.stream.time_base or 1)
+
+    def read_packets(self) -> Iterator[Packet]:
+        """Read the compressed packets of the stream, up to its end or to where the file breaks off.
+
+        Where the clock starts anew, as in joined files, it goes on from the packet before.
+        """
+        offset, last, ordered, second = 0, None, False, 1 / (self.stream.time_base or 1)
+        try:
+            for packet in self.container.demux(self.stream):
+                if packet.size == 0:  # the end
+                    continue
+                check_time()
+                tick = packet.pts if packet.dts is None else packet.dts
+                if tick is not None:
+                    # Decoding times never fall; without them, frames may be stored after later ones.
+                    slack = 0 if ordered and packet.dts is not None else second
+                    if last is not None and tick + offset < last - slack:
+                        offset = last + (packet.duration or 1) - tick
+                    last, ordered = tick + offset, packet.dts is not None
+                if offset:
+                    packet.pts = None if packet.pts is None else packet.pts + offset
+                    packet.dts = None if packet.dts is None else packet.dts + offset
+                yield packet
+        except av.error.FFmpegError as error:
+            if isinstance(error, OSError):  # the disk or the network failed, not the file
+                raise unreadable(self.path, f"reading it failed ({reason(error)})") from error
+            # The file is cut off here. The packets before are good.
+
+    def read_window(self, capture_sec: float) -> Window:
+        """Read the packets of the first `capture_sec` seconds, counted from the first frame that is shown.
+
+        Frames before a cut that was made without encoding again are there, but not shown. Raises `UnreadableVideo` if
+        none is shown.
+        """
+        shown: list[tuple[int, int]] = []
+        packets: list[Packet] | None = []
+        size, start, clock = 0, None, self.clock
+        for packet in self.read_packets():
+            size += packet.size + PACKET_BYTES
+            if packets is not None:
+                packets.append(packet)
+                packets = packets if size <= KEPT_BYTES else None
+            if stamp := stamp_of(packet):
+                shown.append(stamp)
+                if len(shown) > MAX_FRAMES:
+                    raise unreadable(self.path, f"its first {capture_sec:g} s hold more than {MAX_FRAMES:,} frames")
+                start = stamp[0] if start is None else min(start, stamp[0])
+            # The first packets of a Matroska file have no decoding time; in other files they may have nothing else.
+            tick = packet.pts if packet.dts is None else packet.dts
+            # Some frames are stored after later ones, so read half a second more.
+            if tick is not None and start is not None and (tick - start) * clock > capture_sec + 0.5:
+                break
+        if shown and self.stream.time_base is not None:
+            return Window(min(shown)[0], max(tick + duration for tick, duration in shown), shown, packets)
+        if not packets:
+            raise unreadable(self.path, "it holds no frame with a time stamp")
+        command = f"ffmpeg -i {self.path.name} -c copy {self.path.stem}.mp4"
+        what = f"{self.path.name}: its frames have no time stamps"
+        raise UnreadableVideo(f"{what}. Put them into a container first: {command}")
+
+    def decode(self, packets: Iterable[Packet], start: int, *, skip: Skip) -> Iterator[tuple[float, Picture]]:
+        """Decode packets to (seconds since tick `start`, picture), without frames that are or depend on damaged ones.
+
+        `skip="NONREF"` leaves out frames that no other frame refers to; the rest can be decoded without them. Codecs
+        without such frames ignore it.
+        """
+        codec, clock = self.stream.codec_context, self.clock
+        codec.thread_count = 1  # videos run side by side in processes, so one thread each
+        # A damaged frame is an error; FFmpeg would else fill it in from its neighbours.
+        codec.options = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS)}
+        codec.skip_frame = skip
+        of_file, first = self.stream.sample_aspect_ratio, codec.sample_aspect_ratio
+        intact = True
+        for packet in itertools.chain(packets, (None,)):
+            check_time()
+            try:
+                decoded = codec.decode(packet)
+            except av.error.FFmpegError:
+                intact = False  # the frames up to the next key frame depend on the missing one
+                continue
+            for frame in decoded:
+                intact = (intact or bool(frame.key_frame)) and not frame.is_corrupt
+                if intact and frame.pts is not None:
+                    self.orientation = self.orientation or orientation_of(frame)
+                    now = codec.sample_aspect_ratio  # where it changes, the codec says so
+                    yield (frame.pts - start) * clock, as_picture(frame, of_file if now == first else now)
+
+    def describe(self, pictures: list[Picture]) -> VideoInfo:
+        """Describe the video by its header, by the largest of some frames, and by the orientation of its first one."""
+        rotation, mirrored = self.orientation or (0, False)
+        largest = max(pictures, key=lambda one: one.width * one.height)
+        width, height = largest[1:] if rotation % 180 == 0 else largest[:0:-1]
+        duration = 0.0
+        if self.stream.duration is not None and self.stream.time_base is not None:
+            duration = float(self.stream.duration * self.stream.time_base)
+        elif self.container.duration is not None:
+            duration = self.container.duration / av.time_base
+        drawn = self.container.metadata.get("comment") == SYNTHETIC
+        sound, rate = bool(self.container.streams.audio), float(self.stream.average_rate or 0)
+        return VideoInfo(self.path, width, height, rate, duration, rotation, drawn, mirrored, sound)
 
 
 def stamp_of(packet: Packet) -> tuple[int, int] | None:
     """Return tick and duration of the frame in a packet, None if it has no time or is not shown."""
     return None if packet.pts is None or packet.is_discard else (packet.pts, packet.duration or 1)
-
-
-def decode(
-    stream: av.VideoStream, packets: Iterable[Packet], start: int, clock: float, *, skip: Skip
-) -> Iterator[tuple[float, Picture]]:
-    """Decode packets to (seconds since tick `start`, picture), without frames that are or depend on damaged ones.
-
-    `skip="NONREF"` leaves out frames that no other frame refers to; the rest can be decoded without them. Codecs
-    without such frames ignore it.
-    """
-    stream.codec_context.thread_count = 1  # videos run side by side in processes, so one thread each
-    # A damaged frame is an error; FFmpeg would else fill it in from its neighbours.
-    stream.codec_context.options = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS)}
-    stream.codec_context.skip_frame = skip
-    of_file, first = stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio
-    intact = True
-    for packet in itertools.chain(packets, (None,)):
-        check_time()
-        try:
-            decoded = stream.codec_context.decode(packet)
-        except av.error.FFmpegError:
-            intact = False  # the frames up to the next key frame depend on the missing one
-            continue
-        for frame in decoded:
-            intact = (intact or bool(frame.key_frame)) and not frame.is_corrupt
-            if intact and frame.pts is not None:
-                now = stream.codec_context.sample_aspect_ratio  # where it changes, the codec says so
-                yield (frame.pts - start) * clock, as_picture(frame, of_file if now == first else now)
 
 
 def as_picture(frame: av.VideoFrame, aspect: Fraction | None) -> Picture:
@@ -328,27 +360,6 @@ def _cut(frame: av.VideoFrame, left: int, top: int, width: int, height: int) -> 
     part = graph.pull()
     assert isinstance(part, av.VideoFrame)  # a graph of video filters gives video frames
     return part
-
-
-def describe_video(
-    path: str | Path,
-    container: av.container.InputContainer,
-    stream: av.VideoStream,
-    pictures: list[Picture],
-    orientation: tuple[int, bool],
-) -> VideoInfo:
-    """Describe a video by its header, by the largest of some frames, and by the orientation of its first one."""
-    rotation, mirrored = orientation
-    largest = max(pictures, key=lambda one: one.width * one.height)
-    width, height = largest[1:] if rotation % 180 == 0 else largest[:0:-1]
-    duration = 0.0
-    if stream.duration is not None and stream.time_base is not None:
-        duration = float(stream.duration * stream.time_base)
-    elif container.duration is not None:
-        duration = container.duration / av.time_base
-    drawn = container.metadata.get("comment") == SYNTHETIC
-    sound, rate = bool(container.streams.audio), float(stream.average_rate or 0)
-    return VideoInfo(Path(path), width, height, rate, duration, rotation, drawn, mirrored, sound)
 
 
 def unreadable(path: str | Path, what: str) -> UnreadableVideo:

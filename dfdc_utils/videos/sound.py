@@ -35,7 +35,8 @@ def read_sound(path: str | Path, seconds: float, *, start: float = 0.0) -> Sound
     the pictures. A fault of the sound is said in `problem`, not raised. Raises `UnreadableVideo` if there is no video.
     """
     samples = np.zeros(round(seconds * SOUND_RATE), np.float32)
-    with open_video(path) as (container, _):
+    with open_video(path) as video:
+        container = video.container
         if not container.streams.audio:
             return Sound(samples, -120.0, "it has no sound track")
         stream = container.streams.audio[0]
