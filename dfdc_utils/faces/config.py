@@ -17,9 +17,8 @@ class SequenceConfig:
     """How a video becomes a sequence. It is stored with the faces and with the model, and the two must agree.
 
     `capture_sec` is in seconds, `face_size` in pixels (crops are square), `margin` in multiples of the box's longer
-    side, `max_tracks` in people per video. `time_step`, in seconds, is the median time between two frames of the
-    training sequences; it stands beside a model that sees change over time, and is 0 for others and for faces. `audio`
-    stands beside a model that hears.
+    side, `max_tracks` in people per video. Beside a model, `time_step` is the median time in seconds between two frames
+    of its training sequences, if it sees change over time (else 0), and `audio` says if it hears.
     """
 
     capture_sec: float = 5.0

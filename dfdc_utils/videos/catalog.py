@@ -45,11 +45,10 @@ LONGEST_ID = 80  # bytes of UTF-8. File systems allow 255, and partial folders h
 def read_catalog(location: str | Path, *, labels: str | Path | None = None) -> pd.DataFrame:
     """Read all videos at or below the folder `location` into one table, one row per video.
 
-    A folder's `metadata.json` or `labels.csv` gives labels and originals, and so do the folders and names of
-    FaceForensics++ and Celeb-DF. The CSV file `labels` with the columns `path` (from `location`, or a file's name),
-    `label` and, if known, `original` is used instead of them. Other videos have an empty label. Entries that name no
-    usable file have a row too, with the reason in `problem`. Folders of faces that `processing` has written are left
-    out. A file whose suffix does not tell is opened; how many files are no videos is logged.
+    Labels and originals come from each folder's `metadata.json` or `labels.csv`, from the folders and names of
+    FaceForensics++ and Celeb-DF, or instead from the CSV file `labels` with the columns `path` (from `location`, or a
+    file's name), `label` and, if known, `original`. Folders of faces that `processing` has written are left out. A file
+    whose suffix does not tell is opened.
 
     Raises `BrokenCatalog` if there is no such folder, no video in it, or a file of labels that cannot be read.
     Source: the DFDC data set, Dolhansky et al. 2020, https://arxiv.org/abs/2006.07397. Taught in notebook 01.
@@ -88,11 +87,10 @@ def list_videos(location: str | Path) -> list[Path]:
 
 
 def balance_classes(table: pd.DataFrame, num_vids: int | None = None, *, seed: int = 0) -> pd.DataFrame:
-    """Choose at most `num_vids` videos at random, half of them REAL and half FAKE.
+    """Choose at most `num_vids` videos by `seed`, as many REAL as FAKE ones; if none has a label, any.
 
-    The same `seed` gives the same videos. Fakes of chosen originals come first, so that pairs stay together. The larger
-    class is cut to the size of the smaller one. If no video has a label, any `num_vids` are chosen. Raises `ValueError`
-    for `num_vids` below 2 or if one class is missing. Taught in notebook 01.
+    Fakes of chosen originals come first, so that pairs stay together. Raises `ValueError` for `num_vids` below 2 or if
+    one class is missing. Taught in notebook 01.
     """
     if num_vids is not None and num_vids < 2:
         raise ValueError(f"num_vids={num_vids}: at least 2 videos are needed, one REAL and one FAKE")
@@ -159,18 +157,9 @@ def _read_part(
             problem = f"{name}: listed in metadata.json, but the file is not there. Copy it there, or remove its entry."
         elif label not in (*LABELS, ""):
             problem = f"{name}: its label is {label!r}, not REAL or FAKE. Correct that entry."
-        entries.append(
-            {
-                "name": name,
-                "path": path,
-                "label": label if label in LABELS else "",
-                "source": str(entry.get("original") or ""),
-                "person": str(entry.get("person") or ""),
-                "part": top.resolve().name if folder == top else below,
-                "folder": below,
-                "problem": problem,
-            }
-        )
+        known = {"name": name, "path": path, "label": label if label in LABELS else "", "problem": problem}
+        known |= {"source": str(entry.get("original") or ""), "person": str(entry.get("person") or "")}
+        entries.append(known | {"folder": below, "part": top.resolve().name if folder == top else below})
     return entries
 
 
@@ -184,8 +173,7 @@ def _safe_id(name: str) -> str:
 
 
 def _mark(name: str) -> str:
-    # Names that are not UTF-8 hold lone surrogates.
-    return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
+    return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]  # names may not be UTF-8
 
 
 def _unique_ids(catalog: pd.DataFrame) -> pd.Series:

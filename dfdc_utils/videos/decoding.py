@@ -25,14 +25,12 @@ SYNTHETIC = "synthetic, drawn by dfdc_utils"
 Skip = Literal["NONREF", "DEFAULT"]  # which frames not to decode: those that no other refers to, or none
 Packet: TypeAlias = "av.Packet[av.VideoStream]"  # only type checkers may subscript it
 
-# The packets of one window are read before they are decoded. They are kept up to 64 MiB, over 100 Mbit/s for five
-# seconds; above that, as in raw or editing formats, they are read a second time instead.
+# The packets of a window are read before they are decoded. Above 64 MiB, 100 Mbit/s for five seconds, as in raw or
+# editing formats, they are not kept, but read a second time.
 KEPT_BYTES = 64 * 2**20
+PACKET_BYTES = 500  # memory for a packet besides its content, so that a million empty ones count too
 MAX_FRAMES = 2**20  # of a window, an hour of 240 frames per second: a file that holds more is hostile
-# Memory for a packet besides its content, so that a million empty ones count too.
-PACKET_BYTES = 500
-# 8K, in any shape. A few bytes in a header can ask for more memory than any machine has.
-MAX_PIXELS = 8192 * 4352
+MAX_PIXELS = 8192 * 4352  # 8K, in any shape. A few bytes in a header can ask for more memory than any machine has.
 PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
 
@@ -42,8 +40,7 @@ class VideoInfo:
 
     `width` and `height` are as displayed, in square pixels: those of the largest frame, turned. `fps` is in frames per
     second and `duration` in seconds (0.0 if unknown). The stored frames are mirrored left to right if `mirrored`, then
-    turned by `rotation` degrees clockwise (0, 90, 180 or 270). `is_synthetic` is true for the clips of the embedded
-    sample. `has_sound` says if there is a sound track.
+    turned by `rotation` degrees clockwise (0, 90, 180 or 270). Clips of the embedded sample are `is_synthetic`.
     """
 
     path: Path
@@ -290,8 +287,7 @@ class FrameView:
         planes = frame.format
         as_stored = (frame.height, frame.width) == self.shape[:2] and not self.info.rotation and not self.info.mirrored
         if not as_stored or planes.chroma_width(4) < 2 or planes.chroma_height(4) < 2:
-            # Rare, so simple: phones held upright, pixels that are not square, and the colour planes of old camcorders,
-            # of a quarter of the size.
+            # Rare, so simple: phones held upright, pixels that are not square, colour planes of a quarter of the size.
             return np.ascontiguousarray(display(self._picture, self.info)[part])
         # Colour planes have half the size: crop along their pixels, or every colour shifts.
         y, x = top // 2 * 2, left // 2 * 2
@@ -317,7 +313,8 @@ def display(picture: Picture, info: VideoInfo, scale: float = 1.0) -> Image:
     right, below = max(1, round(width * scale)) - size[0], max(1, round(height * scale)) - size[1]
     if right or below:
         image = np.pad(image, ((0, max(0, below)), (0, max(0, right)), (0, 0)))
-    return turn(image, info.rotation, mirrored=info.mirrored)
+    image = image[:, ::-1] if info.mirrored else image
+    return np.ascontiguousarray(np.rot90(image, k=-info.rotation // 90)) if info.rotation or info.mirrored else image
 
 
 def to_rgb(frame: av.VideoFrame, **size: Any) -> Image:
@@ -325,12 +322,6 @@ def to_rgb(frame: av.VideoFrame, **size: Any) -> Image:
     if frame.color_trc in HDR_CURVES:
         return tone_map(frame, **size)
     return np.asarray(frame.reformat(format="rgb24", threads=1, **size).to_ndarray(), dtype=np.uint8)
-
-
-def turn(image: Image, clockwise: int, *, mirrored: bool = False) -> Image:
-    """Mirror an image left to right if `mirrored`, then turn it by `clockwise` degrees, a multiple of 90."""
-    image = image[:, ::-1] if mirrored else image
-    return np.ascontiguousarray(np.rot90(image, k=-clockwise // 90)) if clockwise or mirrored else image
 
 
 def orientation_of(frame: av.VideoFrame) -> tuple[int, bool]:
