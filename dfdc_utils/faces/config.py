@@ -8,8 +8,9 @@ from typing import Any, Self
 
 from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.faces.detectors import DETECTOR_NAMES
-from dfdc_utils.faces.tracks import FILL_POLICIES
 from dfdc_utils.files import write_atomically
+
+FILL_POLICIES = ("past_mean", "interpolate", "hold", "drop")  # see `fill_missing_boxes`
 
 
 @dataclass(frozen=True)

@@ -14,20 +14,9 @@ from dfdc_utils.errors import NoFaceFound, TookTooLong, UnreadableVideo
 from dfdc_utils.faces.config import SequenceConfig
 from dfdc_utils.faces.detectors import Face, FaceDetector, YuNetDetector, load_face_detector
 from dfdc_utils.faces.shots import Thumbnail
-from dfdc_utils.faces.speech import Speech, measure_mouth
-from dfdc_utils.faces.storage import CroppedTrack, find_finished, write_faces
-from dfdc_utils.faces.tracks import (
-    MAX_GROWTH,
-    Boxes,
-    Track,
-    box_overlap,
-    crop_face,
-    fill_missing_boxes,
-    find_flaw,
-    follow_faces,
-    measure_sharpness,
-    smooth_boxes,
-)
+from dfdc_utils.faces.speech import Speech
+from dfdc_utils.faces.storage import find_finished, write_faces
+from dfdc_utils.faces.tracks import MAX_GROWTH, Track, box_overlap, crop_tracks, fill_missing_boxes, follow_faces
 from dfdc_utils.files import working_on
 from dfdc_utils.videos import Clip, Image, sample_frames
 from dfdc_utils.workers import check_time, one_thread, time_limited
@@ -110,20 +99,6 @@ def extract_tracks(
     return [fill_missing_boxes(track, config.fill_policy) for track in tracks[: config.max_tracks]]
 
 
-def crop_tracks(clip: Clip, tracks: list[Track], config: SequenceConfig) -> list[CroppedTrack]:
-    """Crop each person's face from each frame of its shot, along smoothed boxes."""
-    widest = max((track.width for track in tracks), default=0.0)
-    people = []
-    for track in tracks:
-        kept = np.flatnonzero(track.detected | track.filled).tolist()
-        places = zip(kept, smooth_boxes(track.boxes[kept]), strict=True)
-        crops = [crop_face(clip.view(at), box, config.face_size, margin=config.margin) for at, box in places]
-        sharpness = measure_sharpness(crops)
-        flaw = find_flaw(track, sharpness, widest=widest)
-        people.append(CroppedTrack(track, kept, crops, sharpness, flaw, measure_mouth(crops)))
-    return people
-
-
 def blank_record(video: str, path: Path, config: SequenceConfig) -> dict[str, Any]:
     """Return the record of a video on which no work has been done yet."""
     size = path.stat().st_size if path.is_file() else -1
@@ -140,7 +115,6 @@ def work_on(job: Job) -> float:
     if not find_finished(job.target, record, overwrite=job.overwrite):  # another run may have been quicker
         detector = own_face_detector(job.config.detector, job.weights)
         with working_on(job.target, job.video), one_thread(), time_limited(job.path, job.time_limit):
-            people: list[CroppedTrack] = []
             times, speech = np.empty(0), None
             try:
                 clip = sample_frames(job.path, job.config.frame_count, capture_sec=job.config.capture_sec)
@@ -178,7 +152,7 @@ def _find_all_again(detector: FaceDetector, image: Image, faces: list[Face]) -> 
     return again or None
 
 
-def _find_again(detector: FaceDetector, image: Image, box: Boxes) -> Face | None:
+def _find_again(detector: FaceDetector, image: Image, box: NDArray[np.float64]) -> Face | None:
     height, width = image.shape[:2]
     reach = REACH * max(box[2], box[3]) / 2
     x, y = box[0] + box[2] / 2, box[1] + box[3] / 2

@@ -5,7 +5,7 @@ import errno
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dfdc_utils.faces.config import SequenceConfig
 from dfdc_utils.faces.speech import SLICE, Speech, judge_mouth
-from dfdc_utils.faces.tracks import Track
+from dfdc_utils.faces.tracks import CroppedTrack
 from dfdc_utils.files import partial_path, remove, working_on
 from dfdc_utils.videos import Image
 
@@ -21,20 +21,6 @@ from dfdc_utils.videos import Image
 JPEG_OPTIONS = (cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
 # The errors of a rename onto something that exists: a folder that is not empty, or a file.
 OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
-
-
-class CroppedTrack(NamedTuple):
-    """One track of a clip with its crops (face_size, face_size, 3); `kept` are the indices of their frames.
-
-    `flaw` comes from `find_flaw`, `mouth` from `measure_mouth`.
-    """
-
-    track: Track
-    kept: list[int]
-    crops: list[Image]
-    sharpness: float = float("nan")
-    flaw: str = ""
-    mouth: float = 0.0
 
 
 def read_faces(save_path: str | Path, video: str) -> dict[str, Any]:

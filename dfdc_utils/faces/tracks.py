@@ -1,17 +1,18 @@
 """One face through a clip: linking its detections, filling the frames where it was missed, cropping."""
 
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dfdc_utils.faces.config import FILL_POLICIES, SequenceConfig
 from dfdc_utils.faces.detectors import Face
-from dfdc_utils.videos import FrameView, Image
+from dfdc_utils.faces.speech import measure_mouth
+from dfdc_utils.videos import Clip, FrameView, Image
 
 Boxes = NDArray[np.float64]
-
-FILL_POLICIES = ("past_mean", "interpolate", "hold", "drop")
 
 # Of the sampled frames. With Haar on 14 real clips false tracks last 1 or 2 of 16 frames, true ones 14 to 16.
 MIN_FRACTION = 0.25
@@ -56,6 +57,20 @@ class Track:
     def width(self) -> float:
         """Median width of the detected boxes, in pixels."""
         return float(np.median(self.boxes[self.detected, 2]))
+
+
+class CroppedTrack(NamedTuple):
+    """One track of a clip with its crops (face_size, face_size, 3); `kept` are the indices of their frames.
+
+    `flaw` comes from `find_flaw`, `mouth` from `measure_mouth`.
+    """
+
+    track: Track
+    kept: list[int]
+    crops: list[Image]
+    sharpness: float = float("nan")
+    flaw: str = ""
+    mouth: float = 0.0
 
 
 def follow_faces(detections: list[list[Face]], shots: NDArray[np.intp] | None = None) -> list[Track]:
@@ -190,6 +205,20 @@ def crop_face(image: Image | FrameView, box: Boxes, face_size: int = 96, *, marg
         square = square[rows - rows.min()].take(columns - columns.min(), axis=1)
     method = cv2.INTER_AREA if side > face_size else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(square, (face_size, face_size), interpolation=method))
+
+
+def crop_tracks(clip: Clip, tracks: list[Track], config: SequenceConfig) -> list[CroppedTrack]:
+    """Crop each person's face from each frame of its shot, along smoothed boxes."""
+    widest = max((track.width for track in tracks), default=0.0)
+    people = []
+    for track in tracks:
+        kept = np.flatnonzero(track.detected | track.filled).tolist()
+        places = zip(kept, smooth_boxes(track.boxes[kept]), strict=True)
+        crops = [crop_face(clip.view(at), box, config.face_size, margin=config.margin) for at, box in places]
+        sharpness = measure_sharpness(crops)
+        flaw = find_flaw(track, sharpness, widest=widest)
+        people.append(CroppedTrack(track, kept, crops, sharpness, flaw, measure_mouth(crops)))
+    return people
 
 
 def box_overlap(a: Boxes, b: Boxes) -> float:

@@ -31,6 +31,7 @@ KEPT_BYTES = 64 * 2**20
 PACKET_BYTES = 500  # memory for a packet besides its content, so that a million empty ones count too
 MAX_FRAMES = 2**20  # of a window, an hour of 240 frames per second: a file that holds more is hostile
 MAX_PIXELS = 8192 * 4352  # 8K, in any shape. A few bytes in a header can ask for more memory than any machine has.
+MAX_CLIP_BYTES = 2**30  # of decoded frames in memory at a time: 16 of 8K, 300 of 1080p
 PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
 
@@ -209,11 +210,13 @@ class OpenVideo:
         what = f"{self.path.name}: its frames have no time stamps"
         raise UnreadableVideo(f"{what}. Put them into a container first: {command}")
 
-    def decode(self, packets: Iterable[Packet], start: int, *, skip: Skip) -> Iterator[tuple[float, Picture]]:
+    def decode(
+        self, packets: Iterable[Packet], start: int, frame_count: int = 1, *, skip: Skip
+    ) -> Iterator[tuple[float, Picture]]:
         """Decode packets to (seconds since tick `start`, picture), without frames that are or depend on damaged ones.
 
-        `skip="NONREF"` leaves out frames that no other frame refers to; the rest can be decoded without them. Codecs
-        without such frames ignore it.
+        `skip="NONREF"` leaves out frames that no other frame refers to; the rest can be decoded without them. Raises
+        `UnreadableVideo` if `frame_count` frames do not fit into `MAX_CLIP_BYTES`.
         """
         codec, clock = self.stream.codec_context, self.clock
         codec.thread_count = 1  # videos run side by side in processes, so one thread each
@@ -232,6 +235,10 @@ class OpenVideo:
             for frame in decoded:
                 intact = (intact or bool(frame.key_frame)) and not frame.is_corrupt
                 if intact and frame.pts is not None:
+                    if frame_count * sum(plane.buffer_size for plane in frame.planes) > MAX_CLIP_BYTES:
+                        what = f"{frame_count} frames of {frame.width} x {frame.height} pixels take more than"
+                        remedy = f"{MAX_CLIP_BYTES >> 20} MiB. Sample fewer, or scale it down."
+                        raise UnreadableVideo(f"{self.path.name}: {what} {remedy}")
                     self.orientation = self.orientation or orientation_of(frame)
                     now = codec.sample_aspect_ratio  # where it changes, the codec says so
                     yield (frame.pts - start) * clock, as_picture(frame, of_file if now == first else now)
@@ -294,6 +301,41 @@ class FrameView:
         y_end, x_end = min(frame.height, bottom + bottom % 2), min(frame.width, right + right % 2)
         cut = to_rgb(_cut(frame, x, y, x_end - x, y_end - y))
         return np.ascontiguousarray(cut[top - y : bottom - y, left - x : right - x])
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames sampled from one video, in order of time.
+
+    `times` is (T,), seconds from the video's first frame, which is at `begin` seconds of the container's clock. Pixels
+    are converted to RGB when they are asked for, which saves memory.
+    """
+
+    info: VideoInfo
+    times: NDArray[np.float64]
+    _pictures: tuple[Picture, ...] = field(repr=False)
+    begin: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def frame(self, index: int) -> Image:
+        """Return frame `index` as uint8 RGB, (H, W, 3)."""
+        return display(self._pictures[index], self.info)
+
+    def view(self, index: int) -> FrameView:
+        """Return frame `index` as a view that converts only the parts that are asked for."""
+        return FrameView(self._pictures[index], self.info)
+
+    def small_frame(self, index: int, longest_side: int) -> Image:
+        """Return frame `index` as uint8 RGB, shrunk until no side is longer than `longest_side` pixels."""
+        scale = min(1.0, longest_side / max(self.info.width, self.info.height))
+        return display(self._pictures[index], self.info, scale)
+
+    @property
+    def frames(self) -> Image:
+        """All frames as uint8 RGB, (T, H, W, 3)."""
+        return np.stack([self.frame(index) for index in range(len(self))])
 
 
 def display(picture: Picture, info: VideoInfo, scale: float = 1.0) -> Image:

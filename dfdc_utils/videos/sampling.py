@@ -1,81 +1,26 @@
 """From a video file to frames that are evenly spaced in time.
 
-PyAV decodes, since it can skip the frames that no other frame refers to: half of the work on DFDC's H.264. Evenly
-spaced samples are still found within two frame times.
+Frames that no other frame refers to are not decoded, which saves half of the work on DFDC's H.264.
 """
 
 import contextlib
 import itertools
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dfdc_utils.errors import UnreadableVideo
-from dfdc_utils.videos.decoding import (
-    FrameView,
-    Image,
-    OpenVideo,
-    Packet,
-    Picture,
-    Skip,
-    VideoInfo,
-    display,
-    open_video,
-    stamp_of,
-    unreadable,
-)
-
-# All frames of a clip are in memory until its faces are found. This holds 16 of 8K, 300 of 1080p.
-MAX_CLIP_BYTES = 2**30
+from dfdc_utils.videos.decoding import Clip, OpenVideo, Packet, Picture, Skip, open_video, stamp_of, unreadable
 
 _Sample = tuple[int, float, Picture]  # the number of its target, its time in seconds, the frame
-
-
-@dataclass(frozen=True)
-class Clip:
-    """Frames sampled from one video, in order of time.
-
-    `times` is (T,), seconds from the video's first frame, which is at `begin` seconds of the container's clock. Pixels
-    are converted to RGB when they are asked for, which saves memory: detection needs small frames, cropping a part of
-    each full one.
-    """
-
-    info: VideoInfo
-    times: NDArray[np.float64]
-    _pictures: tuple[Picture, ...] = field(repr=False)
-    begin: float = 0.0
-
-    def __len__(self) -> int:
-        return len(self._pictures)
-
-    def frame(self, index: int) -> Image:
-        """Return frame `index` as uint8 RGB, (H, W, 3)."""
-        return display(self._pictures[index], self.info)
-
-    def view(self, index: int) -> FrameView:
-        """Return frame `index` as a view that converts only the parts that are asked for."""
-        return FrameView(self._pictures[index], self.info)
-
-    def small_frame(self, index: int, longest_side: int) -> Image:
-        """Return frame `index` as uint8 RGB, shrunk until no side is longer than `longest_side` pixels."""
-        scale = min(1.0, longest_side / max(self.info.width, self.info.height))
-        return display(self._pictures[index], self.info, scale)
-
-    @property
-    def frames(self) -> Image:
-        """All frames as uint8 RGB, (T, H, W, 3)."""
-        return np.stack([self.frame(index) for index in range(len(self))])
 
 
 def sample_frames(path: str | Path, frame_count: int = 16, *, capture_sec: float = 5.0) -> Clip:
     """Decode `frame_count` frames, evenly spaced over the first `capture_sec` seconds of a video.
 
     The window is cut into `frame_count` equal parts, and the `Clip` holds the frame nearest the middle of each, within
-    two frame times. Times are those of the stream's own clock, also if its frame rate varies or it does not start at
-    zero. No frame is used twice: a video with fewer frames gives all of them.
+    two frame times of the stream's own clock. No frame is used twice: a video with fewer frames gives all of them.
 
     Raises `UnreadableVideo` if no frame can be decoded or they take more than `MAX_CLIP_BYTES`, `ValueError` for a
     count or a window that is not positive. Taught in notebook 01.
@@ -90,7 +35,7 @@ def sample_frames(path: str | Path, frame_count: int = 16, *, capture_sec: float
         def sample(skip: Skip, packets: list[Packet] | None = None) -> list[_Sample]:
             # Opened again to read again, and since a decoder keeps a state.
             with open_video(path) if packets is None else contextlib.nullcontext(video) as source:
-                decoded = _decode(source, packets or source.read_packets(), window.start, skip, frame_count)
+                decoded = source.decode(packets or source.read_packets(), window.start, frame_count, skip=skip)
                 chosen = list(_nearest(decoded, iter(middles)))
                 video.orientation = source.orientation
                 return chosen
@@ -107,9 +52,8 @@ def sample_frames(path: str | Path, frame_count: int = 16, *, capture_sec: float
 def sample_windows(path: str | Path, frame_count: int = 16, *, capture_sec: float = 5.0) -> Iterator[Clip]:
     """Sample a whole video as clips of `capture_sec` seconds that overlap by half.
 
-    Each clip is sampled as by `sample_frames`; `times` are seconds from the video's first frame. The last clip ends
-    with the video, or where the file breaks off. A video of at most `capture_sec` gives one clip. The video is decoded
-    once, and one and a half clips are in memory at a time. Raises the errors of `sample_frames`. Taught in notebook 06.
+    Each clip is sampled as by `sample_frames`, with its errors. The last one ends with the video, or where the file
+    breaks off. The video is decoded once, and one and a half clips are in memory at a time. Taught in notebook 06.
     """
     _require_positive(frame_count, capture_sec)
     with open_video(path) as video:
@@ -159,7 +103,7 @@ def _windows(
         targets = ((number + 0.5) * step for number in itertools.count())
         kept: list[_Sample] = []
         begin = 0
-        for sample in _nearest(_decode(video, read(), start, skip, 2 * frame_count), targets):
+        for sample in _nearest(video.decode(read(), start, 2 * frame_count, skip=skip), targets):
             if (sample[0] + 0.5) * step >= end:  # the target lies beyond the last frame
                 break
             while sample[0] >= begin + frame_count:
@@ -176,19 +120,6 @@ def _windows(
 def _require_positive(frame_count: int, capture_sec: float) -> None:
     if not (frame_count >= 1 and capture_sec > 0):  # this way round it refuses NaN too
         raise ValueError(f"frame_count={frame_count} and capture_sec={capture_sec} must both be positive")
-
-
-def _decode(
-    video: OpenVideo, packets: Iterable[Packet], start: int, skip: Skip, frame_count: int
-) -> Iterator[tuple[float, Picture]]:
-    """Decode packets, and raise `UnreadableVideo` if `frame_count` frames like these do not fit into memory."""
-    for time, picture in video.decode(packets, start, skip=skip):
-        frame = picture.decoded
-        if frame_count * sum(plane.buffer_size for plane in frame.planes) > MAX_CLIP_BYTES:
-            what = f"{frame_count} frames of {frame.width} x {frame.height} pixels take more than"
-            remedy = "Sample fewer, or scale it down."
-            raise UnreadableVideo(f"{video.path.name}: {what} {MAX_CLIP_BYTES >> 20} MiB. {remedy}")
-        yield time, picture
 
 
 def _as_clip(video: OpenVideo, chosen: list[_Sample], start: int) -> Clip:
@@ -220,11 +151,10 @@ def _as_promised(chosen: list[_Sample], held: NDArray[np.float64], targets: NDAr
     """Return whether frames are as many, and as near the targets, as frames at `held` allow, within two frames."""
     times = np.array([time for _, time, _ in chosen])
 
-    def nearest(available: NDArray[np.float64]) -> NDArray[np.intp]:
-        return np.asarray(np.argmin(np.abs(available[:, None] - targets), axis=0))
+    def gaps(available: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(np.abs(available[:, None] - targets).min(axis=0))
 
     if not len(held) or len(times) < min(len(targets), len(held)):
         return False
     two_frames = 2.01 * (targets[-1] + targets[0]) / len(held)  # a hundredth more for clocks that round
-    best = np.abs(held[nearest(held)] - targets)
-    return bool(np.all(np.abs(times[nearest(times)] - targets) <= np.maximum(best, two_frames)))
+    return bool(np.all(gaps(times) <= np.maximum(gaps(held), two_frames)))

@@ -446,7 +446,7 @@ def test_the_time_is_checked_at_every_packet(plain: Path, monkeypatch: pytest.Mo
 
 
 def test_all_frames_together_are_bounded(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampling, "MAX_CLIP_BYTES", 4 * 192 * 96 * 2)
+    monkeypatch.setattr(decoding, "MAX_CLIP_BYTES", 4 * 192 * 96 * 2)
     assert len(sample_frames(plain, 4)) == 4
     with pytest.raises(
         UnreadableVideo, match=r"^plain\.mp4: 16 frames of 160 x 96 pixels take more than .*Sample fewer"
