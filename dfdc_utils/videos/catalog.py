@@ -58,17 +58,12 @@ def read_catalog(location: str | Path, *, labels: str | Path | None = None) -> p
         what = "this is a file. Give the folder that holds it" if top.is_file() else "folder not found. Check the path"
         raise BrokenCatalog(f"{location}: {what}.")
     given = read_table(Path(labels)) if labels else None
-    entries, others = [], 0
-    for folder, names in _walk(top):
-        videos = {name for name in names if _looks_like_video(folder / name)}
-        others += len(set(names) - videos - {"metadata.json", "labels.csv"})
-        entries += _read_part(top, folder, set(names), videos, given)
+    folders, others = _walk(top)
+    entries = [entry for folder in folders for entry in _read_part(top, *folder, given)]
     if not entries:
         raise BrokenCatalog(f"{location}: no videos found among {others} files.")
     if given and not any(entry["label"] for entry in entries):
         raise BrokenCatalog(f"{labels}: it names none of the videos in {location}. Its first is {next(iter(given))!r}.")
-    if others:
-        log.info("%s: %d videos, %d files that are no videos", location, len(entries), others)
     catalog = pd.DataFrame(entries)
     catalog["video"] = _unique_ids(catalog)
     catalog["original"] = _original_ids(catalog)
@@ -77,13 +72,11 @@ def read_catalog(location: str | Path, *, labels: str | Path | None = None) -> p
 
 def list_videos(location: str | Path) -> list[Path]:
     """List the videos at or below a folder, in order, without a look at labels. Raises `BrokenCatalog` if none is."""
-    found = [folder / name for folder, names in _walk(Path(location)) for name in sorted(names)]
-    videos = [path for path in found if _looks_like_video(path)]
-    if not videos:
-        raise BrokenCatalog(f"{location}: no videos found among {len(found)} files.")
-    if len(videos) < len(found):
-        log.info("%s: %d videos, %d files that are no videos", location, len(videos), len(found) - len(videos))
-    return videos
+    folders, others = _walk(Path(location))
+    found = [folder / name for folder, _, videos in folders for name in sorted(videos)]
+    if not found:
+        raise BrokenCatalog(f"{location}: no videos found among {others} files.")
+    return found
 
 
 def balance_classes(table: pd.DataFrame, num_vids: int | None = None, *, seed: int = 0) -> pd.DataFrame:
@@ -109,15 +102,15 @@ def balance_classes(table: pd.DataFrame, num_vids: int | None = None, *, seed: i
     return pd.concat([real, fake]).sort_values("video", ignore_index=True)
 
 
-def _walk(top: Path) -> list[tuple[Path, list[str]]]:
-    """List each folder at or below `top` with its file names, in order. Linked folders are included, each once."""
+def _walk(top: Path) -> tuple[list[tuple[Path, set[str], set[str]]], int]:
+    """List each folder at or below `top`, also linked ones, with its files and its videos; count the other files."""
 
     def refuse(error: OSError) -> None:
         if isinstance(error, FileNotFoundError) and error.filename != str(top):  # another process removed it just now
             return
         raise BrokenCatalog(f"{error.filename}: cannot be read ({error.strerror}). Make it readable, or move it away.")
 
-    found, seen = [], set()
+    found, seen, others = [], set(), 0
     for folder, below, names in os.walk(top, followlinks=True, onerror=refuse):
         real = os.path.realpath(folder)
         if real in seen:  # a link back up, or a second link to the same part
@@ -127,14 +120,14 @@ def _walk(top: Path) -> list[tuple[Path, list[str]]]:
         if "sequence.json" in names:  # `processing` wrote here: leave out its folders of faces
             below[:] = [name for name in below if not Path(folder, name, "faces.json").is_file()]
         below.sort()
-        found.append((Path(folder), names))
-    return found
-
-
-def _looks_like_video(path: Path) -> bool:
-    if path.name.startswith("._") or OTHER_SUFFIXES.search(path.name):  # `._a.mp4` is macOS' note on a.mp4
-        return False
-    return bool(VIDEO_SUFFIXES.search(path.name)) or is_video(path)
+        # `._a.mp4` is macOS' note on a.mp4.
+        candidates = {name for name in names if not name.startswith("._") and not OTHER_SUFFIXES.search(name)}
+        videos = {name for name in candidates if VIDEO_SUFFIXES.search(name) or is_video(Path(folder, name))}
+        others += len(set(names) - videos - {"metadata.json", "labels.csv"})
+        found.append((Path(folder), set(names), videos))
+    if others:
+        log.info("%s: %d videos, %d files that are no videos", top, sum(len(videos) for *_, videos in found), others)
+    return found, others
 
 
 def _read_part(
