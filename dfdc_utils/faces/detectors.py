@@ -47,17 +47,14 @@ class FaceDetector(Protocol):
     name: str
 
     def detect(self, image: Image, *, smallest: float | None = None) -> list[Face]:
-        """Find the faces in a uint8 RGB image (H, W, 3), the most certain first.
-
-        To save time, a detector may leave out faces of fewer than `smallest` pixels.
-        """
+        """Find the faces in a uint8 RGB image (H, W, 3), the most certain first; maybe none below `smallest` pixels."""
 
 
 class YuNetDetector:
-    """OpenCV's YuNet, a network of 75,000 weights. It finds turned and partly covered faces, with five landmarks.
+    """OpenCV's YuNet. It finds turned and partly covered faces, with five landmarks. `weights` is the ONNX file.
 
-    `weights` is the ONNX file; `find_yunet` looks for it by default. Taught in notebook 02. Source: Wu et al., "YuNet:
-    A Tiny Millisecond-level Face Detector", 2023, https://doi.org/10.1007/s11633-023-1423-y.
+    Source: Wu et al., "YuNet: A Tiny Millisecond-level Face Detector", 2023, https://doi.org/10.1007/s11633-023-1423-y.
+    Taught in notebook 02.
     """
 
     name = "yunet"

@@ -1,7 +1,6 @@
 """Self-blended images: fakes made from real faces alone, by blending a face with a changed copy of itself.
 
-They show the traces that every face swap leaves (an edge, another light, another sharpness), and none that is peculiar
-to one method.
+They show the traces that every face swap leaves (an edge, another light, another sharpness).
 Source: Shiohara and Yamasaki, CVPR 2022, https://arxiv.org/abs/2204.08376; the temporal jitter is ours.
 """
 
@@ -108,8 +107,8 @@ def swap_face(
 ) -> Blend:
     """Make a pair from one real sequence and a picture of another person, `donor` (S, S, 3): the real one and its fake.
 
-    The donor's face is aligned by its landmarks (K, 2), its colours are matched to the face that it covers, and it is
-    changed as in `self_blend`, or, in half of the pairs, in sharpness only.
+    The donor's face is aligned by its landmarks (K, 2), takes the colours of the face that it covers, and is changed as
+    in `self_blend`, in half of the pairs in sharpness only.
     """
     size = sequence.shape[1]
     change = _Change(generator, colours=generator.random() < 0.5)

@@ -28,9 +28,7 @@ from dfdc_utils.videos import Image
 with quiet_import():
     import tensorflow as tf
 
-# Decoded sequences are kept in memory if they take at most this fraction of the free memory: while they are collected,
-# there are two copies of them.
-MEMORY_FRACTION = 0.4
+MEMORY_FRACTION = 0.4  # of the free memory for decoded sequences: while they are collected, there are two copies
 DEAFENED = 0.1  # of the sequences in training get no sound, so that videos without are a known case
 OTHERS = 0.8  # of the weight of wrong sounds is on those of other videos, the rest on moved ones
 WRONG_EACH = 4  # wrong sounds for each video in validation
@@ -58,8 +56,8 @@ def stack_faces(files: tf.Tensor, *, are_paths: bool = True) -> tf.Tensor:
 class Plan(NamedTuple):
     """Which sequences form which batch, for all S steps. Order and augmentation of a training follow from it alone.
 
-    `numbers` (S, B) int64 are the sequences of each step. `weights` (S, B) float32 are equal within a step and sum to
-    1, except that padding has weight 0. `seeds` (S, B, 2) int64 seed each sequence's augmentation.
+    `numbers` (S, B) int64 are the sequences of each step. `weights` (S, B) float32 sum to 1 in each step; padding has
+    weight 0. `seeds` (S, B, 2) int64 seed each sequence's augmentation.
     """
 
     numbers: NDArray[np.int64]
@@ -141,7 +139,6 @@ class SequenceStore:
         return {"audio": tf.ensure_shape(samples, (self.shape[0], SLICE)), "has_audio": tf.ensure_shape(heard, (1,))}
 
     def plan(self, batch_size: int, **settings: Any) -> Plan:
-        """Call `plan_batches` for these sequences."""
         return plan_batches(len(self.labels), batch_size, **settings)
 
     def _read(self, number: tf.Tensor) -> tf.Tensor:
@@ -182,9 +179,8 @@ class _Pairs:
 class WrongSounds(_Pairs):
     """Pairs of a REAL sequence with its sound and with a wrong one, four of each, for a model that hears.
 
-    Most fakes have the sound of another video, the others their own, moved by at least 0.2 s. The same seed chooses the
-    same sound. The slices are those of a whole clip, and each sound occurs in both classes, so a sound alone does not
-    show that it is wrong. `real` must hold two REAL videos or more, with sound (`with_judged_sound`).
+    Most fakes have the sound of another video, the others their own, moved by at least 0.2 s. Each sound occurs in both
+    classes, so a sound alone does not show that it is wrong. `real` must hold two REAL videos or more, with sound.
     """
 
     def __init__(self, real: SequenceStore) -> None:

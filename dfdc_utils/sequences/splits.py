@@ -13,11 +13,9 @@ from scipy.sparse.csgraph import connected_components
 from dfdc_utils.faces import sequence_paths
 from dfdc_utils.videos import LABELS, count_labels
 
-# Hashes of `hash_faces` count as near-identical if they differ in at most so many of 255 bits. On 14 real clips, a fake
-# and its original differ in at most 34 bits, faces of two scenes in at least 84.
+# Of 255 bits of `hash_faces`. In 14 real clips, a fake and its original differ in up to 34, two scenes in at least 84.
 NEARLY_IDENTICAL = 38
-# From this many parts on, splits follow the parts: DFDC has 50, and one actor may appear in many videos of a part.
-MANY_PARTS = 10
+MANY_PARTS = 10  # splits follow the parts: DFDC has 50, and one actor may appear in many videos of a part
 
 
 def split_by_group(

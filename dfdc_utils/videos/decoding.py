@@ -64,10 +64,7 @@ class Picture(NamedTuple):
 
 
 def probe_video(path: str | Path) -> VideoInfo:
-    """Read a video's header and decode its first frame.
-
-    Raises `UnreadableVideo`, saying what to do, if there is no frame to decode. Taught in notebook 01.
-    """
+    """Read a header and decode the first frame. Raises `UnreadableVideo` if there is none. Taught in notebook 01."""
     with open_video(path) as video:
         try:
             first = next(video.container.decode(video.stream), None)
@@ -123,9 +120,9 @@ def open_video(path: str | Path) -> Iterator["OpenVideo"]:
 
 
 class Window(NamedTuple):
-    """The first seconds of a stream, from tick `start` to `end`: tick and duration of each frame that is shown.
+    """The first seconds of a stream, from tick `start` to `end`: tick and duration of each frame that is `shown`.
 
-    There are no `packets` if they would take more than `KEPT_BYTES`: then they must be read again.
+    If its `packets` take more than `KEPT_BYTES`, they are None and must be read again.
     """
 
     start: int
@@ -136,10 +133,7 @@ class Window(NamedTuple):
 
 @dataclass
 class OpenVideo:
-    """An open file and the stream in it that a player would show.
-
-    `orientation` is how the first frame that was decoded is to be shown, which holds for all of them.
-    """
+    """An open file, the stream in it that a player would show, and how the first decoded frame, so each, is turned."""
 
     path: Path
     container: av.container.InputContainer
@@ -305,10 +299,9 @@ class FrameView:
 
 @dataclass(frozen=True)
 class Clip:
-    """Frames sampled from one video, in order of time.
+    """Frames sampled from one video, in order of time. Pixels are converted to RGB when they are asked for.
 
-    `times` is (T,), seconds from the video's first frame, which is at `begin` seconds of the container's clock. Pixels
-    are converted to RGB when they are asked for, which saves memory.
+    `times` is (T,), seconds from the video's first frame, which is at `begin` seconds of the container's clock.
     """
 
     info: VideoInfo

@@ -20,8 +20,7 @@ SOUND_BIT_RATE = 48_000  # mono: enough for voices
 class Preview:
     """A part of a video as MP4: H.264, at most 360 pixels on the shorter side, and AAC.
 
-    It lasts from `start` to `end`, in seconds from the video's first frame. `still`, uint8 RGB, is the frame at
-    `still_at`. `width` and `height` are the full video's, in which boxes are given.
+    Times are in seconds from the video's first frame; `still` is uint8 RGB; `width` and `height` are the full video's.
     """
 
     mp4: bytes = field(repr=False)

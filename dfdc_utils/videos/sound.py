@@ -31,21 +31,20 @@ class Sound:
 def read_sound(path: str | Path, seconds: float, *, start: float = 0.0) -> Sound:
     """Read `seconds` of the first sound track of a video, from `start`, in seconds on the clock of its container.
 
-    Each frame of sound is put where its own time stamp says, so a track that starts late, drifts or has gaps keeps to
-    the pictures. A fault of the sound is said in `problem`, not raised. Raises `UnreadableVideo` if there is no video.
+    A track that starts late, drifts or has gaps keeps to the pictures: each frame is put where its time stamp says. A
+    fault of the sound is said in `problem`. Raises `UnreadableVideo` if there is no video.
     """
     samples = np.zeros(round(seconds * SOUND_RATE), np.float32)
     with open_video(path) as video:
         container = video.container
         if not container.streams.audio:
             return Sound(samples, -120.0, "it has no sound track")
-        stream = container.streams.audio[0]
         if start > 1:
             container.seek(int(start * av.time_base))
         decoded, fault = 0, "its sound track is empty"
         runs = _Runs(samples, start)
         try:
-            for packet in container.demux(stream):
+            for packet in container.demux(audio=0):
                 check_time()
                 try:
                     frames = packet.decode()
