@@ -66,8 +66,7 @@ def processing(
 
     Of more than `num_vids` videos, half of those chosen are REAL and half FAKE; `None` takes all. `labels` is as in
     `read_catalog`, the settings from `capture_sec` to `max_tracks` are those of `SequenceConfig`. `workers` processes
-    work side by side, or the workers of a Dask `cluster`, given as its scheduler's address or a client; these must see
-    both folders under the same paths.
+    work side by side, or the workers of a Dask `cluster`, given as its scheduler's address or a client.
 
     What earlier runs have finished is kept, so call it again to continue a run that was interrupted. `detector="auto"`
     then takes the detector that the folder was begun with. Several runs may share a folder, at the same time too.

@@ -38,10 +38,9 @@ def each(
 ) -> Generator[Result, None, None]:
     """Give `work(item)` for each item, in the order in which they are done.
 
-    `workers` is the number of processes, one per core by default; 1 works in this process. `cluster` is the address of
-    a Dask scheduler (`tcp://host:8786`) or a `dask.distributed.Client`. An error in `work` is raised here and stops all
-    workers, as closing this iterator does. Raises `WorkerDied` if a worker dies, or if nothing is done for `patience`
-    seconds; `OSError` if there is no cluster.
+    `workers` is the number of processes, one per core by default; 1 works in this process. `cluster` is a Dask
+    scheduler's address (`tcp://host:8786`) or a client. An error in `work` is raised here and stops all workers, as
+    closing this iterator does. Raises `WorkerDied` if one dies or nothing is done for `patience` seconds, or `OSError`.
     """
     import joblib  # a tenth of a second, which decoding need not take
 

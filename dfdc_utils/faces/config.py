@@ -66,8 +66,7 @@ class SequenceConfig:
     def require(self, other: Self, *, what: str, remedy: str) -> None:
         """Raise `ConfigMismatch`, naming each field that differs, unless `other` equals this one.
 
-        If the detector of this one is `auto`, any other will do. `time_step`, which follows from the videos, and
-        `audio` are not compared: faces are always kept with their sound.
+        If the detector of this one is `auto`, any other will do. `time_step` and `audio` are the model's own.
         """
         mine, others = asdict(self), asdict(replace(other, time_step=self.time_step, audio=self.audio))
         if self.detector == "auto":

@@ -53,8 +53,7 @@ class FaceDetector(Protocol):
 class YuNetDetector:
     """OpenCV's YuNet. It finds turned and partly covered faces, with five landmarks. `weights` is the ONNX file.
 
-    Source: Wu et al., "YuNet: A Tiny Millisecond-level Face Detector", 2023, https://doi.org/10.1007/s11633-023-1423-y.
-    Taught in notebook 02.
+    Source: Wu et al. 2023, https://doi.org/10.1007/s11633-023-1423-y. Taught in notebook 02.
     """
 
     name = "yunet"
@@ -102,8 +101,7 @@ class HaarDetector:
 def load_face_detector(name: str = "auto") -> FaceDetector:
     """Load a detector by its name: `yunet`, `haar`, or `auto` for YuNet if its weights are available, else Haar.
 
-    Raises `ValueError` for another name, `FileNotFoundError` if the weights are asked for and not available (see
-    `find_yunet`). Taught in notebook 02.
+    Raises `ValueError` for another name, and the errors of `find_yunet`. Taught in notebook 02.
     """
     if name not in DETECTOR_NAMES:
         raise ValueError(f"detector {name!r} is not one of {', '.join(DETECTOR_NAMES)}")

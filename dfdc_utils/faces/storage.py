@@ -54,9 +54,8 @@ def find_finished(save_path: str | Path, wanted: dict[str, Any], *, overwrite: b
 def sequence_paths(save_path: str | Path, video: str, frame_count: int, *, track: int = 0) -> list[str]:
     """Return the paths of the `frame_count` crops that make one video's sequence, in order of time.
 
-    They are spread evenly over the frames that exist; of fewer than `frame_count` some are repeated, so that no mask is
-    needed. Raises `FileNotFoundError` if the video was not processed, `ValueError` if it has no such track. Taught in
-    notebook 03.
+    They are spread evenly over the frames that exist; of fewer than `frame_count` some are repeated. Raises
+    `FileNotFoundError` if the video was not processed, `ValueError` if it has no such track. Taught in notebook 03.
     """
     tracks = read_faces(save_path, video)["tracks"]
     if track >= len(tracks):
@@ -68,10 +67,7 @@ def sequence_paths(save_path: str | Path, video: str, frame_count: int, *, track
 def load_slices(
     save_path: str | Path, video: str, frame_count: int, *, track: int = 0
 ) -> tuple[NDArray[np.int16], str]:
-    """Load the sound about each frame of one video's sequence, int16 (T, 3200) at 16 kHz, and why it may not be judged.
-
-    Without sound it is silence. Raises like `sequence_paths`.
-    """
+    """Load the sound about each frame of a sequence, int16 (T, 3200) at 16 kHz, and why it may not be judged."""
     record = read_faces(save_path, video)
     frames = record["tracks"][track]["frames"]
     times = np.array([frames[index]["time"] for index in spread_evenly(len(frames), frame_count)])

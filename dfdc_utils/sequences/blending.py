@@ -70,8 +70,7 @@ def self_blend(
 
     `landmarks` is float32 (T, K, 2) in pixels, the first five as in `Face`. By default `outline` is an oval around the
     face or its lower half, or the hull of the landmarks. In a third of the pairs each, offset and light stay, drift or
-    jitter over time. Both are resampled once, and where the fake's surroundings are the changed copy, the real one's
-    are, too. Taught in notebook 03.
+    jitter over time. Both are resampled once and have the same surroundings. Taught in notebook 03.
     """
     size = sequence.shape[1]
     change = _Change(generator)

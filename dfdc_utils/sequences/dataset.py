@@ -205,8 +205,7 @@ class WrongSounds(_Pairs):
 class SelfBlends(_Pairs):
     """Pairs of a REAL sequence and its self-blend. Each seed makes another one (see `blending`).
 
-    `real` must hold REAL videos only. Their landmarks are found once, here; without YuNet's weights all faces get
-    typical ones.
+    `real` must hold REAL videos only. Without YuNet's weights all faces get typical landmarks.
     """
 
     def __init__(self, real: SequenceStore) -> None:
@@ -240,9 +239,8 @@ def plan_batches(
 ) -> Plan:
     """Divide `count` sequences into batches of `batch_size`, for each epoch; with `shuffle`, each in another order.
 
-    Every sequence occurs once per epoch. The last batch, and every batch that `replicas` cannot share evenly, is padded
-    with sequences of weight 0. An epoch's order depends only on `seed` and its number, so training can resume at any
-    step. Taught in notebook 03.
+    The last batch of an epoch, and every batch that `replicas` cannot share evenly, is padded with sequences of weight
+    0. An epoch's order depends only on `seed` and its number: training can resume anywhere. Taught in notebook 03.
     """
     steps, width = -(-count // batch_size), -(-batch_size // replicas) * replicas
     numbers = np.empty((epochs, steps, width), np.int64)
@@ -264,9 +262,8 @@ def make_batches(
 ) -> tf.data.Dataset:
     """Make the dataset of a plan: (sequences, labels, weights), uint8 (B, T, H, W, 3), float32 (B, 1), float32 (B,).
 
-    With sound, `sequences` is a dictionary, and its `audio` float32 (B, T, 3200) in -1..1. `batch_size` cuts the plan's
-    batches into smaller ones. `frames` takes that many random frames, in random order, of each sequence. Taught in
-    notebook 03.
+    With sound, `sequences` is a dictionary, and its `audio` float32 (B, T, 3200) in -1..1. `batch_size` cuts batches
+    into smaller ones. `frames` takes so many frames of each sequence, in random order. Taught in notebook 03.
     """
 
     def load(number: tf.Tensor, label: tf.Tensor, weight: tf.Tensor, seed: tf.Tensor) -> tuple[Any, ...]:
@@ -305,8 +302,7 @@ def make_dataset(
     """Make a dataset of (sequences, labels): uint8 (B, T, H, W, 3) and float32 (B, 1), 1.0 for FAKE.
 
     `audio` is as in `make_batches`; `table`, `cache` and errors are those of `SequenceStore`. Each of the `epochs` has
-    its own order if `shuffle` is set and its own changes if `augment` is; all follow from `seed`. The last batch of an
-    epoch may be smaller. Taught in notebook 03.
+    its own order with `shuffle`, its own changes with `augment`, and maybe a smaller last batch. Taught in notebook 03.
     """
 
     def without_padding(sequences: Any, labels: tf.Tensor, weights: tf.Tensor) -> tuple[Any, tf.Tensor]:

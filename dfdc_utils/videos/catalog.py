@@ -87,14 +87,15 @@ def balance_classes(table: pd.DataFrame, num_vids: int | None = None, *, seed: i
     """
     if num_vids is not None and num_vids < 2:
         raise ValueError(f"num_vids={num_vids}: at least 2 videos are needed, one REAL and one FAKE")
+    limit = len(table) if num_vids is None else num_vids
     shuffled = table.sample(frac=1, random_state=seed)
     real, fake = (shuffled[shuffled["label"] == label] for label in LABELS)
     if real.empty and fake.empty:
-        return shuffled.head(len(table) if num_vids is None else num_vids).sort_values("video", ignore_index=True)
+        return shuffled.head(limit).sort_values("video", ignore_index=True)
     if real.empty or fake.empty:
         what = f"there is no {'REAL' if real.empty else 'FAKE'} video to balance the others with"
         raise ValueError(f"{what} ({count_labels(table)}). num_vids=None takes all videos.")
-    each = min(len(real), len(fake), len(table) if num_vids is None else num_vids // 2)
+    each = min(len(real), len(fake), limit // 2)
     real = real.head(each)
     # One fake of each chosen original before a second one of any.
     alone, turn = ~fake["original"].isin(real["video"]), fake.groupby("original").cumcount()

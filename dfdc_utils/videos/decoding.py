@@ -175,8 +175,7 @@ class OpenVideo:
     def read_window(self, capture_sec: float) -> Window:
         """Read the packets of the first `capture_sec` seconds, counted from the first frame that is shown.
 
-        Frames before a cut that was made without encoding again are there, but not shown. Raises `UnreadableVideo` if
-        none is shown.
+        Frames before a cut made without encoding again are not shown. Raises `UnreadableVideo` if none is.
         """
         shown: list[tuple[int, int]] = []
         packets: list[Packet] | None = []

@@ -1,7 +1,6 @@
 """Which videos of a folder are real or fake, and what each fake was made from, as different data sets say it.
 
-Each reader returns entries, `{file name: {"label", "original", "person"}}`. Labels are words in any case, or 0 and 1
-for REAL and FAKE.
+Each reader returns entries, `{file name: {"label", "original", "person"}}`.
 """
 
 import json
@@ -62,7 +61,7 @@ def read_table(path: Path) -> Entries:
 
 
 def word_of(label: Any) -> Any:
-    """`REAL` or `FAKE` for a label in another case or as a number; anything else as it is."""
+    """`REAL` or `FAKE` for a label in another case or as a number, 0 for REAL; anything else as it is."""
     word = str(label).strip().upper()
     word = WORDS.get(word, word)
     return word if word in LABELS else label
