@@ -74,8 +74,8 @@ def load_slices(
     if "sound" not in record:
         return np.zeros((frame_count, SLICE), np.int16), "the faces were made without sound: process the video again"
     speech = Speech.load(Path(save_path) / video, record["sound"])
-    mouths = {number: record["tracks"][number]["mouth"] for number in deciding_tracks(save_path, video)}
-    return speech.slices(times), speech.flaw or judge_mouth(list(mouths.values()))
+    mouths = [record["tracks"][number]["mouth"] for number in deciding_tracks(save_path, video)]
+    return speech.slices(times), speech.flaw or judge_mouth(mouths)
 
 
 def median_time_step(save_path: str | Path, videos: Iterable[str]) -> float:

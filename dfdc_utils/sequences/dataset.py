@@ -31,7 +31,6 @@ with quiet_import():
 MEMORY_FRACTION = 0.4  # of the free memory for decoded sequences: while they are collected, there are two copies
 DEAFENED = 0.1  # of the sequences in training get no sound, so that videos without are a known case
 OTHERS = 0.8  # of the weight of wrong sounds is on those of other videos, the rest on moved ones
-WRONG_EACH = 4  # wrong sounds for each video in validation
 
 
 def load_sequence(save_path: str | Path, video: str, frame_count: int = 16, *, track: int = 0) -> Image:
@@ -96,6 +95,7 @@ class SequenceStore:
         self.labels = (table["label"] == "FAKE").to_numpy(np.float32)
         self.shape = (config.frame_count, config.face_size, config.face_size, 3)
         self.size = len(table) * math.prod(self.shape)
+        self.audio, self._save_path = audio, save_path
         self.in_memory = self.size <= MEMORY_FRACTION * psutil.virtual_memory().available if cache is None else cache
         with tf.device("CPU:0"):
             tracks = table["track"] if "track" in table else [0] * len(table)
@@ -106,15 +106,13 @@ class SequenceStore:
             if found != self.shape:
                 what = f"the faces of {videos[0]} in {save_path} are {found[2]} x {found[1]} pixels"
                 raise ConfigMismatch(f"{what}, but sequence.json says {config.face_size}. Run processing again.")
+            if self.in_memory and audio:
+                self._sounds = [tf.stack(one) for one in zip(*map(self._read_sound, range(len(videos))), strict=True)]
             if self.in_memory:
                 self._faces = tf.stack(list(_in_parallel(tf.data.Dataset.range(len(videos)), self._read)))
-        self.audio, self._save_path = audio, save_path
         self.time_step = step = median_time_step(save_path, videos) if audio else 0.0  # reads a file of each video
         # In frames: a sound moved by 0.2 s does not belong to its mouth.
         self.least_shift = min(max(1, math.ceil(0.2 / step)) if step else 1, config.frame_count // 2)
-        if self.in_memory and audio:
-            with tf.device("CPU:0"):
-                self._sounds = [tf.stack(one) for one in zip(*map(self._read_sound, range(len(videos))), strict=True)]
 
     def __str__(self) -> str:
         where = "kept in memory" if self.in_memory else "read from disk at every epoch"
@@ -165,8 +163,10 @@ class _Pairs:
     Number i is the real one of a pair and N + i its fake; `labels` is float32 (2N,). Each sequence is in `each` pairs.
     """
 
-    def __init__(self, real: SequenceStore, each: int = 1) -> None:
-        self._real, self.shape, self._pair_count = real, real.shape, each * len(real.labels)
+    each = 1
+
+    def __init__(self, real: SequenceStore) -> None:
+        self._real, self.shape, self._pair_count = real, real.shape, self.each * len(real.labels)
         self.labels = np.repeat(np.array([0, 1], np.float32), self._pair_count)
 
     def plan(self, batch_size: int, **settings: Any) -> Plan:
@@ -183,11 +183,10 @@ class WrongSounds(_Pairs):
     classes, so a sound alone does not show that it is wrong. `real` must hold two REAL videos or more, with sound.
     """
 
-    def __init__(self, real: SequenceStore) -> None:
-        super().__init__(real, WRONG_EACH)
+    each = 4  # wrong sounds for each video in validation
 
     def __str__(self) -> str:
-        return f"{self._real}; each is also shown with {WRONG_EACH} wrong sounds"
+        return f"{self._real}; each is also shown with {self.each} wrong sounds"
 
     def load(self, number: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """Sequence `number` with its sound, or with the wrong one that `seed`, int64 (2,), chooses."""
@@ -314,7 +313,7 @@ def make_dataset(
     return make_batches(store, plan, augment=augment).map(without_padding)
 
 
-def score_people(model: Any, table: pd.DataFrame, save_path: str | Path, *, batch_size: int = 16) -> pd.Series:
+def score_people(model: Any, table: pd.DataFrame, save_path: str | Path) -> pd.Series:
     """Score each video of `table` by a Keras model, not calibrated: the highest score of the people who may decide.
 
     Raises like `SequenceStore`.
@@ -323,7 +322,7 @@ def score_people(model: Any, table: pd.DataFrame, save_path: str | Path, *, batc
     numbered["track"] = [deciding_tracks(save_path, video) for video in table["video"]]
     people = numbered.explode("track", ignore_index=True)
     audio = isinstance(getattr(model, "input", None), dict)
-    raw = model.predict(make_dataset(people, save_path, batch_size=batch_size, cache=False, audio=audio), verbose=0)
+    raw = model.predict(make_dataset(people, save_path, cache=False, audio=audio), verbose=0)
     return pd.Series(raw.ravel().astype(float)).groupby(people["row"]).max().set_axis(table.index)
 
 

@@ -179,14 +179,14 @@ def _unique_ids(catalog: pd.DataFrame) -> pd.Series:
 
 def _original_ids(catalog: pd.DataFrame) -> list[str]:
     """Find the id of each row's original: in its own folder, else in any folder, else made from its name."""
-    columns = [catalog[name] for name in ("folder", "name", "video", "label", "source")]
-    in_part = {(folder, name): video for folder, name, video, *_ in zip(*columns, strict=True)}
+    rows = list(catalog.itertuples())
+    in_part = {(row.folder, row.name): row.video for row in rows}
     anywhere = {name: video for (_, name), video in reversed(in_part.items())}
     return [
-        in_part.get((folder, source)) or anywhere.get(source) or _safe_id(source)
-        if label == "FAKE" and source
-        else video
-        for folder, _, video, label, source in zip(*columns, strict=True)
+        in_part.get((row.folder, row.source)) or anywhere.get(row.source) or _safe_id(row.source)
+        if row.label == "FAKE" and row.source
+        else row.video
+        for row in rows
     ]
 
 

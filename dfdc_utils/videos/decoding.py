@@ -241,11 +241,9 @@ class OpenVideo:
         rotation, mirrored = self.orientation or (0, False)
         largest = max(pictures, key=lambda one: one.width * one.height)
         width, height = largest[1:] if rotation % 180 == 0 else largest[:0:-1]
-        duration = 0.0
-        if self.stream.duration is not None and self.stream.time_base is not None:
-            duration = float(self.stream.duration * self.stream.time_base)
-        elif self.container.duration is not None:
-            duration = self.container.duration / av.time_base
+        duration = (self.container.duration or 0) / av.time_base
+        if self.stream.duration is not None:
+            duration = float(self.stream.duration * (self.stream.time_base or 1))
         drawn = self.container.metadata.get("comment") == SYNTHETIC
         sound, rate = bool(self.container.streams.audio), float(self.stream.average_rate or 0)
         return VideoInfo(self.path, width, height, rate, duration, rotation, drawn, mirrored, sound)

@@ -56,8 +56,8 @@ def read_table(path: Path) -> Entries:
     if not (found["path"] and found["label"]):
         raise BrokenCatalog(f"{path}: it has the columns {', '.join(table)}, but needs path and label.")
     named = {wanted: table[columns[0]] for wanted, columns in found.items() if columns}
-    rows = pd.DataFrame(named).rename(columns={"path": "file"}).to_dict("records")
-    return {row["file"]: {"label": word_of(row["label"]), "original": row.get("original", "")} for row in rows}
+    rows = pd.DataFrame(named).to_dict("records")
+    return {row["path"]: {"label": word_of(row["label"]), "original": row.get("original", "")} for row in rows}
 
 
 def word_of(label: Any) -> Any:
