@@ -80,13 +80,13 @@ def each_whatever_dies(
     all that did not come back. `WorkerDied` is only raised if workers die before they begin any.
     """
     settings: dict[str, Any] = {"cluster": cluster, "patience": patience}
+    named = functools.partial(_named, work)
     waiting = dict(items)
     while waiting:
         before = len(waiting)
         left = iter(list(waiting.items()))
-        tasks = ((work, name, item) for name, item in left)
         try:
-            with contextlib.closing(each(_named, tasks, workers=workers, **settings)) as results:
+            with contextlib.closing(each(named, left, workers=workers, **settings)) as results:
                 for name, result in results:
                     del waiting[name]
                     yield name, result
@@ -95,17 +95,16 @@ def each_whatever_dies(
             if not suspects and len(waiting) == before:  # one more attempt would end in the same way
                 raise
             for name in sorted(suspects):
-                task = (work, name, waiting.pop(name))
                 try:
                     # Two workers, since one would mean this process.
-                    ((_, result),) = each(_named, [task], workers=2, **settings)
-                    yield name, result
+                    (again,) = each(named, [(name, waiting.pop(name))], workers=2, **settings)
+                    yield again
                 except WorkerDied as death:
                     yield name, death
 
 
-def _named(task: tuple[Callable[[Item], Result], str, Item]) -> tuple[str, Result]:
-    work, name, item = task
+def _named(work: Callable[[Item], Result], named: tuple[str, Item]) -> tuple[str, Result]:
+    name, item = named
     return name, work(item)
 
 

@@ -47,7 +47,7 @@ class FaceDetector(Protocol):
     name: str
 
     def detect(self, image: Image, *, smallest: float | None = None) -> list[Face]:
-        """Find the faces in a uint8 RGB image (H, W, 3), the most certain first; maybe none below `smallest` pixels."""
+        """Find the faces of at least `smallest` pixels in a uint8 RGB image (H, W, 3), the most certain first."""
 
 
 class YuNetDetector:

@@ -262,7 +262,7 @@ def make_batches(
     """Make the dataset of a plan: (sequences, labels, weights), uint8 (B, T, H, W, 3), float32 (B, 1), float32 (B,).
 
     With sound, `sequences` is a dictionary, and its `audio` float32 (B, T, 3200) in -1..1. `batch_size` cuts batches
-    into smaller ones. `frames` takes so many frames of each sequence, in random order. Taught in notebook 03.
+    into smaller ones. `frames` takes that many of each sequence, in random order. Taught in notebook 03.
     """
 
     def load(number: tf.Tensor, label: tf.Tensor, weight: tf.Tensor, seed: tf.Tensor) -> tuple[Any, ...]:

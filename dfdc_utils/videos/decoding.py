@@ -133,7 +133,10 @@ class Window(NamedTuple):
 
 @dataclass
 class OpenVideo:
-    """An open file, the stream in it that a player would show, and how the first decoded frame, so each, is turned."""
+    """An open file and the stream in it that a player would show.
+
+    `orientation` is that of its first decoded frame, which holds for all: degrees clockwise, and if it is mirrored.
+    """
 
     path: Path
     container: av.container.InputContainer
