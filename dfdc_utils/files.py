@@ -65,8 +65,7 @@ def locked(path: Path) -> Iterator[None]:
 
 def died_working(target: Path) -> set[str]:
     """Return the names of what processes that have ended left unfinished in `target`, and all from other machines."""
-    left = (path.name.rsplit(".", 4)[0] for path in target.glob(".*.partial") if _owner_of(path) is not True)
-    return {name.removeprefix(".") for name in left}
+    return {path.name[1:].rsplit(".", 4)[0] for path in target.glob(".*.partial") if _owner_of(path) is not True}
 
 
 def clear_leftovers(target: Path) -> None:

@@ -64,24 +64,22 @@ def processing(
 ) -> pd.DataFrame:
     """Extract the faces of up to `num_vids` videos below `location` into `save_path`; return one row for each of them.
 
-    Labels are those that `read_catalog` finds, or those of the CSV file `labels`. If the folder has more than
-    `num_vids` videos, half of those chosen are REAL and half FAKE. `None` takes all. Up to `max_tracks` people per
-    video are saved. `workers` processes work side by side, or the workers of a Dask `cluster`, given as its scheduler's
-    address or a client; these must see both folders under the same paths.
+    Of more than `num_vids` videos, half of those chosen are REAL and half FAKE; `None` takes all. `labels` is as in
+    `read_catalog`, the settings from `capture_sec` to `max_tracks` are those of `SequenceConfig`. `workers` processes
+    work side by side, or the workers of a Dask `cluster`, given as its scheduler's address or a client.
 
     What earlier runs have finished is kept, so call it again to continue a run that was interrupted. `detector="auto"`
     then takes the detector that the folder was begun with. Several runs may share a folder, at the same time too.
 
     The table holds the catalog's columns, `status` (`ok`, `no_face`, `unreadable`), `error`, and numbers: `width`,
     `height` and `face_height` in pixels, `sharpness` as the median variance of the Laplacian over the main person's
-    crops, `loudness` of the sound as its root mean square in dB below full scale, `seconds` spent (empty if the faces
-    were there already). A video that takes more than `time_limit` seconds, or that ends its process, is `unreadable`,
-    and the next run tries it again. `manifest.csv` also keeps the rows of earlier calls, as long as their faces are
-    there.
+    crops, `loudness` as the root mean square in dB below full scale, `seconds` spent (empty if the faces were there
+    already). A video that takes more than `time_limit` seconds, or that ends its process, is `unreadable`, and the next
+    run tries it again. `manifest.csv` also keeps the rows of earlier calls, as long as their faces are there.
 
     Raises `BrokenCatalog` for a folder without videos, `ConfigMismatch` if `save_path` holds faces made with other
-    settings (with `overwrite`, if it holds such faces of other videos), `OSError` if it cannot be written, `WorkerDied`
-    if processes end before they begin a video. Taught in notebook 02.
+    settings (with `overwrite`, if other videos were), `OSError` if it cannot be written, `WorkerDied` if processes end
+    before they begin a video. Taught in notebook 02.
     """
     config = SequenceConfig(capture_sec, frame_count, face_size, margin, detector, fill_policy, max_tracks)
     if not time_limit > 0:  # this way round it refuses NaN too

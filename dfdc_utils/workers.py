@@ -38,16 +38,20 @@ def each(
 ) -> Generator[Result, None, None]:
     """Give `work(item)` for each item, in the order in which they are done.
 
-    `workers` is the number of processes, one per core by default; 1 works in this process, which helps debugging.
-    `cluster` is the address of a Dask scheduler (`tcp://host:8786`) or a `dask.distributed.Client`, whose workers then
-    do all work. An error in `work` is raised here and stops all workers, as closing this iterator does. Raises
-    `WorkerDied` if a worker dies, or if nothing is done for `patience` seconds; `OSError` if there is no cluster.
+    `workers` is the number of processes, one per core by default; 1 works in this process. `cluster` is a Dask
+    scheduler's address (`tcp://host:8786`) or a client. An error in `work` is raised here and stops all workers, as
+    closing this iterator does. Raises `WorkerDied` if one dies or nothing is done for `patience` seconds, or `OSError`.
     """
     import joblib  # a tenth of a second, which decoding need not take
 
     with contextlib.ExitStack() as stack:
         if cluster is not None:
-            stack.enter_context(_use_cluster(cluster))
+            try:
+                from distributed import Client
+            except ImportError as error:
+                raise ImportError('working on a cluster needs Dask: pip install "dfdc_utils[cluster]"') from error
+            client = stack.enter_context(Client(cluster)) if isinstance(cluster, str) else cluster
+            stack.enter_context(joblib.parallel_config("dask", client=client, wait_for_workers_timeout=30))
         count = -1 if cluster else workers or joblib.cpu_count()
         limit = None if count == 1 else patience  # nothing can end work in this process
         pool = joblib.Parallel(n_jobs=count, return_as="generator_unordered", batch_size=1, timeout=limit)
@@ -72,18 +76,17 @@ def each_whatever_dies(
 ) -> Generator[tuple[str, Result | WorkerDied], None, None]:
     """`each`, with the name of the item, and with `WorkerDied` for an item that ends its worker twice.
 
-    When a worker dies, the items that may be the cause are tried again, each alone, and the others continue. `begun`
-    returns the names of these items; by default they are all that were handed out and did not come back. `WorkerDied`
-    is only raised if workers die before they begin any.
+    When a worker dies, the items that may be the cause are tried again, each alone: those that `begun` names, or else
+    all that did not come back. `WorkerDied` is only raised if workers die before they begin any.
     """
     settings: dict[str, Any] = {"cluster": cluster, "patience": patience}
+    named = functools.partial(_named, work)
     waiting = dict(items)
     while waiting:
         before = len(waiting)
         left = iter(list(waiting.items()))
-        tasks = ((work, name, item) for name, item in left)
         try:
-            with contextlib.closing(each(_named, tasks, workers=workers, **settings)) as results:
+            with contextlib.closing(each(named, left, workers=workers, **settings)) as results:
                 for name, result in results:
                     del waiting[name]
                     yield name, result
@@ -92,33 +95,17 @@ def each_whatever_dies(
             if not suspects and len(waiting) == before:  # one more attempt would end in the same way
                 raise
             for name in sorted(suspects):
-                task = (work, name, waiting.pop(name))
                 try:
                     # Two workers, since one would mean this process.
-                    ((_, result),) = each(_named, [task], workers=2, **settings)
-                    yield name, result
+                    (again,) = each(named, [(name, waiting.pop(name))], workers=2, **settings)
+                    yield again
                 except WorkerDied as death:
                     yield name, death
 
 
-def _named(task: tuple[Callable[[Item], Result], str, Item]) -> tuple[str, Result]:
-    work, name, item = task
+def _named(work: Callable[[Item], Result], named: tuple[str, Item]) -> tuple[str, Result]:
+    name, item = named
     return name, work(item)
-
-
-@contextlib.contextmanager
-def _use_cluster(cluster: str | Any) -> Iterator[None]:
-    import joblib
-
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise ImportError('working on a cluster needs Dask: pip install "dfdc_utils[cluster]"') from error
-    with (
-        Client(cluster) if isinstance(cluster, str) else contextlib.nullcontext(cluster) as client,
-        joblib.parallel_config(backend="dask", client=client, wait_for_workers_timeout=30),
-    ):
-        yield
 
 
 @contextlib.contextmanager

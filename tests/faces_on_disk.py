@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from dfdc_utils.faces import SequenceConfig, Track, write_faces
-from dfdc_utils.faces.storage import CroppedTrack
+from dfdc_utils.faces.tracks import CroppedTrack
 from dfdc_utils.files import write_atomically
 
 SMALL = SequenceConfig(capture_sec=1.0, frame_count=4, face_size=32, detector="haar")

@@ -13,7 +13,7 @@ from faces_on_disk import SMALL
 from numpy.typing import NDArray
 
 from dfdc_utils.faces import SequenceConfig, Speech, Track, write_faces
-from dfdc_utils.faces.storage import CroppedTrack
+from dfdc_utils.faces.tracks import CroppedTrack
 
 CLICK_EVERY = 0.5  # seconds, from 0.25 on
 

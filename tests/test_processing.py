@@ -17,7 +17,7 @@ from clips import CYAN, MAGENTA, SquareDetector
 from dfdc_utils import files, processing as module
 from dfdc_utils.errors import BrokenCatalog, ConfigMismatch, NoFaceFound
 from dfdc_utils.faces import Face, SequenceConfig, Track, crop_tracks, extract_tracks, extraction, read_faces
-from dfdc_utils.faces.storage import CroppedTrack
+from dfdc_utils.faces.tracks import CroppedTrack
 from dfdc_utils.processing import processing, read_manifest
 from dfdc_utils.videos import Clip, read_catalog, sample_frames
 from dfdc_utils.videos.catalog import COLUMNS

@@ -1,4 +1,7 @@
-from .config import SequenceConfig as SequenceConfig
+from .config import (
+    FILL_POLICIES as FILL_POLICIES,
+    SequenceConfig as SequenceConfig,
+)
 from .detectors import (
     Face as Face,
     FaceDetector as FaceDetector,
@@ -12,7 +15,6 @@ from .extraction import (
     Job as Job,
     Status as Status,
     blank_record as blank_record,
-    crop_tracks as crop_tracks,
     describe_failure as describe_failure,
     extract_tracks as extract_tracks,
     own_face_detector as own_face_detector,
@@ -25,7 +27,6 @@ from .speech import (
     mouth_region as mouth_region,
 )
 from .storage import (
-    CroppedTrack as CroppedTrack,
     deciding_tracks as deciding_tracks,
     encode_face as encode_face,
     find_finished as find_finished,
@@ -37,10 +38,11 @@ from .storage import (
     write_faces as write_faces,
 )
 from .tracks import (
-    FILL_POLICIES as FILL_POLICIES,
     Boxes as Boxes,
+    CroppedTrack as CroppedTrack,
     Track as Track,
     box_overlap as box_overlap,
+    crop_tracks as crop_tracks,
     fill_missing_boxes as fill_missing_boxes,
     follow_faces as follow_faces,
     hide_and_fill as hide_and_fill,

@@ -8,8 +8,9 @@ from typing import Any, Self
 
 from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.faces.detectors import DETECTOR_NAMES
-from dfdc_utils.faces.tracks import FILL_POLICIES
 from dfdc_utils.files import write_atomically
+
+FILL_POLICIES = ("past_mean", "interpolate", "hold", "drop")  # see `fill_missing_boxes`
 
 
 @dataclass(frozen=True)
@@ -17,9 +18,8 @@ class SequenceConfig:
     """How a video becomes a sequence. It is stored with the faces and with the model, and the two must agree.
 
     `capture_sec` is in seconds, `face_size` in pixels (crops are square), `margin` in multiples of the box's longer
-    side, `max_tracks` in people per video. `time_step`, in seconds, is the median time between two frames of the
-    training sequences; it stands beside a model that sees change over time, and is 0 for others and for faces. `audio`
-    stands beside a model that hears.
+    side, `max_tracks` in people per video. Beside a model, `time_step` is the median time in seconds between two frames
+    of its training sequences, if it sees change over time (else 0), and `audio` says if it hears.
     """
 
     capture_sec: float = 5.0
@@ -66,8 +66,7 @@ class SequenceConfig:
     def require(self, other: Self, *, what: str, remedy: str) -> None:
         """Raise `ConfigMismatch`, naming each field that differs, unless `other` equals this one.
 
-        If the detector of this one is `auto`, any other will do. `time_step`, which follows from the videos, and
-        `audio` are not compared: faces are always kept with their sound.
+        If the detector of this one is `auto`, any other will do. `time_step` and `audio` are the model's own.
         """
         mine, others = asdict(self), asdict(replace(other, time_step=self.time_step, audio=self.audio))
         if self.detector == "auto":

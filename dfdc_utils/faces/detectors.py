@@ -26,9 +26,8 @@ DETECTOR_NAMES = ("auto", "yunet", "haar")
 
 @dataclass(frozen=True)
 class Face:
-    """One face in one image.
+    """One face: `box` is float (x, y, width, height) in pixels of its image, `score` the detector's confidence, 0 to 1.
 
-    `box` is float (x, y, width, height) in pixels of that image. `score` is the detector's confidence, 0 to 1.
     `landmarks` is (5, 2) in pixels: right eye, left eye, nose tip, right and left corner of the mouth; None from Haar.
     """
 
@@ -48,17 +47,13 @@ class FaceDetector(Protocol):
     name: str
 
     def detect(self, image: Image, *, smallest: float | None = None) -> list[Face]:
-        """Find the faces in a uint8 RGB image (H, W, 3), the most certain first.
-
-        To save time, a detector may leave out faces of fewer than `smallest` pixels.
-        """
+        """Find the faces of at least `smallest` pixels in a uint8 RGB image (H, W, 3), the most certain first."""
 
 
 class YuNetDetector:
-    """OpenCV's YuNet, a network of 75,000 weights. It finds turned and partly covered faces, with five landmarks.
+    """OpenCV's YuNet. It finds turned and partly covered faces, with five landmarks. `weights` is the ONNX file.
 
-    `weights` is the ONNX file; `find_yunet` looks for it by default. Taught in notebook 02. Source: Wu et al., "YuNet:
-    A Tiny Millisecond-level Face Detector", 2023, https://doi.org/10.1007/s11633-023-1423-y.
+    Source: Wu et al. 2023, https://doi.org/10.1007/s11633-023-1423-y. Taught in notebook 02.
     """
 
     name = "yunet"
@@ -106,9 +101,7 @@ class HaarDetector:
 def load_face_detector(name: str = "auto") -> FaceDetector:
     """Load a detector by its name: `yunet`, `haar`, or `auto` for YuNet if its weights are available, else Haar.
 
-    YuNet's weights are the file that the environment variable `DFDC_YUNET` names, else the one in the user's cache,
-    else they are downloaded once from OpenCV's model zoo. Raises `ValueError` for another name, `FileNotFoundError` if
-    the weights are asked for and not available. Taught in notebook 02.
+    Raises `ValueError` for another name, and the errors of `find_yunet`. Taught in notebook 02.
     """
     if name not in DETECTOR_NAMES:
         raise ValueError(f"detector {name!r} is not one of {', '.join(DETECTOR_NAMES)}")
@@ -124,9 +117,10 @@ def load_face_detector(name: str = "auto") -> FaceDetector:
 
 
 def find_yunet() -> Path:
-    """Return the path of YuNet's weights: `DFDC_YUNET`, or the user's cache, into which they are downloaded if needed.
+    """Return the path of YuNet's weights: the environment variable `DFDC_YUNET`, else a file in the user's cache.
 
-    Raises `FileNotFoundError`, saying what to do, if they are not available, `ValueError` if the file has another hash.
+    They are downloaded there once, from OpenCV's model zoo. Raises `FileNotFoundError`, saying what to do, if they are
+    not available, `ValueError` if the file has another hash.
     """
     if local := os.environ.get("DFDC_YUNET"):
         return _check_yunet(Path(local).expanduser())

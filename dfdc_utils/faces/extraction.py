@@ -14,20 +14,9 @@ from dfdc_utils.errors import NoFaceFound, TookTooLong, UnreadableVideo
 from dfdc_utils.faces.config import SequenceConfig
 from dfdc_utils.faces.detectors import Face, FaceDetector, YuNetDetector, load_face_detector
 from dfdc_utils.faces.shots import Thumbnail
-from dfdc_utils.faces.speech import Speech, measure_mouth
-from dfdc_utils.faces.storage import CroppedTrack, find_finished, write_faces
-from dfdc_utils.faces.tracks import (
-    MAX_GROWTH,
-    Boxes,
-    Track,
-    box_overlap,
-    crop_face,
-    fill_missing_boxes,
-    find_flaw,
-    follow_faces,
-    measure_sharpness,
-    smooth_boxes,
-)
+from dfdc_utils.faces.speech import Speech
+from dfdc_utils.faces.storage import find_finished, write_faces
+from dfdc_utils.faces.tracks import MAX_GROWTH, Track, box_overlap, crop_tracks, fill_missing_boxes, follow_faces
 from dfdc_utils.files import working_on
 from dfdc_utils.videos import Clip, Image, sample_frames
 from dfdc_utils.workers import check_time, one_thread, time_limited
@@ -41,8 +30,7 @@ DETECTION_SIDE = 640
 # Seconds between searches of the whole frame. A person who comes in is found at the next of them.
 LOOK_AROUND_EVERY = 2.5
 # The region that is searched for a face, in multiples of its size. Compared with a search of every whole frame (YuNet,
-# 14 real clips) it takes 0.4 of the time and loses no face. The IoU of the boxes is at least 0.9 in 222 of 224 frames
-# (0.87 in the worst), that of the smoothed boxes, which crops follow, at least 0.91 in all.
+# 14 real clips) it takes 0.4 of the time and loses no face. The IoU of the smoothed boxes is at least 0.91.
 REACH = 1.6
 # Pixels, the coarsest grid of YuNet: a region that is cut along it gives the same boxes as the whole image.
 GRID = 32
@@ -50,10 +38,7 @@ GRID = 32
 
 @dataclass(frozen=True)
 class Job:
-    """One video to work on, and how. `weights` are YuNet's, None for Haar. `time_limit` is in seconds.
-
-    `overwrite` replaces faces that were made with other settings.
-    """
+    """One video to work on. `weights` are YuNet's; `time_limit` is in seconds; `overwrite` replaces other faces."""
 
     video: str
     path: Path
@@ -65,11 +50,10 @@ class Job:
 
 
 def detect_faces(clip: Clip, detector: FaceDetector) -> tuple[list[list[Face]], NDArray[np.intp]]:
-    """Find the faces in each frame of a clip, with boxes and landmarks in pixels of the full frame; also number shots.
+    """Find the faces in each frame of a clip, in pixels of the full frame, and number each frame's shot (T,).
 
     The whole frame is searched every `LOOK_AROUND_EVERY` seconds, after a cut, and in every frame while a face is
-    missing, for at most as long. In between, each face is searched for around its last place. The second result (T,)
-    is the number of each frame's shot. Taught in notebook 02.
+    missing, for at most as long. In between, each face is searched for around its last place. Taught in notebook 02.
     """
     found: list[list[Face]] = []
     shots = np.zeros(len(clip), np.intp)
@@ -82,7 +66,9 @@ def detect_faces(clip: Clip, detector: FaceDetector) -> tuple[list[list[Face]], 
         thumbnail = Thumbnail.of(small)
         is_cut = before is not None and thumbnail.is_cut_from(before)
         shots[index:] += is_cut
-        before, expected, last_look = thumbnail, [] if is_cut else expected, -np.inf if is_cut else last_look
+        before = thumbnail
+        if is_cut:
+            expected, last_look = [], -np.inf
         faces = None
         if moment - last_look < LOOK_AROUND_EVERY and small.shape[:2] == last_shape:
             faces = _find_all_again(detector, small, [face for face, _ in expected])
@@ -113,20 +99,6 @@ def extract_tracks(
     return [fill_missing_boxes(track, config.fill_policy) for track in tracks[: config.max_tracks]]
 
 
-def crop_tracks(clip: Clip, tracks: list[Track], config: SequenceConfig) -> list[CroppedTrack]:
-    """Crop each person's face from each frame of its shot, along smoothed boxes."""
-    widest = max((track.width for track in tracks), default=0.0)
-    people = []
-    for track in tracks:
-        kept = np.flatnonzero(track.detected | track.filled).tolist()
-        places = zip(kept, smooth_boxes(track.boxes[kept]), strict=True)
-        crops = [crop_face(clip.view(at), box, config.face_size, margin=config.margin) for at, box in places]
-        sharpness = measure_sharpness(crops)
-        flaw = find_flaw(track, sharpness, widest=widest)
-        people.append(CroppedTrack(track, kept, crops, sharpness, flaw, measure_mouth(crops)))
-    return people
-
-
 def blank_record(video: str, path: Path, config: SequenceConfig) -> dict[str, Any]:
     """Return the record of a video on which no work has been done yet."""
     size = path.stat().st_size if path.is_file() else -1
@@ -136,43 +108,31 @@ def blank_record(video: str, path: Path, config: SequenceConfig) -> dict[str, An
 def work_on(job: Job) -> float:
     """Extract one video's faces, write them, and return the seconds that it took.
 
-    What is wrong with the video is written, not raised; with `retry` if the next run should try again. What keeps every
-    video from being worked on (no detector, a full disk, other settings) is raised.
+    What is wrong with the video is written. What stops all videos (no detector, a full disk, other settings) is raised.
     """
     started = time.perf_counter()
     record = blank_record(job.video, job.path, job.config)
     if not find_finished(job.target, record, overwrite=job.overwrite):  # another run may have been quicker
         detector = own_face_detector(job.config.detector, job.weights)
         with working_on(job.target, job.video), one_thread(), time_limited(job.path, job.time_limit):
-            people, times, speech = _extract(job, detector, record)
+            times, speech = np.empty(0), None
+            try:
+                clip = sample_frames(job.path, job.config.frame_count, capture_sec=job.config.capture_sec)
+                times, info = clip.times, clip.info
+                record |= {"frames": len(clip), "width": info.width, "height": info.height, "fps": round(info.fps, 3)}
+                speech = Speech.of(clip)
+                people = crop_tracks(clip, extract_tracks(clip, detector, job.config), job.config)
+                check_time()
+            except Exception as error:  # a batch of thousands must not end because of one video
+                people = []
+                status, text, retry = describe_failure(job.path, error)
+                record |= {"status": status, "error": text} | ({"retry": True} if retry else {})
             write_faces(job.target, record, people, times, speech=speech, overwrite=job.overwrite)
     return time.perf_counter() - started
 
 
-def _extract(
-    job: Job, detector: FaceDetector, record: dict[str, Any]
-) -> tuple[list[CroppedTrack], NDArray[np.float64], Speech | None]:
-    """Return the people in a video, the times of its frames, and its sound. Write into `record` what else is known."""
-    times, speech = np.empty(0), None
-    try:
-        clip = sample_frames(job.path, job.config.frame_count, capture_sec=job.config.capture_sec)
-        times, info = clip.times, clip.info
-        record |= {"frames": len(clip), "width": info.width, "height": info.height, "fps": round(info.fps, 3)}
-        speech = Speech.of(clip)
-        people = crop_tracks(clip, extract_tracks(clip, detector, job.config), job.config)
-        check_time()
-    except Exception as error:  # a batch of thousands must not end because of one video
-        status, text, retry = describe_failure(job.path, error)
-        record |= {"status": status, "error": text} | ({"retry": True} if retry else {})
-        return [], times, speech
-    return people, times, speech
-
-
 def describe_failure(path: Path, error: Exception) -> tuple[Status, str, bool]:
-    """Return what to record of a video without faces: its status, what is wrong, and whether to try again.
-
-    Another try is worth it after a time limit, a failing disk or an unexpected error.
-    """
+    """Return what to record of a video without faces: its status, what is wrong, and if the next run tries again."""
     if isinstance(error, NoFaceFound):
         return "no_face", str(error), False
     if isinstance(error, UnreadableVideo):
@@ -192,7 +152,7 @@ def _find_all_again(detector: FaceDetector, image: Image, faces: list[Face]) -> 
     return again or None
 
 
-def _find_again(detector: FaceDetector, image: Image, box: Boxes) -> Face | None:
+def _find_again(detector: FaceDetector, image: Image, box: NDArray[np.float64]) -> Face | None:
     height, width = image.shape[:2]
     reach = REACH * max(box[2], box[3]) / 2
     x, y = box[0] + box[2] / 2, box[1] + box[3] / 2

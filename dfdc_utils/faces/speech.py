@@ -25,7 +25,6 @@ class Speech:
     """The sound of a window: `samples` int16 (N,) at 16 kHz, from `start`, in seconds from the video's first frame.
 
     `loudness` is in dB below full scale; `flaw` says why it cannot be compared with a mouth, empty if it can.
-    `has_audio` is false without a track that can be decoded.
     """
 
     samples: NDArray[np.int16]

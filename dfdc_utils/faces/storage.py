@@ -5,7 +5,7 @@ import errno
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dfdc_utils.faces.config import SequenceConfig
 from dfdc_utils.faces.speech import SLICE, Speech, judge_mouth
-from dfdc_utils.faces.tracks import Track
+from dfdc_utils.faces.tracks import CroppedTrack
 from dfdc_utils.files import partial_path, remove, working_on
 from dfdc_utils.videos import Image
 
@@ -21,20 +21,6 @@ from dfdc_utils.videos import Image
 JPEG_OPTIONS = (cv2.IMWRITE_JPEG_QUALITY, 95, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
 # The errors of a rename onto something that exists: a folder that is not empty, or a file.
 OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
-
-
-class CroppedTrack(NamedTuple):
-    """One track of a clip with its crops (face_size, face_size, 3); `kept` are the indices of their frames.
-
-    `flaw` says why it may not decide about the video (`find_flaw`), `mouth` how much the mouth moves (`measure_mouth`).
-    """
-
-    track: Track
-    kept: list[int]
-    crops: list[Image]
-    sharpness: float = float("nan")
-    flaw: str = ""
-    mouth: float = 0.0
 
 
 def read_faces(save_path: str | Path, video: str) -> dict[str, Any]:
@@ -48,8 +34,8 @@ def read_faces(save_path: str | Path, video: str) -> dict[str, Any]:
 def find_finished(save_path: str | Path, wanted: dict[str, Any], *, overwrite: bool = False) -> dict[str, Any] | None:
     """Return the record of a video's faces if they are there as `wanted`, a `blank_record`, asks for; else None.
 
-    Faces of a file that has changed since, and failures that are worth another try, do not count. Raises
-    `ConfigMismatch` if the faces were made with other settings; with `overwrite` these do not count either.
+    Faces of a file that has changed, and failures to try again, do not count. Raises `ConfigMismatch` for faces that
+    were made with other settings; with `overwrite` these do not count either.
     """
     try:
         record = read_faces(save_path, wanted["video"])
@@ -68,9 +54,8 @@ def find_finished(save_path: str | Path, wanted: dict[str, Any], *, overwrite: b
 def sequence_paths(save_path: str | Path, video: str, frame_count: int, *, track: int = 0) -> list[str]:
     """Return the paths of the `frame_count` crops that make one video's sequence, in order of time.
 
-    They are spread evenly over the frames that exist. If there are fewer than `frame_count`, some are repeated: the
-    length is fixed, so that no mask is needed. Raises `FileNotFoundError` if the video was not processed, `ValueError`
-    if it has no such track. Taught in notebook 03.
+    They are spread evenly over the frames that exist; of fewer than `frame_count` some are repeated. Raises
+    `FileNotFoundError` if the video was not processed, `ValueError` if it has no such track. Taught in notebook 03.
     """
     tracks = read_faces(save_path, video)["tracks"]
     if track >= len(tracks):
@@ -82,18 +67,15 @@ def sequence_paths(save_path: str | Path, video: str, frame_count: int, *, track
 def load_slices(
     save_path: str | Path, video: str, frame_count: int, *, track: int = 0
 ) -> tuple[NDArray[np.int16], str]:
-    """Load the sound about each frame of one video's sequence, int16 (T, 3200) at 16 kHz, and why it may not be judged.
-
-    Without sound, or from an earlier version of this package, it is silence. Raises like `sequence_paths`.
-    """
+    """Load the sound about each frame of a sequence, int16 (T, 3200) at 16 kHz, and why it may not be judged."""
     record = read_faces(save_path, video)
     frames = record["tracks"][track]["frames"]
     times = np.array([frames[index]["time"] for index in spread_evenly(len(frames), frame_count)])
     if "sound" not in record:
         return np.zeros((frame_count, SLICE), np.int16), "the faces were made without sound: process the video again"
     speech = Speech.load(Path(save_path) / video, record["sound"])
-    mouths = {number: record["tracks"][number]["mouth"] for number in deciding_tracks(save_path, video)}
-    return speech.slices(times), speech.flaw or judge_mouth(list(mouths.values()))
+    mouths = [record["tracks"][number]["mouth"] for number in deciding_tracks(save_path, video)]
+    return speech.slices(times), speech.flaw or judge_mouth(mouths)
 
 
 def median_time_step(save_path: str | Path, videos: Iterable[str]) -> float:
@@ -103,10 +85,7 @@ def median_time_step(save_path: str | Path, videos: Iterable[str]) -> float:
 
 
 def deciding_tracks(save_path: str | Path, video: str) -> list[int]:
-    """Return the numbers of the tracks that may decide about a video; that of the main person if none may.
-
-    Raises `FileNotFoundError` if the video was not processed.
-    """
+    """Return the numbers of the tracks that may decide about a video; that of the main person if none may."""
     tracks = read_faces(save_path, video)["tracks"]
     return [number for number, track in enumerate(tracks) if not track.get("flaw")] or [0]
 
@@ -127,9 +106,8 @@ def write_faces(
 ) -> None:
     """Write one video's folder beside its place, `faces.json` last, and rename it into place.
 
-    If two runs finish a video at the same time with the same settings, the first one counts. Raises `ConfigMismatch` if
-    another run has made it with other settings (unless `overwrite`), `OSError` if it cannot be written. In both cases
-    the earlier faces are kept.
+    If another run has finished the video with the same settings, its faces stay. They also stay on `ConfigMismatch`
+    (other settings, unless `overwrite`) and `OSError` (it cannot be written), which are raised.
     """
     with working_on(target, record["video"]) as partial:
         record |= {"sound": speech.save(partial)} if speech else {}
@@ -141,19 +119,14 @@ def write_faces(
 def _write_track(folder: Path, number: int, person: CroppedTrack, times: NDArray[np.float64]) -> dict[str, Any]:
     track, kept, crops, sharpness, flaw, mouth = person
     (folder / str(number)).mkdir()
-    frames = []
+    frames: list[dict[str, Any]] = []
     for index, crop in zip(kept, crops, strict=True):
-        file = f"{number}/{index:03d}.jpg"
-        (folder / file).write_bytes(encode_face(crop))
-        frames.append(
-            {
-                "file": file,
-                "time": round(float(times[index]), 4),
-                "box": [round(float(value), 1) for value in track.boxes[index]],
-                "score": round(float(track.scores[index]), 4),
-                "origin": "detected" if track.detected[index] else "filled",
-            }
-        )
+        frame: dict[str, Any] = {"file": f"{number}/{index:03d}.jpg", "time": round(float(times[index]), 4)}
+        (folder / frame["file"]).write_bytes(encode_face(crop))
+        frame["box"] = [round(float(value), 1) for value in track.boxes[index]]
+        frame["score"] = round(float(track.scores[index]), 4)
+        frame["origin"] = "detected" if track.detected[index] else "filled"
+        frames.append(frame)
     return {"sharpness": round(sharpness, 1), "flaw": flaw, "mouth": mouth, "frames": frames}
 
 

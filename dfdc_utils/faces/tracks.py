@@ -1,20 +1,20 @@
 """One face through a clip: linking its detections, filling the frames where it was missed, cropping."""
 
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dfdc_utils.faces.config import FILL_POLICIES, SequenceConfig
 from dfdc_utils.faces.detectors import Face
-from dfdc_utils.videos import FrameView, Image
+from dfdc_utils.faces.speech import measure_mouth
+from dfdc_utils.videos import Clip, FrameView, Image
 
 Boxes = NDArray[np.float64]
 
-FILL_POLICIES = ("past_mean", "interpolate", "hold", "drop")
-
-# A track in less than this fraction of the sampled frames is nearly always a false hit. With Haar on 14 real clips
-# false tracks last 1 or 2 of 16 frames, true ones 14 to 16.
+# Of the sampled frames. With Haar on 14 real clips false tracks last 1 or 2 of 16 frames, true ones 14 to 16.
 MIN_FRACTION = 0.25
 # How far a face moves at most between samples that are a third of a second apart, in multiples of its width.
 MAX_STEP = 1.5
@@ -37,9 +37,8 @@ class Track:
     """One face over the T sampled frames of a clip.
 
     `boxes` is (T, 4) float (x, y, width, height) in pixels of the full frame, NaN where the face was missed and not
-    filled. `scores` is (T,), the detector's, 0 where it found nothing. `detected` is (T,) bool. `filled` is (T,) bool,
-    True where the box was computed from boxes of other frames. `in_shot` is (T,) bool, True for the frames of the
-    track's shot: a track ends at a cut.
+    filled. `scores` (T,) are the detector's, 0 where it found nothing. (T,) bool: `detected`; `filled`, where the box
+    was computed from those of other frames; and `in_shot`, the frames of the track's shot: a track ends at a cut.
     """
 
     boxes: Boxes
@@ -60,13 +59,26 @@ class Track:
         return float(np.median(self.boxes[self.detected, 2]))
 
 
+class CroppedTrack(NamedTuple):
+    """One track of a clip with its crops (face_size, face_size, 3); `kept` are the indices of their frames.
+
+    `flaw` comes from `find_flaw`, `mouth` from `measure_mouth`.
+    """
+
+    track: Track
+    kept: list[int]
+    crops: list[Image]
+    sharpness: float = float("nan")
+    flaw: str = ""
+    mouth: float = 0.0
+
+
 def follow_faces(detections: list[list[Face]], shots: NDArray[np.intp] | None = None) -> list[Track]:
     """Link the faces of T frames into tracks, one per person, the main person (most area over time) first.
 
-    Frame by frame, each face is added to the track whose last box overlaps it most. If none overlaps, it is added to
-    the nearest one of similar size, else it starts a new track. `shots` (T,) numbers the shot of each frame, by default
-    all are of one; no track goes on after a cut. Tracks in fewer than `MIN_FRACTION` of the frames are dropped, so the
-    list may be empty. Taught in notebook 02.
+    Each face goes to the track whose last box overlaps it most, else to the nearest one of similar size, else to a new
+    one. `shots` (T,) numbers the shot of each frame, by default all are of one; no track goes on after a cut. Tracks in
+    fewer than `MIN_FRACTION` of the frames are dropped. Taught in notebook 02.
     """
     frame_count = len(detections)
     shots = np.zeros(frame_count, np.intp) if shots is None else shots
@@ -99,8 +111,8 @@ def fill_missing_boxes(track: Track, policy: str = "past_mean") -> Track:
     - `hold`: the last box before;
     - `drop`: none. These frames are left out of the sequence.
 
-    Frames before the first detection take its box. `filled` marks the computed boxes. Raises `ValueError` for another
-    policy, or for a track without any detection. Taught in notebook 02.
+    Frames before the first detection take its box. Raises `ValueError` for another policy, or for a track without any
+    detection. Taught in notebook 02.
     """
     if policy not in FILL_POLICIES:
         raise ValueError(f"fill policy {policy!r} is not one of {', '.join(FILL_POLICIES)}")
@@ -150,10 +162,9 @@ def find_flaw(track: Track, sharpness: float, *, widest: float) -> str:
 
 
 def hide_and_fill(track: Track, fraction: float, policy: str = "past_mean", *, seed: int = 0) -> NDArray[np.float64]:
-    """Measure how well a policy fills: hide detections, fill them, and return the IoU of each with the hidden box.
+    """Hide a `fraction` of the detections at random, but never all, fill them, and return the IoU of each.
 
-    A `fraction` (0 to 1) of the detections is hidden at random, but never all. The IoU of frames that the policy drops
-    is 0. Taught in notebook 02.
+    The IoU of frames that the policy drops is 0. Taught in notebook 02.
     """
     seen = np.flatnonzero(track.detected)
     count = min(round(fraction * len(seen)), len(seen) - 1)
@@ -176,11 +187,10 @@ def smooth_boxes(boxes: Boxes) -> Boxes:
 
 
 def crop_face(image: Image | FrameView, box: Boxes, face_size: int = 96, *, margin: float = 1.3) -> Image:
-    """Crop a square around `box` from the uint8 RGB `image` and scale it to (face_size, face_size, 3).
+    """Crop a square of `margin` times the box's longer side from a uint8 RGB image: (face_size, face_size, 3).
 
-    The square's side is `margin` times the longer side of the box. Beyond its border the frame is reflected. Shrinking
-    averages areas (`INTER_AREA`), so that fine texture does not alias. Raises `ValueError` for a box that is empty or
-    lies outside the image. Taught in notebook 02.
+    Beyond its border the frame is reflected. Shrinking averages areas, so that fine texture does not alias. Raises
+    `ValueError` for a box that is empty or lies outside the image. Taught in notebook 02.
     """
     x, y, width, height = (float(value) for value in box)
     image_height, image_width = image.shape[:2]
@@ -195,6 +205,20 @@ def crop_face(image: Image | FrameView, box: Boxes, face_size: int = 96, *, marg
         square = square[rows - rows.min()].take(columns - columns.min(), axis=1)
     method = cv2.INTER_AREA if side > face_size else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(square, (face_size, face_size), interpolation=method))
+
+
+def crop_tracks(clip: Clip, tracks: list[Track], config: SequenceConfig) -> list[CroppedTrack]:
+    """Crop each person's face from each frame of its shot, along smoothed boxes."""
+    widest = max((track.width for track in tracks), default=0.0)
+    people = []
+    for track in tracks:
+        kept = np.flatnonzero(track.detected | track.filled).tolist()
+        places = zip(kept, smooth_boxes(track.boxes[kept]), strict=True)
+        crops = [crop_face(clip.view(at), box, config.face_size, margin=config.margin) for at, box in places]
+        sharpness = measure_sharpness(crops)
+        flaw = find_flaw(track, sharpness, widest=widest)
+        people.append(CroppedTrack(track, kept, crops, sharpness, flaw, measure_mouth(crops)))
+    return people
 
 
 def box_overlap(a: Boxes, b: Boxes) -> float:
@@ -226,10 +250,9 @@ def _affinity(last: Boxes, box: Boxes) -> float:
 def _as_track(seen: dict[int, Face], shots: NDArray[np.intp]) -> Track:
     frame_count = len(shots)
     boxes, scores = np.full((frame_count, 4), np.nan), np.zeros(frame_count)
-    boxes[list(seen)] = [face.box for face in seen.values()]
-    scores[list(seen)] = [face.score for face in seen.values()]
-    detected = np.isin(np.arange(frame_count), list(seen))
-    return Track(boxes, scores, detected, np.zeros(frame_count, bool), shots == shots[max(seen)])
+    for index, face in seen.items():
+        boxes[index], scores[index] = face.box, face.score
+    return Track(boxes, scores, ~np.isnan(boxes[:, 0]), np.zeros(frame_count, bool), shots == shots[max(seen)])
 
 
 def _gaussian(values: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:

@@ -1,7 +1,6 @@
 """Self-blended images: fakes made from real faces alone, by blending a face with a changed copy of itself.
 
-They show the traces that every face swap leaves (an edge, another light, another sharpness), and none that is peculiar
-to one method.
+They show the traces that every face swap leaves (an edge, another light, another sharpness).
 Source: Shiohara and Yamasaki, CVPR 2022, https://arxiv.org/abs/2204.08376; the temporal jitter is ours.
 """
 
@@ -40,7 +39,7 @@ class Blend(NamedTuple):
 
 
 class Outline(Protocol):
-    """What a blend covers. `anchors` are the numbers of the five landmarks that a donor's face is aligned by."""
+    """What a blend covers. `anchors` are the numbers of the landmarks that a donor's face is aligned by."""
 
     anchors: list[int]
 
@@ -71,8 +70,7 @@ def self_blend(
 
     `landmarks` is float32 (T, K, 2) in pixels, the first five as in `Face`. By default `outline` is an oval around the
     face or its lower half, or the hull of the landmarks. In a third of the pairs each, offset and light stay, drift or
-    jitter over time; all else is constant. Both are resampled once, and where the fake's surroundings are the changed
-    copy, the real one's are, too. The same state of `generator` makes the same pair. Taught in notebook 03.
+    jitter over time. Both are resampled once and have the same surroundings. Taught in notebook 03.
     """
     size = sequence.shape[1]
     change = _Change(generator)
@@ -108,8 +106,8 @@ def swap_face(
 ) -> Blend:
     """Make a pair from one real sequence and a picture of another person, `donor` (S, S, 3): the real one and its fake.
 
-    The donor's face is aligned by its landmarks (K, 2), its colours are matched to the face that it covers, and it is
-    changed as in `self_blend`, or, in half of the pairs, in sharpness only.
+    The donor's face is aligned by its landmarks (K, 2), takes the colours of the face that it covers, and is changed as
+    in `self_blend`, in half of the pairs in sharpness only.
     """
     size = sequence.shape[1]
     change = _Change(generator, colours=generator.random() < 0.5)
@@ -238,8 +236,7 @@ class _Outline:
         else:  # brows to chin, nearly twice as wide as the eyes are apart
             centre, across, down = eyes + 0.95 * down, 1.75 * across, 1.9 * down
         points = centre + np.outer(self._radii * np.cos(self._angles), across * self._width)
-        points = points + np.outer(self._radii * np.sin(self._angles), down * self._height)
-        return fill_polygon(points, size)
+        return fill_polygon(points + np.outer(self._radii * np.sin(self._angles), down * self._height), size)
 
 
 def bend(picture: Any, field: NDArray[np.float32], by: float, interpolation: int, border: int) -> Any:

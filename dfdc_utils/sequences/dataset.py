@@ -28,30 +28,21 @@ from dfdc_utils.videos import Image
 with quiet_import():
     import tensorflow as tf
 
-# Decoded sequences are kept in memory if they take at most this fraction of the free memory: while they are collected,
-# there are two copies of them.
-MEMORY_FRACTION = 0.4
+MEMORY_FRACTION = 0.4  # of the free memory for decoded sequences: while they are collected, there are two copies
 DEAFENED = 0.1  # of the sequences in training get no sound, so that videos without are a known case
 OTHERS = 0.8  # of the weight of wrong sounds is on those of other videos, the rest on moved ones
-WRONG_EACH = 4  # wrong sounds for each video in validation
 
 
 def load_sequence(save_path: str | Path, video: str, frame_count: int = 16, *, track: int = 0) -> Image:
-    """Load one video's sequence, uint8 RGB (T, H, W, 3) with T = `frame_count`.
-
-    Raises `FileNotFoundError` if the video was not processed, `ValueError` if it has no such track.
-    Taught in notebook 03.
-    """
-    paths = tf.constant(sequence_paths(save_path, video, frame_count, track=track))
-    return np.asarray(stack_faces(paths))
+    """Load one video's sequence, uint8 RGB (T, H, W, 3). Raises like `sequence_paths`. Taught in notebook 03."""
+    return np.asarray(stack_faces(tf.constant(sequence_paths(save_path, video, frame_count, track=track))))
 
 
 @tf.function(reduce_retracing=True)
 def stack_faces(files: tf.Tensor, *, are_paths: bool = True) -> tf.Tensor:
-    """Read and decode T JPEG files into one sequence, uint8 (T, H, W, 3), through a `TensorArray`.
+    """Decode T JPEG files, string (T,), by their paths or by their contents, into one sequence, uint8 (T, H, W, 3).
 
-    `files` is string (T,): paths, or with `are_paths=False` contents. The array has a fixed size, and every slot is
-    written once: TensorFlow would read a missing slot as a black face, without an error.
+    The `TensorArray` has a fixed size, and every slot is written: TensorFlow would read a missing one as a black face.
     """
     frame_count = tf.shape(files)[0]
     faces = tf.TensorArray(tf.uint8, size=frame_count, element_shape=(None, None, 3))
@@ -64,8 +55,8 @@ def stack_faces(files: tf.Tensor, *, are_paths: bool = True) -> tf.Tensor:
 class Plan(NamedTuple):
     """Which sequences form which batch, for all S steps. Order and augmentation of a training follow from it alone.
 
-    `numbers` (S, B) int64 are the sequences of each step. `weights` (S, B) float32 are equal within a step and sum to
-    1, except that padding has weight 0. `seeds` (S, B, 2) int64 seed each sequence's augmentation.
+    `numbers` (S, B) int64 are the sequences of each step. `weights` (S, B) float32 sum to 1 in each step; padding has
+    weight 0. `seeds` (S, B, 2) int64 seed each sequence's augmentation.
     """
 
     numbers: NDArray[np.int64]
@@ -82,10 +73,9 @@ class Plan(NamedTuple):
 class SequenceStore:
     """The sequences of a table by number: from memory if all fit, else from their files each time.
 
-    A row of `table` is one video whose status is `ok`, and its main person, or the one that a column `track` numbers;
-    T, H and W come from the `sequence.json` beside the faces. `labels` is float32 (N,), 1.0 for FAKE. With `audio` a
-    sequence comes with its sound. With `cache=None` the free memory decides; `in_memory` is the decision, `size` the
-    bytes that all sequences take (0.4 MB per video by default).
+    A row of `table` is a video whose status is `ok`, and its main person or the one that a column `track` numbers. T, H
+    and W come from `sequence.json`. `labels` is float32 (N,), 1.0 for FAKE. With `audio` a sequence comes with its
+    sound. `size` is in bytes; whether to keep that `in_memory` follows from the free memory, unless `cache` says so.
 
     Raises `ValueError` for an empty table or a video without a label or without faces, `ConfigMismatch` if the faces on
     disk have another size. Taught in notebook 03.
@@ -105,31 +95,24 @@ class SequenceStore:
         self.labels = (table["label"] == "FAKE").to_numpy(np.float32)
         self.shape = (config.frame_count, config.face_size, config.face_size, 3)
         self.size = len(table) * math.prod(self.shape)
+        self.audio, self._save_path = audio, save_path
         self.in_memory = self.size <= MEMORY_FRACTION * psutil.virtual_memory().available if cache is None else cache
         with tf.device("CPU:0"):
-            people = list(zip(videos, table["track"] if "track" in table else [0] * len(table), strict=True))
-            paths = [sequence_paths(save_path, video, config.frame_count, track=track) for video, track in people]
-            self._paths = tf.constant(paths)
+            tracks = table["track"] if "track" in table else [0] * len(table)
+            self._people = list(zip(videos, tracks, strict=True))
+            paths = (sequence_paths(save_path, video, config.frame_count, track=track) for video, track in self._people)
+            self._paths = tf.constant(list(paths))
             found = tuple(self._read(0).shape)
             if found != self.shape:
                 what = f"the faces of {videos[0]} in {save_path} are {found[2]} x {found[1]} pixels"
                 raise ConfigMismatch(f"{what}, but sequence.json says {config.face_size}. Run processing again.")
+            if self.in_memory and audio:
+                self._sounds = [tf.stack(one) for one in zip(*map(self._read_sound, range(len(videos))), strict=True)]
             if self.in_memory:
                 self._faces = tf.stack(list(_in_parallel(tf.data.Dataset.range(len(videos)), self._read)))
-        self.audio = audio
         self.time_step = step = median_time_step(save_path, videos) if audio else 0.0  # reads a file of each video
         # In frames: a sound moved by 0.2 s does not belong to its mouth.
         self.least_shift = min(max(1, math.ceil(0.2 / step)) if step else 1, config.frame_count // 2)
-
-        def load_sound(number: int) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
-            video, track = people[number]
-            samples, flaw = load_slices(save_path, video, config.frame_count, track=track)
-            return samples, np.array([not flaw], np.float32)
-
-        self._read_sound = load_sound
-        if self.in_memory and audio:
-            with tf.device("CPU:0"):
-                self._sounds = [tf.stack(one) for one in zip(*map(load_sound, range(len(people))), strict=True)]
 
     def __str__(self) -> str:
         where = "kept in memory" if self.in_memory else "read from disk at every epoch"
@@ -138,8 +121,8 @@ class SequenceStore:
     def load(self, number: tf.Tensor, seed: tf.Tensor | None = None) -> Any:
         """Sequence `number`, uint8 (T, H, W, 3), inside or outside of a graph. `seed` is for fakes that are made here.
 
-        With `audio` it is a dictionary: `sequence`; `audio`, int16 (T, 3200), the sound about each frame at 16 kHz; and
-        `has_audio`, float32 (1,), 1.0 where the sound can be compared with a mouth.
+        With `audio`: `sequence`; `audio`, int16 (T, 3200), the sound about each frame at 16 kHz; and `has_audio`,
+        float32 (1,), 1.0 where the sound can be compared with a mouth.
         """
         sequence = tf.ensure_shape(self._faces[number] if self.in_memory else self._read(number), self.shape)
         return {"sequence": sequence, **self.load_sound(number)} if self.audio else sequence
@@ -151,15 +134,18 @@ class SequenceStore:
         else:
             types = (tf.int16, tf.float32)
             samples, heard = tf.numpy_function(self._read_sound, (number,), types, stateful=False)
-        frames = self.shape[0]
-        return {"audio": tf.ensure_shape(samples, (frames, SLICE)), "has_audio": tf.ensure_shape(heard, (1,))}
+        return {"audio": tf.ensure_shape(samples, (self.shape[0], SLICE)), "has_audio": tf.ensure_shape(heard, (1,))}
 
     def plan(self, batch_size: int, **settings: Any) -> Plan:
-        """Call `plan_batches` for these sequences."""
         return plan_batches(len(self.labels), batch_size, **settings)
 
     def _read(self, number: tf.Tensor) -> tf.Tensor:
         return stack_faces(self._paths[number])
+
+    def _read_sound(self, number: int) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
+        video, track = self._people[number]
+        samples, flaw = load_slices(self._save_path, video, self.shape[0], track=track)
+        return samples, np.array([not flaw], np.float32)
 
 
 def with_judged_sound(table: pd.DataFrame, save_path: str | Path) -> pd.DataFrame:
@@ -171,55 +157,62 @@ def with_judged_sound(table: pd.DataFrame, save_path: str | Path) -> pd.DataFram
     return kept
 
 
-class WrongSounds:
-    """Pairs of a REAL sequence with its sound and with a wrong one, a fake, with the interface of a `SequenceStore`.
+class _Pairs:
+    """Pairs of a REAL sequence and a fake of it, with the interface of a `SequenceStore`.
 
-    Each video is in 4 pairs; number i is the real one of a pair and N + i its fake. Most fakes have the sound of
-    another video, the others their own, moved by at least 0.2 s. The same seed chooses the same sound. The slices are
-    those of a whole clip, and each sound occurs in both classes, so a sound alone does not show that it is wrong.
-    `real` must hold two REAL videos or more, with sound (`with_judged_sound`).
+    Number i is the real one of a pair and N + i its fake; `labels` is float32 (2N,). Each sequence is in `each` pairs.
     """
 
+    each = 1
+
     def __init__(self, real: SequenceStore) -> None:
-        self._store, self.shape, count = real, real.shape, len(real.labels)
-        self.labels = np.repeat(np.array([0, 1], np.float32), WRONG_EACH * count)
+        self._real, self.shape, self._pair_count = real, real.shape, self.each * len(real.labels)
+        self.labels = np.repeat(np.array([0, 1], np.float32), self._pair_count)
+
+    def plan(self, batch_size: int, **settings: Any) -> Plan:
+        """Call `plan_batches`, and let each real sequence be followed by its fake, with the same seed."""
+        plan = plan_batches(self._pair_count, max(1, batch_size // 2), **settings)
+        numbers = np.stack([plan.numbers, plan.numbers + self._pair_count], axis=-1).reshape(len(plan.numbers), -1)
+        return Plan(numbers, np.repeat(plan.weights / 2, 2, axis=1), np.repeat(plan.seeds, 2, axis=1))
+
+
+class WrongSounds(_Pairs):
+    """Pairs of a REAL sequence with its sound and with a wrong one, four of each, for a model that hears.
+
+    Most fakes have the sound of another video, the others their own, moved by at least 0.2 s. Each sound occurs in both
+    classes, so a sound alone does not show that it is wrong. `real` must hold two REAL videos or more, with sound.
+    """
+
+    each = 4  # wrong sounds for each video in validation
 
     def __str__(self) -> str:
-        return f"{self._store}; each is also shown with {WRONG_EACH} wrong sounds"
+        return f"{self._real}; each is also shown with {self.each} wrong sounds"
 
     def load(self, number: tf.Tensor, seed: tf.Tensor) -> dict[str, tf.Tensor]:
         """Sequence `number` with its sound, or with the wrong one that `seed`, int64 (2,), chooses."""
-        count, least = len(self._store.labels), self._store.least_shift
+        count, least = len(self._real.labels), self._real.least_shift
         own = number % count
-        example = self._store.load(own)
+        example = self._real.load(own)
         draws = tf.random.stateless_uniform((3,), seed)
         other = (own + 1 + tf.cast(draws[0] * (count - 1), tf.int64)) % count
         moves = self.shape[0] - 2 * least + 1
         moved = tf.roll(example["audio"], least + tf.cast(draws[1] * moves, tf.int32), 0)
-        wrong = tf.where(draws[2] < OTHERS, self._store.load_sound(other)["audio"], moved)
-        return {**example, "audio": tf.where(number < len(self.labels) // 2, example["audio"], wrong)}
-
-    def plan(self, batch_size: int, **settings: Any) -> Plan:
-        """Call `plan_batches`, and let each real sequence be followed by its fake."""
-        return plan_pairs(len(self.labels) // 2, batch_size, **settings)
+        wrong = tf.where(draws[2] < OTHERS, self._real.load_sound(other)["audio"], moved)
+        return {**example, "audio": tf.where(number < self._pair_count, example["audio"], wrong)}
 
 
-class SelfBlends:
-    """Pairs of a REAL sequence and its self-blend, a fake, with the interface of a `SequenceStore`.
+class SelfBlends(_Pairs):
+    """Pairs of a REAL sequence and its self-blend. Each seed makes another one (see `blending`).
 
-    Number i is the real one of a pair and N + i its fake; `labels` is float32 (2N,). Each seed makes another blend (see
-    `blending`). `real` must hold REAL videos only. Their landmarks are found once, here; without YuNet's weights all
-    faces get typical ones.
+    `real` must hold REAL videos only. Without YuNet's weights all faces get typical landmarks.
     """
 
     def __init__(self, real: SequenceStore) -> None:
-        self._real, count = real, len(real.labels)
-        self.labels = np.repeat(np.array([0, 1], np.float32), count)
-        self.shape = real.shape
+        super().__init__(real)
         detector = load_face_detector("auto")
         self._source = "landmarks by YuNet" if detector.name == "yunet" else "typical landmarks, without YuNet"
         with tf.device("CPU:0"):
-            found = [find_landmarks(real.load(number).numpy(), detector) for number in range(count)]
+            found = [find_landmarks(real.load(number).numpy(), detector) for number in range(self._pair_count)]
             self._landmarks = tf.constant(np.stack(found))
 
     def __str__(self) -> str:
@@ -227,13 +220,14 @@ class SelfBlends:
 
     def load(self, number: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
         """Sequence `number`, uint8 (T, H, W, 3), of the pair that `seed`, int64 (2,), makes."""
-        count = len(self._landmarks)
-        pair = (self._real.load(number % count), self._landmarks[number % count], seed, number >= count)
-        return tf.ensure_shape(tf.numpy_function(_blend, pair, tf.uint8, stateful=False), self.shape)
 
-    def plan(self, batch_size: int, **settings: Any) -> Plan:
-        """Call `plan_batches`, and let each real sequence be followed by its blend."""
-        return plan_pairs(len(self._landmarks), batch_size, **settings)
+        def blend(sequence: Image, landmarks: NDArray[np.float32], seed: NDArray[np.int64], is_fake: bool) -> Image:
+            made = self_blend(sequence, landmarks, np.random.default_rng(seed))
+            return made.fake if is_fake else made.real
+
+        own = number % self._pair_count
+        pair = (self._real.load(own), self._landmarks[own], seed, number >= self._pair_count)
+        return tf.ensure_shape(tf.numpy_function(blend, pair, tf.uint8, stateful=False), self.shape)
 
 
 Store = SequenceStore | SelfBlends | WrongSounds
@@ -244,9 +238,8 @@ def plan_batches(
 ) -> Plan:
     """Divide `count` sequences into batches of `batch_size`, for each epoch; with `shuffle`, each in another order.
 
-    Every sequence occurs once per epoch. The last batch of an epoch is padded with sequences of weight 0, and so is
-    every batch that `replicas` cannot share evenly: all have the same shape. The order of an epoch depends only on
-    `seed` and the epoch's number, so training can resume at any step. Taught in notebook 03.
+    The last batch of an epoch, and every batch that `replicas` cannot share evenly, is padded with sequences of weight
+    0. An epoch's order depends only on `seed` and its number: training can resume anywhere. Taught in notebook 03.
     """
     steps, width = -(-count // batch_size), -(-batch_size // replicas) * replicas
     numbers = np.empty((epochs, steps, width), np.int64)
@@ -263,26 +256,13 @@ def plan_batches(
     return Plan(numbers.reshape(-1, width), weights.reshape(-1, width).astype(np.float32), seeds.reshape(-1, width, 2))
 
 
-def plan_pairs(count: int, batch_size: int, **settings: Any) -> Plan:
-    """Call `plan_batches`, and let each sequence i be followed by i + `count`, its fake, with the same seed."""
-    plan = plan_batches(count, max(1, batch_size // 2), **settings)
-    numbers = np.stack([plan.numbers, plan.numbers + count], axis=-1).reshape(len(plan.numbers), -1)
-    return Plan(numbers, np.repeat(plan.weights / 2, 2, axis=1), np.repeat(plan.seeds, 2, axis=1))
-
-
 def make_batches(
-    store: Store,
-    plan: Plan,
-    batch_size: int | None = None,
-    *,
-    augment: bool = False,
-    frames: int | None = None,
+    store: Store, plan: Plan, batch_size: int | None = None, *, augment: bool = False, frames: int | None = None
 ) -> tf.data.Dataset:
     """Make the dataset of a plan: (sequences, labels, weights), uint8 (B, T, H, W, 3), float32 (B, 1), float32 (B,).
 
-    With sound, `sequences` is a dictionary, and its `audio` float32 (B, T, 3200) in -1..1.
-    `batch_size` cuts each of its batches into smaller ones. `frames` takes that many random frames of each sequence, in
-    random order, instead of all T. Taught in notebook 03.
+    With sound, `sequences` is a dictionary, and its `audio` float32 (B, T, 3200) in -1..1. `batch_size` cuts batches
+    into smaller ones. `frames` takes that many of each sequence, in random order. Taught in notebook 03.
     """
 
     def load(number: tf.Tensor, label: tf.Tensor, weight: tf.Tensor, seed: tf.Tensor) -> tuple[Any, ...]:
@@ -320,37 +300,30 @@ def make_dataset(
 ) -> tf.data.Dataset:
     """Make a dataset of (sequences, labels): uint8 (B, T, H, W, 3) and float32 (B, 1), 1.0 for FAKE.
 
-    With `audio`, sequences come with their sound, as in `make_batches`. `table`, `cache` and errors are those of
-    `SequenceStore`. There are `epochs` epochs in a row, each with its own order if `shuffle` is set and its own changes
-    if `augment` is; all follow from `seed`. The last batch of an epoch may be smaller. Taught in notebook 03.
+    `audio` is as in `make_batches`; `table`, `cache` and errors are those of `SequenceStore`. Each of the `epochs` has
+    its own order with `shuffle`, its own changes with `augment`, and maybe a smaller last batch. Taught in notebook 03.
     """
+
+    def without_padding(sequences: Any, labels: tf.Tensor, weights: tf.Tensor) -> tuple[Any, tf.Tensor]:
+        count = tf.math.count_nonzero(weights)
+        return tf.nest.map_structure(lambda one: one[:count], sequences), labels[:count]
+
     store = SequenceStore(table, save_path, cache=cache, audio=audio)
     plan = store.plan(min(batch_size, len(table)), epochs=epochs, shuffle=shuffle, seed=seed)
-    return make_batches(store, plan, augment=augment).map(_without_padding)
+    return make_batches(store, plan, augment=augment).map(without_padding)
 
 
-def score_people(model: Any, table: pd.DataFrame, save_path: str | Path, *, batch_size: int = 16) -> pd.Series:
-    """Score each video of `table` as a verdict does: the highest score of the people who may decide about it.
+def score_people(model: Any, table: pd.DataFrame, save_path: str | Path) -> pd.Series:
+    """Score each video of `table` by a Keras model, not calibrated: the highest score of the people who may decide.
 
-    `model` is a Keras model, and the scores are its own, not calibrated, in the order of `table`. Raises like
-    `SequenceStore`.
+    Raises like `SequenceStore`.
     """
     numbered = table.assign(row=np.arange(len(table)))
     numbered["track"] = [deciding_tracks(save_path, video) for video in table["video"]]
     people = numbered.explode("track", ignore_index=True)
     audio = isinstance(getattr(model, "input", None), dict)
-    raw = model.predict(make_dataset(people, save_path, batch_size=batch_size, cache=False, audio=audio), verbose=0)
+    raw = model.predict(make_dataset(people, save_path, cache=False, audio=audio), verbose=0)
     return pd.Series(raw.ravel().astype(float)).groupby(people["row"]).max().set_axis(table.index)
-
-
-def _blend(sequence: Image, landmarks: NDArray[np.float32], seed: NDArray[np.int64], is_fake: bool) -> Image:
-    blend = self_blend(sequence, landmarks, np.random.default_rng(seed))
-    return blend.fake if is_fake else blend.real
-
-
-def _without_padding(sequences: Any, labels: tf.Tensor, weights: tf.Tensor) -> tuple[Any, tf.Tensor]:
-    count = tf.math.count_nonzero(weights)
-    return tf.nest.map_structure(lambda one: one[:count], sequences), labels[:count]
 
 
 def _in_parallel(dataset: tf.data.Dataset, function: object) -> tf.data.Dataset:

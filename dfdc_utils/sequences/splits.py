@@ -13,11 +13,9 @@ from scipy.sparse.csgraph import connected_components
 from dfdc_utils.faces import sequence_paths
 from dfdc_utils.videos import LABELS, count_labels
 
-# Hashes of `hash_faces` count as near-identical if they differ in at most so many of 255 bits. On 14 real clips, a fake
-# and its original differ in at most 34 bits, faces of two scenes in at least 84.
+# Of 255 bits of `hash_faces`. In 14 real clips, a fake and its original differ in up to 34, two scenes in at least 84.
 NEARLY_IDENTICAL = 38
-# From this many parts on, splits follow the parts: DFDC has 50, and one actor may appear in many videos of a part.
-MANY_PARTS = 10
+MANY_PARTS = 10  # splits follow the parts: DFDC has 50, and one actor may appear in many videos of a part
 
 
 def split_by_group(
@@ -31,14 +29,13 @@ def split_by_group(
 ) -> pd.DataFrame:
     """Add the columns `split` (`train`, `validation`, `test`) and `group`; no group is in two splits.
 
-    `by` is the column whose values stay together: `person`, `part` or `original`. By default it is `person` if the
-    table knows the person in every video, `part` if there are at least `MANY_PARTS`, else `original`. A fake is always
-    in the group of its original: in a random split a model is rewarded for recognising the scene or the person.
+    `by` is the column whose values stay together: by default `person` if the table knows the person in every video,
+    `part` if there are at least `MANY_PARTS`, else `original`. A fake is always in the group of its original: in a
+    random split a model is rewarded for recognising the scene or the person.
 
-    `test` and `validation` are fractions of the videos, reached as closely as whole groups allow. Raises `ValueError`
-    if they leave nothing to train on, if a video has no label, or if there are too few groups to give each split both
-    classes (only REAL videos unless `need_fakes`). Source: Dolhansky et al. 2020, https://arxiv.org/abs/2006.07397.
-    Taught in notebook 03.
+    `test` and `validation` are fractions of the videos. Raises `ValueError` if they leave nothing to train on, if a
+    video has no label, or if there are too few groups to give each split both classes (only REAL videos unless
+    `need_fakes`). Source: Dolhansky et al. 2020, https://arxiv.org/abs/2006.07397. Taught in notebook 03.
     """
     if not (0 < test < 1 and 0 < validation < 1 and test + validation < 1):
         raise ValueError(f"test={test} and validation={validation} must be positive and leave some for training")
@@ -78,9 +75,8 @@ def report_leaks(table: pd.DataFrame, hashes: NDArray[np.uint64] | None = None) 
     """Count what the splits of `table` share: one row per check, `check`, `shared`, `allowed`, `example`.
 
     `train` refuses a table unless all checks that are not `allowed` are 0. People whom the table does not know leave
-    `shared` empty. Parts may be shared, but the same actors may recur in them. With `hashes` (N, 4) of `hash_faces`,
-    the report counts videos whose face looks nearly identical to one in another split: a video uploaded under two
-    names, or a person filmed twice. Taught in notebook 03.
+    `shared` empty. With `hashes` (N, 4) of `hash_faces`, videos count whose face looks nearly identical to one in
+    another split: a video uploaded under two names, or a person filmed twice. Taught in notebook 03.
     """
     rows: list[tuple[Any, ...]] = []
     columns = {"videos": "video", "originals": "original", "people": "person", "parts": "part"}

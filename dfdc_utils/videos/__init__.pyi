@@ -7,6 +7,7 @@ from .catalog import (
     read_catalog as read_catalog,
 )
 from .decoding import (
+    Clip as Clip,
     FrameView as FrameView,
     Image as Image,
     probe_video as probe_video,
@@ -20,7 +21,6 @@ from .encoding import (
 from .labels import LABELS as LABELS
 from .preview import Preview as Preview, make_preview as make_preview
 from .sampling import (
-    Clip as Clip,
     sample_frames as sample_frames,
     sample_windows as sample_windows,
 )

@@ -45,11 +45,10 @@ LONGEST_ID = 80  # bytes of UTF-8. File systems allow 255, and partial folders h
 def read_catalog(location: str | Path, *, labels: str | Path | None = None) -> pd.DataFrame:
     """Read all videos at or below the folder `location` into one table, one row per video.
 
-    A folder's `metadata.json` or `labels.csv` gives labels and originals, and so do the folders and names of
-    FaceForensics++ and Celeb-DF. The CSV file `labels` with the columns `path` (from `location`, or a file's name),
-    `label` and, if known, `original` is used instead of them. Other videos have an empty label. Entries that name no
-    usable file have a row too, with the reason in `problem`. Folders of faces that `processing` has written are left
-    out. A file whose suffix does not tell is opened; how many files are no videos is logged.
+    Labels and originals come from each folder's `metadata.json` or `labels.csv`, from the folders and names of
+    FaceForensics++ and Celeb-DF, or instead from the CSV file `labels` with the columns `path` (from `location`, or a
+    file's name), `label` and, if known, `original`. Folders of faces that `processing` has written are left out. A file
+    whose suffix does not tell is opened.
 
     Raises `BrokenCatalog` if there is no such folder, no video in it, or a file of labels that cannot be read.
     Source: the DFDC data set, Dolhansky et al. 2020, https://arxiv.org/abs/2006.07397. Taught in notebook 01.
@@ -59,17 +58,12 @@ def read_catalog(location: str | Path, *, labels: str | Path | None = None) -> p
         what = "this is a file. Give the folder that holds it" if top.is_file() else "folder not found. Check the path"
         raise BrokenCatalog(f"{location}: {what}.")
     given = read_table(Path(labels)) if labels else None
-    entries, others = [], 0
-    for folder, names in _walk(top):
-        videos = {name for name in names if _looks_like_video(folder / name)}
-        others += len(set(names) - videos - {"metadata.json", "labels.csv"})
-        entries += _read_part(top, folder, set(names), videos, given)
+    folders, others = _walk(top)
+    entries = [entry for folder in folders for entry in _read_part(top, *folder, given)]
     if not entries:
         raise BrokenCatalog(f"{location}: no videos found among {others} files.")
     if given and not any(entry["label"] for entry in entries):
         raise BrokenCatalog(f"{labels}: it names none of the videos in {location}. Its first is {next(iter(given))!r}.")
-    if others:
-        log.info("%s: %d videos, %d files that are no videos", location, len(entries), others)
     catalog = pd.DataFrame(entries)
     catalog["video"] = _unique_ids(catalog)
     catalog["original"] = _original_ids(catalog)
@@ -78,32 +72,30 @@ def read_catalog(location: str | Path, *, labels: str | Path | None = None) -> p
 
 def list_videos(location: str | Path) -> list[Path]:
     """List the videos at or below a folder, in order, without a look at labels. Raises `BrokenCatalog` if none is."""
-    found = [folder / name for folder, names in _walk(Path(location)) for name in sorted(names)]
-    videos = [path for path in found if _looks_like_video(path)]
-    if not videos:
-        raise BrokenCatalog(f"{location}: no videos found among {len(found)} files.")
-    if len(videos) < len(found):
-        log.info("%s: %d videos, %d files that are no videos", location, len(videos), len(found) - len(videos))
-    return videos
+    folders, others = _walk(Path(location))
+    found = [folder / name for folder, _, videos in folders for name in sorted(videos)]
+    if not found:
+        raise BrokenCatalog(f"{location}: no videos found among {others} files.")
+    return found
 
 
 def balance_classes(table: pd.DataFrame, num_vids: int | None = None, *, seed: int = 0) -> pd.DataFrame:
-    """Choose at most `num_vids` videos at random, half of them REAL and half FAKE.
+    """Choose at most `num_vids` videos by `seed`, as many REAL as FAKE ones; if none has a label, any.
 
-    The same `seed` gives the same videos. Fakes of chosen originals come first, so that pairs stay together. The larger
-    class is cut to the size of the smaller one. If no video has a label, any `num_vids` are chosen. Raises `ValueError`
-    for `num_vids` below 2 or if one class is missing. Taught in notebook 01.
+    Fakes of chosen originals come first, so that pairs stay together. Raises `ValueError` for `num_vids` below 2 or if
+    one class is missing. Taught in notebook 01.
     """
     if num_vids is not None and num_vids < 2:
         raise ValueError(f"num_vids={num_vids}: at least 2 videos are needed, one REAL and one FAKE")
+    limit = len(table) if num_vids is None else num_vids
     shuffled = table.sample(frac=1, random_state=seed)
     real, fake = (shuffled[shuffled["label"] == label] for label in LABELS)
     if real.empty and fake.empty:
-        return shuffled.head(len(table) if num_vids is None else num_vids).sort_values("video", ignore_index=True)
+        return shuffled.head(limit).sort_values("video", ignore_index=True)
     if real.empty or fake.empty:
         what = f"there is no {'REAL' if real.empty else 'FAKE'} video to balance the others with"
         raise ValueError(f"{what} ({count_labels(table)}). num_vids=None takes all videos.")
-    each = min(len(real), len(fake), len(table) if num_vids is None else num_vids // 2)
+    each = min(len(real), len(fake), limit // 2)
     real = real.head(each)
     # One fake of each chosen original before a second one of any.
     alone, turn = ~fake["original"].isin(real["video"]), fake.groupby("original").cumcount()
@@ -111,15 +103,15 @@ def balance_classes(table: pd.DataFrame, num_vids: int | None = None, *, seed: i
     return pd.concat([real, fake]).sort_values("video", ignore_index=True)
 
 
-def _walk(top: Path) -> list[tuple[Path, list[str]]]:
-    """List each folder at or below `top` with its file names, in order. Linked folders are included, each once."""
+def _walk(top: Path) -> tuple[list[tuple[Path, set[str], set[str]]], int]:
+    """List each folder at or below `top`, also linked ones, with its files and its videos; count the other files."""
 
     def refuse(error: OSError) -> None:
         if isinstance(error, FileNotFoundError) and error.filename != str(top):  # another process removed it just now
             return
         raise BrokenCatalog(f"{error.filename}: cannot be read ({error.strerror}). Make it readable, or move it away.")
 
-    found, seen = [], set()
+    found, seen, others = [], set(), 0
     for folder, below, names in os.walk(top, followlinks=True, onerror=refuse):
         real = os.path.realpath(folder)
         if real in seen:  # a link back up, or a second link to the same part
@@ -129,14 +121,14 @@ def _walk(top: Path) -> list[tuple[Path, list[str]]]:
         if "sequence.json" in names:  # `processing` wrote here: leave out its folders of faces
             below[:] = [name for name in below if not Path(folder, name, "faces.json").is_file()]
         below.sort()
-        found.append((Path(folder), names))
-    return found
-
-
-def _looks_like_video(path: Path) -> bool:
-    if path.name.startswith("._") or OTHER_SUFFIXES.search(path.name):  # `._a.mp4` is macOS' note on a.mp4
-        return False
-    return bool(VIDEO_SUFFIXES.search(path.name)) or is_video(path)
+        # `._a.mp4` is macOS' note on a.mp4.
+        candidates = {name for name in names if not name.startswith("._") and not OTHER_SUFFIXES.search(name)}
+        videos = {name for name in candidates if VIDEO_SUFFIXES.search(name) or is_video(Path(folder, name))}
+        others += len(set(names) - videos - {"metadata.json", "labels.csv"})
+        found.append((Path(folder), set(names), videos))
+    if others:
+        log.info("%s: %d videos, %d files that are no videos", top, sum(len(videos) for *_, videos in found), others)
+    return found, others
 
 
 def _read_part(
@@ -159,18 +151,9 @@ def _read_part(
             problem = f"{name}: listed in metadata.json, but the file is not there. Copy it there, or remove its entry."
         elif label not in (*LABELS, ""):
             problem = f"{name}: its label is {label!r}, not REAL or FAKE. Correct that entry."
-        entries.append(
-            {
-                "name": name,
-                "path": path,
-                "label": label if label in LABELS else "",
-                "source": str(entry.get("original") or ""),
-                "person": str(entry.get("person") or ""),
-                "part": top.resolve().name if folder == top else below,
-                "folder": below,
-                "problem": problem,
-            }
-        )
+        known = {"name": name, "path": path, "label": label if label in LABELS else "", "problem": problem}
+        known |= {"source": str(entry.get("original") or ""), "person": str(entry.get("person") or "")}
+        entries.append(known | {"folder": below, "part": top.resolve().name if folder == top else below})
     return entries
 
 
@@ -184,8 +167,7 @@ def _safe_id(name: str) -> str:
 
 
 def _mark(name: str) -> str:
-    # Names that are not UTF-8 hold lone surrogates.
-    return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]
+    return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]  # names may not be UTF-8
 
 
 def _unique_ids(catalog: pd.DataFrame) -> pd.Series:
@@ -197,14 +179,14 @@ def _unique_ids(catalog: pd.DataFrame) -> pd.Series:
 
 def _original_ids(catalog: pd.DataFrame) -> list[str]:
     """Find the id of each row's original: in its own folder, else in any folder, else made from its name."""
-    columns = [catalog[name] for name in ("folder", "name", "video", "label", "source")]
-    in_part = {(folder, name): video for folder, name, video, *_ in zip(*columns, strict=True)}
+    rows = list(catalog.itertuples())
+    in_part = {(row.folder, row.name): row.video for row in rows}
     anywhere = {name: video for (_, name), video in reversed(in_part.items())}
     return [
-        in_part.get((folder, source)) or anywhere.get(source) or _safe_id(source)
-        if label == "FAKE" and source
-        else video
-        for folder, _, video, label, source in zip(*columns, strict=True)
+        in_part.get((row.folder, row.source)) or anywhere.get(row.source) or _safe_id(row.source)
+        if row.label == "FAKE" and row.source
+        else row.video
+        for row in rows
     ]
 
 

@@ -25,14 +25,13 @@ SYNTHETIC = "synthetic, drawn by dfdc_utils"
 Skip = Literal["NONREF", "DEFAULT"]  # which frames not to decode: those that no other refers to, or none
 Packet: TypeAlias = "av.Packet[av.VideoStream]"  # only type checkers may subscript it
 
-# The packets of one window are read before they are decoded. They are kept up to 64 MiB, over 100 Mbit/s for five
-# seconds; above that, as in raw or editing formats, they are read a second time instead.
+# The packets of a window are read before they are decoded. Above 64 MiB, 100 Mbit/s for five seconds, as in raw or
+# editing formats, they are not kept, but read a second time.
 KEPT_BYTES = 64 * 2**20
+PACKET_BYTES = 500  # memory for a packet besides its content, so that a million empty ones count too
 MAX_FRAMES = 2**20  # of a window, an hour of 240 frames per second: a file that holds more is hostile
-# Memory for a packet besides its content, so that a million empty ones count too.
-PACKET_BYTES = 500
-# 8K, in any shape. A few bytes in a header can ask for more memory than any machine has.
-MAX_PIXELS = 8192 * 4352
+MAX_PIXELS = 8192 * 4352  # 8K, in any shape. A few bytes in a header can ask for more memory than any machine has.
+MAX_CLIP_BYTES = 2**30  # of decoded frames in memory at a time: 16 of 8K, 300 of 1080p
 PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 
 
@@ -42,8 +41,7 @@ class VideoInfo:
 
     `width` and `height` are as displayed, in square pixels: those of the largest frame, turned. `fps` is in frames per
     second and `duration` in seconds (0.0 if unknown). The stored frames are mirrored left to right if `mirrored`, then
-    turned by `rotation` degrees clockwise (0, 90, 180 or 270). `is_synthetic` is true for the clips of the embedded
-    sample. `has_sound` says if there is a sound track.
+    turned by `rotation` degrees clockwise (0, 90, 180 or 270). Clips of the embedded sample are `is_synthetic`.
     """
 
     path: Path
@@ -66,33 +64,30 @@ class Picture(NamedTuple):
 
 
 def probe_video(path: str | Path) -> VideoInfo:
-    """Read a video's header and decode its first frame.
-
-    Raises `UnreadableVideo`, saying what to do, if there is no frame to decode. Taught in notebook 01.
-    """
-    with open_video(path) as (container, stream):
+    """Read a header and decode the first frame. Raises `UnreadableVideo` if there is none. Taught in notebook 01."""
+    with open_video(path) as video:
         try:
-            first = next(container.decode(stream), None)
+            first = next(video.container.decode(video.stream), None)
         except (av.error.FFmpegError, ValueError) as error:
             raise unreadable(path, f"its first frame cannot be decoded ({reason(error)})") from error
         if first is None:
             raise unreadable(path, "it holds no frame")
-        pictures = [as_picture(first, stream.sample_aspect_ratio)]
-        return describe_video(path, container, stream, pictures, orientation_of(first))
+        video.orientation = orientation_of(first)
+        return video.describe([as_picture(first, video.stream.sample_aspect_ratio)])
 
 
 def is_video(path: str | Path) -> bool:
     """Say if a file, by its content, is a video: not sound, a picture or text."""
     try:
-        with open_video(path) as (container, stream):
-            kind = container.format.name
-            return not kind.endswith("_pipe") and kind not in ("image2", "tty") and bool(stream.codec_context)
+        with open_video(path) as video:
+            kind = video.container.format.name
+            return not kind.endswith("_pipe") and kind not in ("image2", "tty")
     except UnreadableVideo:
         return False
 
 
 @contextlib.contextmanager
-def open_video(path: str | Path) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+def open_video(path: str | Path) -> Iterator["OpenVideo"]:
     """Open a file and the video stream that a player would show. Raises `UnreadableVideo` if there is none."""
     file = Path(path)
     if scheme := re.match(r"\w{2,}:/+", str(path)):
@@ -121,110 +116,145 @@ def open_video(path: str | Path) -> Iterator[tuple[av.container.InputContainer, 
         stream = max(shown, key=lambda one: bool(one.disposition & Disposition.default))
         if stream.codec_context is None:
             raise unreadable(file, "its codec is unknown to this version of FFmpeg")
-        yield container, stream
-
-
-def read_packets(path: str | Path, container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[Packet]:
-    """Read the compressed packets of a stream, up to its end or to where the file breaks off.
-
-    Where the clock starts anew, as in joined files, it goes on from the packet before.
-    """
-    offset, last, ordered, second = 0, None, False, 1 / (stream.time_base or 1)
-    try:
-        for packet in container.demux(stream):
-            if packet.size == 0:  # the end
-                continue
-            check_time()
-            tick = packet.pts if packet.dts is None else packet.dts
-            if tick is not None:
-                # Decoding times never fall; without them, frames may be stored after later ones.
-                slack = 0 if ordered and packet.dts is not None else second
-                if last is not None and tick + offset < last - slack:
-                    offset = last + (packet.duration or 1) - tick
-                last, ordered = tick + offset, packet.dts is not None
-            if offset:
-                packet.pts = None if packet.pts is None else packet.pts + offset
-                packet.dts = None if packet.dts is None else packet.dts + offset
-            yield packet
-    except av.error.FFmpegError as error:
-        if isinstance(error, OSError):  # the disk or the network failed, not the file
-            raise unreadable(path, f"reading it failed ({reason(error)})") from error
-        # The file is cut off here. The packets before are good.
+        yield OpenVideo(file, container, stream)
 
 
 class Window(NamedTuple):
-    """The first seconds of a stream: tick and duration of each frame that is shown, and the packets.
+    """The first seconds of a stream, from tick `start` to `end`: tick and duration of each frame that is `shown`.
 
-    There are no `packets` if they would take more than `KEPT_BYTES`: then they must be read again.
+    If its `packets` take more than `KEPT_BYTES`, they are None and must be read again.
     """
 
+    start: int
+    end: int
     shown: list[tuple[int, int]]
     packets: list[Packet] | None
 
 
-def read_window(
-    path: str | Path, container: av.container.InputContainer, stream: av.VideoStream, capture_sec: float
-) -> Window:
-    """Read the packets of the first `capture_sec` seconds, counted from the first frame that is shown.
+@dataclass
+class OpenVideo:
+    """An open file and the stream in it that a player would show.
 
-    Frames before a cut that was made without encoding again are there, but not shown.
+    `orientation` is that of its first decoded frame, which holds for all: degrees clockwise, and if it is mirrored.
     """
-    shown: list[tuple[int, int]] = []
-    packets: list[Packet] | None = []
-    size = 0
-    start: int | None = None
-    clock = float(stream.time_base or 0)  # arithmetic with fractions is slow
-    for packet in read_packets(path, container, stream):
-        size += packet.size + PACKET_BYTES
-        if packets is not None:
-            packets.append(packet)
-            packets = packets if size <= KEPT_BYTES else None
-        if stamp := stamp_of(packet):
-            shown.append(stamp)
-            if len(shown) > MAX_FRAMES:
-                raise unreadable(path, f"its first {capture_sec:g} s hold more than {MAX_FRAMES:,} frames")
-            start = stamp[0] if start is None else min(start, stamp[0])
-        # The first packets of a Matroska file have no decoding time; in other files they may have nothing else.
-        tick = packet.pts if packet.dts is None else packet.dts
-        if tick is None or start is None:
-            continue
-        # Some frames are stored after later ones, so read half a second more.
-        if (tick - start) * clock > capture_sec + 0.5:
-            break
-    return Window(shown, packets)
+
+    path: Path
+    container: av.container.InputContainer
+    stream: av.VideoStream
+    orientation: tuple[int, bool] | None = None
+
+    @property
+    def clock(self) -> float:
+        """Seconds per tick. Arithmetic with fractions is slow."""
+        return float(self.stream.time_base or 1)
+
+    def read_packets(self) -> Iterator[Packet]:
+        """Read the compressed packets of the stream, up to its end or to where the file breaks off.
+
+        Where the clock starts anew, as in joined files, it goes on from the packet before.
+        """
+        offset, last, ordered, second = 0, None, False, 1 / (self.stream.time_base or 1)
+        try:
+            for packet in self.container.demux(self.stream):
+                if packet.size == 0:  # the end
+                    continue
+                check_time()
+                tick = packet.pts if packet.dts is None else packet.dts
+                if tick is not None:
+                    # Decoding times never fall; without them, frames may be stored after later ones.
+                    slack = 0 if ordered and packet.dts is not None else second
+                    if last is not None and tick + offset < last - slack:
+                        offset = last + (packet.duration or 1) - tick
+                    last, ordered = tick + offset, packet.dts is not None
+                if offset:
+                    packet.pts = None if packet.pts is None else packet.pts + offset
+                    packet.dts = None if packet.dts is None else packet.dts + offset
+                yield packet
+        except av.error.FFmpegError as error:
+            if isinstance(error, OSError):  # the disk or the network failed, not the file
+                raise unreadable(self.path, f"reading it failed ({reason(error)})") from error
+            # The file is cut off here. The packets before are good.
+
+    def read_window(self, capture_sec: float) -> Window:
+        """Read the packets of the first `capture_sec` seconds, counted from the first frame that is shown.
+
+        Frames before a cut made without encoding again are not shown. Raises `UnreadableVideo` if none is.
+        """
+        shown: list[tuple[int, int]] = []
+        packets: list[Packet] | None = []
+        size, start, clock = 0, None, self.clock
+        for packet in self.read_packets():
+            size += packet.size + PACKET_BYTES
+            if packets is not None:
+                packets.append(packet)
+                packets = packets if size <= KEPT_BYTES else None
+            if stamp := stamp_of(packet):
+                shown.append(stamp)
+                if len(shown) > MAX_FRAMES:
+                    raise unreadable(self.path, f"its first {capture_sec:g} s hold more than {MAX_FRAMES:,} frames")
+                start = stamp[0] if start is None else min(start, stamp[0])
+            # The first packets of a Matroska file have no decoding time; in other files they may have nothing else.
+            tick = packet.pts if packet.dts is None else packet.dts
+            # Some frames are stored after later ones, so read half a second more.
+            if tick is not None and start is not None and (tick - start) * clock > capture_sec + 0.5:
+                break
+        if shown and self.stream.time_base is not None:
+            return Window(min(shown)[0], max(tick + duration for tick, duration in shown), shown, packets)
+        if not packets:
+            raise unreadable(self.path, "it holds no frame with a time stamp")
+        command = f"ffmpeg -i {self.path.name} -c copy {self.path.stem}.mp4"
+        what = f"{self.path.name}: its frames have no time stamps"
+        raise UnreadableVideo(f"{what}. Put them into a container first: {command}")
+
+    def decode(
+        self, packets: Iterable[Packet], start: int, frame_count: int = 1, *, skip: Skip
+    ) -> Iterator[tuple[float, Picture]]:
+        """Decode packets to (seconds since tick `start`, picture), without frames that are or depend on damaged ones.
+
+        `skip="NONREF"` leaves out frames that no other frame refers to; the rest can be decoded without them. Raises
+        `UnreadableVideo` if `frame_count` frames do not fit into `MAX_CLIP_BYTES`.
+        """
+        codec, clock = self.stream.codec_context, self.clock
+        codec.thread_count = 1  # videos run side by side in processes, so one thread each
+        # A damaged frame is an error; FFmpeg would else fill it in from its neighbours.
+        codec.options = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS)}
+        codec.skip_frame = skip
+        of_file, first = self.stream.sample_aspect_ratio, codec.sample_aspect_ratio
+        intact = True
+        for packet in itertools.chain(packets, (None,)):
+            check_time()
+            try:
+                decoded = codec.decode(packet)
+            except av.error.FFmpegError:
+                intact = False  # the frames up to the next key frame depend on the missing one
+                continue
+            for frame in decoded:
+                intact = (intact or bool(frame.key_frame)) and not frame.is_corrupt
+                if intact and frame.pts is not None:
+                    if frame_count * sum(plane.buffer_size for plane in frame.planes) > MAX_CLIP_BYTES:
+                        what = f"{frame_count} frames of {frame.width} x {frame.height} pixels take more than"
+                        remedy = f"{MAX_CLIP_BYTES >> 20} MiB. Sample fewer, or scale it down."
+                        raise UnreadableVideo(f"{self.path.name}: {what} {remedy}")
+                    self.orientation = self.orientation or orientation_of(frame)
+                    now = codec.sample_aspect_ratio  # where it changes, the codec says so
+                    yield (frame.pts - start) * clock, as_picture(frame, of_file if now == first else now)
+
+    def describe(self, pictures: list[Picture]) -> VideoInfo:
+        """Describe the video by its header, by the largest of some frames, and by the orientation of its first one."""
+        rotation, mirrored = self.orientation or (0, False)
+        largest = max(pictures, key=lambda one: one.width * one.height)
+        width, height = largest[1:] if rotation % 180 == 0 else largest[:0:-1]
+        duration = (self.container.duration or 0) / av.time_base
+        if self.stream.duration is not None:
+            duration = float(self.stream.duration * (self.stream.time_base or 1))
+        drawn = self.container.metadata.get("comment") == SYNTHETIC
+        sound, rate = bool(self.container.streams.audio), float(self.stream.average_rate or 0)
+        return VideoInfo(self.path, width, height, rate, duration, rotation, drawn, mirrored, sound)
 
 
 def stamp_of(packet: Packet) -> tuple[int, int] | None:
     """Return tick and duration of the frame in a packet, None if it has no time or is not shown."""
     return None if packet.pts is None or packet.is_discard else (packet.pts, packet.duration or 1)
-
-
-def decode(
-    stream: av.VideoStream, packets: Iterable[Packet], start: int, clock: float, *, skip: Skip
-) -> Iterator[tuple[float, Picture]]:
-    """Decode packets to (seconds since tick `start`, picture), without frames that are or depend on damaged ones.
-
-    `skip="NONREF"` leaves out frames that no other frame refers to; the rest can be decoded without them. Codecs
-    without such frames ignore it.
-    """
-    stream.codec_context.thread_count = 1  # videos run side by side in processes, so one thread each
-    # A damaged frame is an error; FFmpeg would else fill it in from its neighbours.
-    stream.codec_context.options = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS)}
-    stream.codec_context.skip_frame = skip
-    of_file, first = stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio
-    intact = True
-    for packet in itertools.chain(packets, (None,)):
-        check_time()
-        try:
-            decoded = stream.codec_context.decode(packet)
-        except av.error.FFmpegError:
-            intact = False  # the frames up to the next key frame depend on the missing one
-            continue
-        for frame in decoded:
-            intact = (intact or bool(frame.key_frame)) and not frame.is_corrupt
-            if intact and frame.pts is not None:
-                now = stream.codec_context.sample_aspect_ratio  # where it changes, the codec says so
-                yield (frame.pts - start) * clock, as_picture(frame, of_file if now == first else now)
 
 
 def as_picture(frame: av.VideoFrame, aspect: Fraction | None) -> Picture:
@@ -258,14 +288,47 @@ class FrameView:
         planes = frame.format
         as_stored = (frame.height, frame.width) == self.shape[:2] and not self.info.rotation and not self.info.mirrored
         if not as_stored or planes.chroma_width(4) < 2 or planes.chroma_height(4) < 2:
-            # Rare, so simple: phones held upright, pixels that are not square, and the colour planes of old camcorders,
-            # of a quarter of the size.
+            # Rare, so simple: phones held upright, pixels that are not square, colour planes of a quarter of the size.
             return np.ascontiguousarray(display(self._picture, self.info)[part])
         # Colour planes have half the size: crop along their pixels, or every colour shifts.
         y, x = top // 2 * 2, left // 2 * 2
         y_end, x_end = min(frame.height, bottom + bottom % 2), min(frame.width, right + right % 2)
         cut = to_rgb(_cut(frame, x, y, x_end - x, y_end - y))
         return np.ascontiguousarray(cut[top - y : bottom - y, left - x : right - x])
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Frames sampled from one video, in order of time. Pixels are converted to RGB when they are asked for.
+
+    `times` is (T,), seconds from the video's first frame, which is at `begin` seconds of the container's clock.
+    """
+
+    info: VideoInfo
+    times: NDArray[np.float64]
+    _pictures: tuple[Picture, ...] = field(repr=False)
+    begin: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def frame(self, index: int) -> Image:
+        """Return frame `index` as uint8 RGB, (H, W, 3)."""
+        return display(self._pictures[index], self.info)
+
+    def view(self, index: int) -> FrameView:
+        """Return frame `index` as a view that converts only the parts that are asked for."""
+        return FrameView(self._pictures[index], self.info)
+
+    def small_frame(self, index: int, longest_side: int) -> Image:
+        """Return frame `index` as uint8 RGB, shrunk until no side is longer than `longest_side` pixels."""
+        scale = min(1.0, longest_side / max(self.info.width, self.info.height))
+        return display(self._pictures[index], self.info, scale)
+
+    @property
+    def frames(self) -> Image:
+        """All frames as uint8 RGB, (T, H, W, 3)."""
+        return np.stack([self.frame(index) for index in range(len(self))])
 
 
 def display(picture: Picture, info: VideoInfo, scale: float = 1.0) -> Image:
@@ -285,7 +348,8 @@ def display(picture: Picture, info: VideoInfo, scale: float = 1.0) -> Image:
     right, below = max(1, round(width * scale)) - size[0], max(1, round(height * scale)) - size[1]
     if right or below:
         image = np.pad(image, ((0, max(0, below)), (0, max(0, right)), (0, 0)))
-    return turn(image, info.rotation, mirrored=info.mirrored)
+    image = image[:, ::-1] if info.mirrored else image
+    return np.ascontiguousarray(np.rot90(image, k=-info.rotation // 90)) if info.rotation or info.mirrored else image
 
 
 def to_rgb(frame: av.VideoFrame, **size: Any) -> Image:
@@ -293,12 +357,6 @@ def to_rgb(frame: av.VideoFrame, **size: Any) -> Image:
     if frame.color_trc in HDR_CURVES:
         return tone_map(frame, **size)
     return np.asarray(frame.reformat(format="rgb24", threads=1, **size).to_ndarray(), dtype=np.uint8)
-
-
-def turn(image: Image, clockwise: int, *, mirrored: bool = False) -> Image:
-    """Mirror an image left to right if `mirrored`, then turn it by `clockwise` degrees, a multiple of 90."""
-    image = image[:, ::-1] if mirrored else image
-    return np.ascontiguousarray(np.rot90(image, k=-clockwise // 90)) if clockwise or mirrored else image
 
 
 def orientation_of(frame: av.VideoFrame) -> tuple[int, bool]:
@@ -328,27 +386,6 @@ def _cut(frame: av.VideoFrame, left: int, top: int, width: int, height: int) -> 
     part = graph.pull()
     assert isinstance(part, av.VideoFrame)  # a graph of video filters gives video frames
     return part
-
-
-def describe_video(
-    path: str | Path,
-    container: av.container.InputContainer,
-    stream: av.VideoStream,
-    pictures: list[Picture],
-    orientation: tuple[int, bool],
-) -> VideoInfo:
-    """Describe a video by its header, by the largest of some frames, and by the orientation of its first one."""
-    rotation, mirrored = orientation
-    largest = max(pictures, key=lambda one: one.width * one.height)
-    width, height = largest[1:] if rotation % 180 == 0 else largest[:0:-1]
-    duration = 0.0
-    if stream.duration is not None and stream.time_base is not None:
-        duration = float(stream.duration * stream.time_base)
-    elif container.duration is not None:
-        duration = container.duration / av.time_base
-    drawn = container.metadata.get("comment") == SYNTHETIC
-    sound, rate = bool(container.streams.audio), float(stream.average_rate or 0)
-    return VideoInfo(Path(path), width, height, rate, duration, rotation, drawn, mirrored, sound)
 
 
 def unreadable(path: str | Path, what: str) -> UnreadableVideo:

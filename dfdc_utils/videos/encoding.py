@@ -35,10 +35,7 @@ def add_video(container: av.container.OutputContainer, size: tuple[int, int], cr
 def write_clip(
     path: Path, frames: Iterable[np.ndarray], *, sound: np.ndarray | None, size: tuple[int, int], crf: int
 ) -> None:
-    """Write drawn frames (H, W, 3) uint8 RGB and mono sound int16 (samples,) to an MP4 file of `size` (width, height).
-
-    The header says that they are `SYNTHETIC`.
-    """
+    """Write drawn frames (H, W, 3) uint8 RGB and mono sound int16 (samples,) to an MP4 file of `size` width, height."""
     with av.open(str(path), "w", format="mp4") as container:
         container.metadata["comment"] = SYNTHETIC
         video = add_video(container, size, crf)

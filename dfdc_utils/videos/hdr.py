@@ -37,10 +37,7 @@ def tone_map(frame: av.VideoFrame, **size: Any) -> NDArray[np.uint8]:
 
 @functools.cache
 def _light(is_hlg: bool) -> NDArray[np.float32]:
-    """Light for each of the 65,536 code values: of the display in units of `WHITE` for PQ, of the scene for HLG.
-
-    Source: ITU-R BT.2100.
-    """
+    """Light of each 16-bit code (ITU-R BT.2100): of the display in units of `WHITE` for PQ, of the scene for HLG."""
     code = np.linspace(0, 1, 2**16)
     if is_hlg:
         a, b, c = 0.17883277, 0.28466892, 0.55991073

@@ -1,7 +1,6 @@
 """Which videos of a folder are real or fake, and what each fake was made from, as different data sets say it.
 
-Each reader returns entries, `{file name: {"label", "original", "person"}}`. Labels are words in any case, or 0 and 1
-for REAL and FAKE.
+Each reader returns entries, `{file name: {"label", "original", "person"}}`.
 """
 
 import json
@@ -30,25 +29,25 @@ FAKES = (r"(\d{3})_\d{3}", r"(\d\d)_\d\d(__.+)__\w{8}", r"(id\d+)_id\d+(_\d+)")
 
 
 def read_labels(folder: Path, names: set[str], videos: set[str]) -> Entries:
-    """Read what a folder with files `names` says about its `videos`.
+    """Read what a folder with files `names` says about its `videos`: by `metadata.json`, `labels.csv`, or its layout.
 
-    Tells by `metadata.json`, `labels.csv`, or the layout of a known data set. A `metadata.json` that is not DFDC's, as
-    other programs write them, is left out, with a word in the log. Raises `BrokenCatalog` for files that cannot be
-    read.
+    A `metadata.json` of another program is left out. Raises `BrokenCatalog` for files that cannot be read.
     """
     if "metadata.json" in names and (listed := _read_metadata(folder / "metadata.json")):
         return listed
     if "labels.csv" in names:
         return {Path(file).name: entry for file, entry in read_table(folder / "labels.csv").items()}
     label = next((FOLDERS[part] for part in reversed(folder.absolute().parts) if part in FOLDERS), "")
-    return {name: {"label": label, "original": _source_of(name)} for name in videos} if label else {}
+    entries: Entries = {}
+    for name in videos if label else ():
+        matches = (re.fullmatch(pattern, Path(name).stem) for pattern in FAKES)
+        source = next(("".join(match.groups()) + Path(name).suffix for match in matches if match), "")
+        entries[name] = {"label": label, "original": source}
+    return entries
 
 
 def read_table(path: Path) -> Entries:
-    """Read a CSV file with the columns `path`, `label` and, if known, `original`: entries by what `path` says.
-
-    Raises `BrokenCatalog` if it is no such file.
-    """
+    """Read a CSV file with the columns `path`, `label` and, if known, `original`. Raises `BrokenCatalog`."""
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="surrogateescape")
     except (OSError, ValueError) as error:
@@ -57,12 +56,12 @@ def read_table(path: Path) -> Entries:
     if not (found["path"] and found["label"]):
         raise BrokenCatalog(f"{path}: it has the columns {', '.join(table)}, but needs path and label.")
     named = {wanted: table[columns[0]] for wanted, columns in found.items() if columns}
-    rows = pd.DataFrame(named).rename(columns={"path": "file"}).to_dict("records")
-    return {row["file"]: {"label": word_of(row["label"]), "original": row.get("original", "")} for row in rows}
+    rows = pd.DataFrame(named).to_dict("records")
+    return {row["path"]: {"label": word_of(row["label"]), "original": row.get("original", "")} for row in rows}
 
 
 def word_of(label: Any) -> Any:
-    """`REAL` or `FAKE` for a label in another case or as a number; anything else as it is."""
+    """`REAL` or `FAKE` for a label in another case or as a number, 0 for REAL; anything else as it is."""
     word = str(label).strip().upper()
     word = WORDS.get(word, word)
     return word if word in LABELS else label
@@ -80,16 +79,8 @@ def _read_metadata(path: Path) -> Entries:
     if not all(isinstance(entry, dict) and {"label", "is_fake", "original"} & set(entry) for entry in entries):
         log.info("%s: ignored, since it is not DFDC's: there each file name has an object with its label", path)
         return {}
-    labels = {name: entry.get("label", entry.get("is_fake", "")) for name, entry in listed.items()}
-    return {_file_of(name): entry | {"label": word_of(labels[name])} for name, entry in listed.items()}
-
-
-def _file_of(name: str) -> str:
-    """The file's name, where another program wrote its whole path on Windows."""
-    return PureWindowsPath(name).name if re.match(r"[A-Za-z]:\\", name) else name
-
-
-def _source_of(name: str) -> str:
-    """The name of the video that a fake of FaceForensics++ or Celeb-DF was made from, by its own name."""
-    matches = (re.fullmatch(pattern, Path(name).stem) for pattern in FAKES)
-    return next(("".join(match.groups()) + Path(name).suffix for match in matches if match), "")
+    found: Entries = {}
+    for name, entry in listed.items():
+        file = PureWindowsPath(name).name if re.match(r"[A-Za-z]:\\", name) else name  # some give the whole path
+        found[file] = entry | {"label": word_of(entry.get("label", entry.get("is_fake", "")))}
+    return found

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import av
 
-from dfdc_utils.videos.decoding import Image, decode, display, open_video, probe_video, read_packets, read_window
+from dfdc_utils.videos.decoding import Image, display, open_video, probe_video
 from dfdc_utils.videos.encoding import FRAME_RATE, SAMPLE_RATE, add_video
-from dfdc_utils.videos.sampling import span
 
 SHORTER_SIDE = 360  # pixels at most
 CRF = 27  # ten seconds of a talking head take half a megabyte
@@ -21,8 +20,7 @@ SOUND_BIT_RATE = 48_000  # mono: enough for voices
 class Preview:
     """A part of a video as MP4: H.264, at most 360 pixels on the shorter side, and AAC.
 
-    It lasts from `start` to `end`, in seconds from the video's first frame. `still`, uint8 RGB, is the frame at
-    `still_at`. `width` and `height` are the full video's, in which boxes are given.
+    Times are in seconds from the video's first frame; `still` is uint8 RGB; `width` and `height` are the full video's.
     """
 
     mp4: bytes = field(repr=False)
@@ -41,18 +39,18 @@ def make_preview(path: str | Path, *, start: float, end: float, still_at: float)
     """
     info = probe_video(path)
     scale = min(1.0, SHORTER_SIDE / min(info.width, info.height))
-    with open_video(path) as (source, stream):
-        first, _, clock = span(path, stream, read_window(path, source, stream, 1.0))
+    with open_video(path) as source:
+        first, clock = source.read_window(1.0).start, source.clock
     shown: list[tuple[float, Image]] = []  # the still so far, and the last frame
     with (
         tempfile.TemporaryDirectory() as folder,
         av.open(file := f"{folder}/preview.mp4", "w", options={"movflags": "faststart"}) as target,
     ):
-        with open_video(path) as (source, stream):
+        with open_video(path) as source:
             if start > 0:
-                source.seek(first + int(start / clock), stream=stream)
+                source.container.seek(first + int(start / clock), stream=source.stream)
             tick = -1
-            for time, picture in decode(stream, read_packets(path, source, stream), first, clock, skip="DEFAULT"):
+            for time, picture in source.decode(source.read_packets(), first, skip="DEFAULT"):
                 if time > end:
                     break
                 if time < start or round((time - start) * FRAME_RATE) <= tick:
@@ -61,7 +59,7 @@ def make_preview(path: str | Path, *, start: float, end: float, still_at: float)
                 image = image[: len(image) // 2 * 2, : image.shape[1] // 2 * 2]  # colour planes have half the size
                 if not shown:
                     video = add_video(target, (image.shape[1], image.shape[0]), CRF)
-                    sound = target.add_stream("aac", SAMPLE_RATE, layout="mono") if source.streams.audio else None
+                    sound = target.add_stream("aac", SAMPLE_RATE, layout="mono") if info.has_sound else None
                 shown = [min([*shown[:1], (time, image)], key=lambda one: abs(one[0] - still_at)), (time, image)]
                 frame = av.VideoFrame.from_ndarray(image, format="rgb24")
                 frame.pts = tick = round((time - start) * FRAME_RATE)
@@ -71,9 +69,9 @@ def make_preview(path: str | Path, *, start: float, end: float, still_at: float)
         target.mux(video.encode(None))
         if sound:
             sound.bit_rate = SOUND_BIT_RATE
-            with contextlib.suppress(av.error.FFmpegError, ValueError), open_video(path) as (source, _):
-                source.seek(int((first * clock + start) * av.time_base))
-                for heard in source.decode(source.streams.audio[0]):  # damaged sound ends early
+            with contextlib.suppress(av.error.FFmpegError, ValueError), open_video(path) as source:
+                source.container.seek(int((first * clock + start) * av.time_base))
+                for heard in source.container.decode(audio=0):  # damaged sound ends early
                     time = (heard.time or 0.0) - first * clock - start
                     if time > shown[1][0] - start:
                         break

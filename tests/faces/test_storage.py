@@ -13,7 +13,7 @@ import pytest
 from dfdc_utils import files
 from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.faces import Track, find_finished, read_faces, storage, write_faces
-from dfdc_utils.faces.storage import CroppedTrack
+from dfdc_utils.faces.tracks import CroppedTrack
 from dfdc_utils.files import prepare_target, write_atomically
 
 

@@ -18,7 +18,7 @@ from dfdc_utils import plots
 from dfdc_utils.errors import UnreadableVideo
 from dfdc_utils.evaluation import bootstrap_interval
 from dfdc_utils.faces import Track, read_faces, write_faces
-from dfdc_utils.faces.storage import CroppedTrack
+from dfdc_utils.faces.tracks import CroppedTrack
 from dfdc_utils.models import binomial_interval
 from dfdc_utils.plots import describe_track
 

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings, strategies as st
 
 from dfdc_utils.errors import UnreadableVideo
 from dfdc_utils.videos import Clip, decoding, probe_video, sample_frames, sample_windows, sampling
+from dfdc_utils.videos.decoding import OpenVideo
 
 EVERY_FRAME = {"preset": "ultrafast", "x264-params": "bframes=0:keyint=250:scenecut=0"}
 
@@ -103,8 +104,8 @@ def test_a_window_longer_than_the_clip_is_the_whole_clip(plain: Path) -> None:
 
 def test_reading_stops_soon_after_the_window(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[object] = []
-    read = decoding.read_packets
-    monkeypatch.setattr(decoding, "read_packets", lambda *args: (taken.append(p) or p for p in read(*args)))
+    read = OpenVideo.read_packets
+    monkeypatch.setattr(OpenVideo, "read_packets", lambda video: (taken.append(p) or p for p in read(video)))
     sample_frames(plain, 4, capture_sec=0.5)
     assert len(taken) <= 35, "half a second, and half a second of reordering, at 30 frames a second"
 
@@ -407,8 +408,8 @@ def test_real_clips_give_sixteen_frames_without_decoding_everything(
     real_clips: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passes: list[str] = []
-    decode = sampling.decode
-    monkeypatch.setattr(sampling, "decode", lambda *args, skip: passes.append(skip) or decode(*args, skip=skip))
+    decode = OpenVideo.decode
+    monkeypatch.setattr(OpenVideo, "decode", lambda *args, skip: passes.append(skip) or decode(*args, skip=skip))
     paths = sorted(real_clips.rglob("*.mp4"))[::3]
     for path in paths:
         clip = sample_frames(path, 16)
@@ -445,7 +446,7 @@ def test_the_time_is_checked_at_every_packet(plain: Path, monkeypatch: pytest.Mo
 
 
 def test_all_frames_together_are_bounded(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampling, "MAX_CLIP_BYTES", 4 * 192 * 96 * 2)
+    monkeypatch.setattr(decoding, "MAX_CLIP_BYTES", 4 * 192 * 96 * 2)
     assert len(sample_frames(plain, 4)) == 4
     with pytest.raises(
         UnreadableVideo, match=r"^plain\.mp4: 16 frames of 160 x 96 pixels take more than .*Sample fewer"
@@ -462,7 +463,7 @@ def test_a_drive_that_fails_is_no_end_of_the_file(plain: Path) -> None:
             yield
 
     with av.open(str(plain)) as container, pytest.raises(UnreadableVideo, match="reading it failed") as caught:
-        decoding.read_window(plain, Drive(), container.streams.video[0], 5.0)  # type: ignore[arg-type]
+        OpenVideo(plain, Drive(), container.streams.video[0]).read_window(5.0)  # type: ignore[arg-type]
     assert isinstance(caught.value.__cause__, OSError)
 
 
@@ -543,14 +544,14 @@ def test_a_video_no_longer_than_a_window_gives_one_clip(plain: Path, seconds: fl
 
 def test_a_whole_video_is_decoded_once_and_few_frames_are_held(long: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[float] = []
-    decode = sampling.decode
+    decode = OpenVideo.decode
 
     def spy(*args, skip):  # type: ignore[no-untyped-def]
         for time, frame in decode(*args, skip=skip):
             decoded.append(time)
             yield time, frame
 
-    monkeypatch.setattr(sampling, "decode", spy)
+    monkeypatch.setattr(OpenVideo, "decode", spy)
     held = [len(decoded) for _ in sample_windows(long, 16)]
     assert len(decoded) <= 340 / 3
     assert held[0] < 60, "a window is given as soon as its frames are there"
