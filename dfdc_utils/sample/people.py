@@ -71,8 +71,8 @@ class Appearance(NamedTuple):
 
 # Mean and standard deviation among people. The deviations are also the size of the temporal faults, which must be
 # visible on a face 70 pixels high: 0.04 of half a head is 1.4 pixels there, 0.058 of a skin tone 9 grey levels.
-MEAN_APPEARANCE = np.array(Appearance(0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0))
-APPEARANCE_DEVIATION = np.array(Appearance(0.040, 0.042, 0.026, 0.032, 0.058, 0.054, 0.058, 0.070))
+MEAN_APPEARANCE = Appearance(0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0)
+APPEARANCE_DEVIATION = np.array((0.040, 0.042, 0.026, 0.032, 0.058, 0.054, 0.058, 0.070))
 # Weight of the random number that the three colour gains share: they change mostly in brightness, partly in tint.
 SHARED_GAIN = 0.92
 
@@ -131,7 +131,7 @@ def _draw_person(rng: np.random.Generator, number: int, tone: float) -> Person:
     return Person(
         number=number,
         features=features,
-        appearance=make_appearances(share_gain(rng.normal(size=(1, 9)).clip(-2, 2)))[0],
+        appearance=make_appearances(rng.normal(size=(1, 9)).clip(-2, 2))[0],
         head_width=rng.uniform(0.93, 1.03),
         skull_height=rng.uniform(1.26, 1.38),
         chin_y=rng.uniform(1.28, 1.36) if female else rng.uniform(1.32, 1.42),
@@ -166,15 +166,18 @@ def _draw_features(rng: np.random.Generator, tone: float) -> Features:
     return Features(iris_red=float(iris[0]), iris_green=float(iris[1]), iris_blue=float(iris[2]), **drawn)
 
 
-def share_gain(normal: np.ndarray) -> np.ndarray:
-    """Mix normal numbers (N, 9) into those of N appearances (N, 8): the colour gains share the last one."""
+def make_appearances(
+    normal: np.ndarray, own: Appearance = MEAN_APPEARANCE, changing: np.ndarray | float = 1.0
+) -> list[Appearance]:
+    """Make appearances, distributed as among people, of standard normal numbers (N, 9).
+
+    The colour gains share the last number. `changing`, one or (8,), is the fraction of the variance of each number of
+    an appearance that changes; the rest stays at `own`. Variances add up to one.
+    """
     values = normal[:, :8].copy()
     values[:, 4:7] = SHARED_GAIN * normal[:, 8:] + (1 - SHARED_GAIN**2) ** 0.5 * normal[:, 4:7]
-    return values
-
-
-def make_appearances(values: np.ndarray) -> list[Appearance]:
-    """Scale standard normal numbers (N, 8) to the appearances that people have."""
+    still = (np.array(own) - MEAN_APPEARANCE) / APPEARANCE_DEVIATION
+    values = np.sqrt(1 - changing) * still + np.sqrt(changing) * values
     return [Appearance(*row) for row in (MEAN_APPEARANCE + values * APPEARANCE_DEVIATION).tolist()]
 
 

@@ -41,8 +41,7 @@ from dfdc_utils.models import (
 )
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.sequences import make_batches, report_leaks, score_people
-from dfdc_utils.training.checkpoints import Progress, load_progress, save_progress
-from dfdc_utils.training.loop import TrainingConfig, TrainingLoop
+from dfdc_utils.training.loop import Progress, TrainingConfig, TrainingLoop, load_progress, save_progress
 from dfdc_utils.training.strategies import choose_strategy, explaining_lost_workers, workers_in_tf_config, writes_files
 from dfdc_utils.videos import name_data
 

@@ -1,20 +1,24 @@
 """The training loop: the step that all replicas take together, and the state between two steps."""
 
 import contextlib
+import json
 import math
+import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.faces import SequenceConfig
+from dfdc_utils.files import replacing
 from dfdc_utils.models import contrast, copy_cnn, features_over_time, hears, picture_part, sync_part
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.sequences import OTHERS, SelfBlends, SequenceStore, Store, WrongSounds, with_judged_sound
-from dfdc_utils.training.checkpoints import Progress
 from dfdc_utils.training.strategies import share_out
 
 with quiet_import():
@@ -60,6 +64,50 @@ class TrainingConfig:
         if self.epochs < 1 or self.batch_size < 1 or self.learning_rate < 0 or not 0 <= self.label_smoothing < 1:
             limits = "epochs and batch_size must be at least 1, learning_rate at least 0, label_smoothing in [0, 1)"
             raise ValueError(f"{self}: {limits}")
+
+
+@dataclass
+class Progress:
+    """How far a training has come.
+
+    `settings` are numbers and texts that people can read: all that its result depends on. `step` counts the steps
+    taken, `sums` adds up loss and accuracy over the current epoch, `history` has one row per finished epoch, and
+    `best_scores` are the validation scores of the best one. `variables` are those of model and optimizer.
+    """
+
+    settings: dict[str, Any]
+    step: int = 0
+    sums: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_scores: list[float] = field(default_factory=list)
+    variables: list[NDArray[Any]] = field(default_factory=list, repr=False)
+
+    def require(self, settings: dict[str, Any], *, what: str, remedy: str) -> None:
+        """Raise `ConfigMismatch`, naming each setting that differs, unless the training has these settings."""
+        mine = self.settings
+        differ = [key for key in {**mine, **settings} if mine.get(key) != settings.get(key)]
+        if differ:
+            named = ", ".join(f"{key} {mine.get(key)!r} instead of {settings.get(key)!r}" for key in differ)
+            raise ConfigMismatch(f"{what} with {named}. {remedy}")
+
+
+def save_progress(path: Path, progress: Progress) -> None:
+    """Write it to `path` (.npz). Raises `OSError` if that fails; the old file is then still there."""
+    note = {item.name: getattr(progress, item.name) for item in fields(progress) if item.name != "variables"}
+    arrays: dict[str, Any] = {f"{number:05d}": value for number, value in enumerate(progress.variables)}
+    with replacing(path) as partial:
+        np.savez(partial, progress=np.frombuffer(json.dumps(note).encode(), np.uint8), **arrays)
+
+
+def load_progress(path: Path) -> Progress | None:
+    """Read what `save_progress` wrote; None if there is no such file, or none that can be read."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:  # pickles could run code
+            note = json.loads(bytes(stored["progress"]))
+            variables = [stored[name] for name in sorted(set(stored.files) - {"progress"})]
+        return Progress(**note, variables=variables)
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile):
+        return None
 
 
 class TrainingLoop:
