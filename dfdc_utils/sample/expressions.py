@@ -23,15 +23,8 @@ class Expression(NamedTuple):
     mouth_spread: float  # -1 round .. 1 wide
 
 
-def draw_expression(albedo: np.ndarray, canvas: Canvas, person: Person, expression: Expression) -> None:
-    """Paint eyes and mouth of one moment over `albedo` (H, W, 3) in place."""
-    for side in (-1, 1):
-        _draw_eye(albedo, canvas, person, expression, side)
-    _draw_mouth(albedo, canvas, person, expression)
-
-
-def _draw_eye(albedo: np.ndarray, canvas: Canvas, person: Person, expression: Expression, side: int) -> None:
-    """Paint one eye; `side` is -1 for the left of the picture, 1 for the right."""
+def draw_eye(albedo: np.ndarray, canvas: Canvas, person: Person, expression: Expression, side: int) -> None:
+    """Paint one eye over `albedo` (H, W, 3) in place; `side` is -1 for the left of the picture, 1 for the right."""
     f, scale = person.features, canvas.scale
     half = f.eye_width
     window = canvas.window(side * f.eye_gap, f.eye_y - 0.02, half + 0.08, 0.24)
@@ -73,8 +66,8 @@ def _draw_eye(albedo: np.ndarray, canvas: Canvas, person: Person, expression: Ex
     paint(patch, (30, 22, 20), np.clip(np.maximum(lash * (0.72 + 0.25 * f.lid_shade), lower_lash), 0, 1))
 
 
-def _draw_mouth(albedo: np.ndarray, canvas: Canvas, person: Person, expression: Expression) -> None:
-    """Paint the lips, and teeth and darkness between them."""
+def draw_mouth(albedo: np.ndarray, canvas: Canvas, person: Person, expression: Expression) -> None:
+    """Paint the lips, and teeth and darkness between them, over `albedo` (H, W, 3) in place."""
     f, scale = person.features, canvas.scale
     half = f.mouth_width * (1.0 + 0.10 * expression.mouth_spread - 0.08 * expression.mouth_open)
     gape = 0.20 * expression.mouth_open

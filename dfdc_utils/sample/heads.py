@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from dfdc_utils.sample.canvas import BOTTOM, LEFT, RIGHT, TOP, composite, ramp
-from dfdc_utils.sample.expressions import Expression, draw_expression
+from dfdc_utils.sample.expressions import Expression, draw_eye, draw_mouth
 from dfdc_utils.sample.people import Appearance, Person
 from dfdc_utils.sample.portrait import INNER_HEIGHT, INNER_WIDTH, INNER_Y, Portrait
 
@@ -63,7 +63,9 @@ class LitHead(NamedTuple):
 def express(portrait: Portrait, moment: Expression) -> np.ndarray:
     """Return a copy of the head's colours with eyes, mouth and glasses of this moment."""
     albedo = portrait.albedo.copy()
-    draw_expression(albedo, portrait.canvas, portrait.person, moment)
+    for side in (-1, 1):
+        draw_eye(albedo, portrait.canvas, portrait.person, moment, side)
+    draw_mouth(albedo, portrait.canvas, portrait.person, moment)
     if portrait.person.glasses:
         albedo *= (1.0 - 0.85 * portrait.glasses)[..., None]
     return albedo

@@ -55,8 +55,7 @@ class Features(NamedTuple):
 class Appearance(NamedTuple):
     """Where the inner face sits on the head and how it takes the light.
 
-    Every person has one. A temporal fake draws its values anew every few frames from the same distribution, so that
-    each single frame could be an honest one.
+    A temporal fake draws it anew every few frames, as among people: each single frame could be an honest one.
     """
 
     shift_x: float  # head units
@@ -125,7 +124,11 @@ def _draw_person(rng: np.random.Generator, number: int, tone: float) -> Person:
     if not female and style == "long" and rng.random() < 0.7:
         style = "short"
     bearded = not female and rng.random() < 0.55
-    features = _draw_features(rng, tone)
+    # Dark skin goes with brown eyes.
+    iris = IRIS_COLOURS[rng.integers(len(IRIS_COLOURS) if tone < 2.5 else 2)] * rng.uniform(0.85, 1.15)
+    hints = get_type_hints(Features, include_extras=True)
+    drawn = {name: rng.uniform(*hint.__metadata__) for name, hint in hints.items() if hint is not float}
+    features = Features(iris_red=float(iris[0]), iris_green=float(iris[1]), iris_blue=float(iris[2]), **drawn)
     if not female:
         features = features._replace(lip_red=features.lip_red * 0.45, lid_shade=features.lid_shade * 0.6)
     return Person(
@@ -156,14 +159,6 @@ def _draw_person(rng: np.random.Generator, number: int, tone: float) -> Person:
 def _between(colours: np.ndarray, place: float) -> np.ndarray:
     """Interpolate a table of colours (N, 3) at `place`, 0..N - 1."""
     return np.array([np.interp(place, np.arange(len(colours)), column) for column in colours.T])
-
-
-def _draw_features(rng: np.random.Generator, tone: float) -> Features:
-    """Draw an inner face. Dark skin goes with brown eyes."""
-    iris = IRIS_COLOURS[rng.integers(len(IRIS_COLOURS) if tone < 2.5 else 2)] * rng.uniform(0.85, 1.15)
-    hints = get_type_hints(Features, include_extras=True)
-    drawn = {name: rng.uniform(*hint.__metadata__) for name, hint in hints.items() if hint is not float}
-    return Features(iris_red=float(iris[0]), iris_green=float(iris[1]), iris_blue=float(iris[2]), **drawn)
 
 
 def make_appearances(

@@ -42,8 +42,8 @@ class TrainingConfig:
     smoothed. `frames_per_video`, for a model that scores each frame by itself, takes that many random frames of a video
     at a time instead of whole sequences: a batch then shows more people, and an epoch has as many frames as before.
     `mixed_precision` computes the CNN in bfloat16, which is faster on recent GPUs and slower on most CPUs.
-    `deterministic` makes TensorFlow choose operations with repeatable results, for the rest of this process. Raises
-    `ValueError` for values that no training can have.
+    `deterministic` makes TensorFlow's results repeatable, for the rest of this process. Raises `ValueError` for values
+    that no training can have.
     """
 
     epochs: int = 60
@@ -116,10 +116,8 @@ class TrainingLoop:
     `parts` holds the videos to `train` on and those for `validation`; only REAL ones if `config.self_blend` is set.
     Keras' `fit` is not used: it fails on a last batch that the replicas cannot share, and with several workers (Keras
     3.15, https://github.com/keras-team/keras/issues/20585). A step depends only on the variables and on its number, so
-    training can resume at any step.
-
-    The CNN starts with the weights of that of `cnn`, if given. `steps` is the number of steps per epoch, `labels` (V,)
-    those of the validation sequences. Used by `train`.
+    training can resume at any step. The CNN starts with the weights of that of `cnn`, if given. `steps` is the number
+    of steps per epoch, `labels` (V,) those of the validation sequences.
     """
 
     def __init__(
@@ -165,10 +163,11 @@ class TrainingLoop:
         with strategy.scope(), _dtype_policy("mixed_bfloat16" if config.mixed_precision else "float32"):
             if cnn:
                 copy_cnn(cnn, self.model)
-            # The weights do not depend on the number of frames.
             if config.frames_per_video and not self.model.name.endswith("mean"):
-                remedy = "Use it for the mean over frames only."
-                raise ValueError(f"frames_per_video: {self.model.name} sees time. {remedy}")
+                raise ValueError(
+                    f"frames_per_video: {self.model.name} sees time. Use it for a mean over frames only."
+                )
+            # The weights do not depend on the number of frames.
             self._trained = build(taken, sequence.face_size) if config.frames_per_video else self.model
             if config.sync:
                 picture_part(self.model).trainable = False
