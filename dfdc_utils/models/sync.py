@@ -15,8 +15,7 @@ CHANNELS = (8, 12, 16)  # of the convolutions over a mouth, and of those over a 
 FEATURE_COUNT = 8  # of a mouth, and of a sound
 MOUTH_PIXELS = (24, 28)  # height and width
 MEL = {"num_mel_bins": 64, "sequence_length": 400, "sequence_stride": 160, "fft_length": 512}  # 25 ms every 10 ms
-# Added to a deviation over time: what hardly changes must not be blown up to look like speech.
-LEAST = 0.1
+LEAST = 0.1  # added to a deviation over time: what hardly changes must not be blown up to look like speech
 
 
 def add_sound(picture: keras.Model) -> keras.Model:

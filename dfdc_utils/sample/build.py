@@ -17,13 +17,11 @@ from dfdc_utils.sample.clips import ClipPlan, render_clip
 from dfdc_utils.sample.people import draw_people
 from dfdc_utils.workers import each
 
-# Raise it when the drawing changes: samples of another version are then drawn anew.
-VERSION = 7
+VERSION = 7  # raise it when the drawing changes: samples of another version are then drawn anew
 SEED = 20_200_331  # the day DFDC ended
 PARTS = ("dfdc_train_part_0", "dfdc_train_part_1")
 RECORD, TRUTH, METADATA = "sample.json", "truth.json", "metadata.json"
-# Folders that may lie beside the clips: what the other stages make of them.
-RESULTS = ("faces", "model", "results")
+RESULTS = ("faces", "model", "results")  # folders that may lie beside the clips: what other stages make of them
 # Where the fault of a fake shows: in single frames, only over time, or in both. As many fakes of each.
 FAKE_KINDS = ("steady", "temporal", "both")
 UPRIGHT_FRACTION = 0.15  # of clips held upright

@@ -12,8 +12,7 @@ import cv2
 import numpy as np
 
 from dfdc_utils.sample.canvas import Canvas
-from dfdc_utils.sample.expressions import Expression
-from dfdc_utils.sample.heads import Light, Pose, face_box, mask_ellipse, place_head
+from dfdc_utils.sample.heads import Expression, Light, Pose, face_box, mask_ellipse, place_head
 from dfdc_utils.sample.motion import draw_motion, draw_voice, smooth_path
 from dfdc_utils.sample.people import Person
 from dfdc_utils.sample.scenes import MARGIN, Layer, draw_background, draw_body, draw_room, place_layer

@@ -4,8 +4,7 @@ import math
 
 import numpy as np
 
-from dfdc_utils.sample.expressions import Expression
-from dfdc_utils.sample.heads import Pose
+from dfdc_utils.sample.heads import Expression, Pose
 from dfdc_utils.videos import FRAME_RATE, SAMPLE_RATE
 
 

@@ -72,8 +72,7 @@ class Appearance(NamedTuple):
 # visible on a face 70 pixels high: 0.04 of half a head is 1.4 pixels there, 0.058 of a skin tone 9 grey levels.
 MEAN_APPEARANCE = Appearance(0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0)
 APPEARANCE_DEVIATION = np.array((0.040, 0.042, 0.026, 0.032, 0.058, 0.054, 0.058, 0.070))
-# Weight of the random number that the three colour gains share: they change mostly in brightness, partly in tint.
-SHARED_GAIN = 0.92
+SHARED_GAIN = 0.92  # weight of the number that the three colour gains share: mostly brightness changes, partly tint
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,7 @@ import numpy as np
 from dfdc_utils.sample.canvas import Canvas, bell, bump, inside, paint, ramp, soft_noise, strands
 from dfdc_utils.sample.people import Person
 
-# Where the head is widest; the two halves of its outline meet there.
-WIDEST_Y = -0.02
+WIDEST_Y = -0.02  # where the head is widest; the two halves of its outline meet there
 # The inner face, which swaps replace: an ellipse inside the cheeks, from above the brows to just above the chin; its
 # centre and half axes.
 INNER_Y, INNER_WIDTH, INNER_HEIGHT = 0.36, 0.80, 0.90
@@ -47,7 +46,6 @@ def outline(person: Person, x: np.ndarray, y: np.ndarray, grown: float = 0.0) ->
 
 
 def _segment_distance(x: np.ndarray, y: np.ndarray, start: tuple[float, float], end: tuple[float, float]) -> np.ndarray:
-    """Return the distance of points from a line segment."""
     along_x, along_y = end[0] - start[0], end[1] - start[1]
     t = np.clip(((x - start[0]) * along_x + (y - start[1]) * along_y) / (along_x**2 + along_y**2), 0, 1)
     return np.hypot(x - start[0] - t * along_x, y - start[1] - t * along_y)
@@ -258,7 +256,7 @@ def _normals(height: np.ndarray, scale: float) -> np.ndarray:
 
 
 def paint_portrait(person: Person, canvas: Canvas) -> Portrait:
-    """Paint a head without eyes and mouth, which move and are left to `expressions`. About 30 ms."""
+    """Paint a head without eyes and mouth, which move and are left to `heads`. About 30 ms."""
     rng = np.random.default_rng(person.texture_seed)
     x, y, scale = canvas.x, canvas.y, canvas.scale
     albedo = _skin(canvas, person, rng)

@@ -12,8 +12,7 @@ import cv2
 import numpy as np
 
 from dfdc_utils.sample.canvas import Canvas, ramp
-from dfdc_utils.sample.expressions import Expression
-from dfdc_utils.sample.heads import Light, LitHead, Pose, express, light_head
+from dfdc_utils.sample.heads import Expression, Light, LitHead, Pose, express, light_head
 from dfdc_utils.sample.people import Appearance, Person, make_appearances, mix_features
 from dfdc_utils.sample.portrait import INNER_HEIGHT, INNER_WIDTH, INNER_Y, Portrait, paint_portrait
 from dfdc_utils.videos import FRAME_RATE

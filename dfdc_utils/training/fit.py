@@ -37,8 +37,7 @@ with quiet_import():
     import tensorflow as tf
 
 SPLIT_COLUMNS = ("video", "label", "original", "person", "part", "group", "split")
-# Seconds between saves within an epoch: a killed training loses no more than that. A save takes a fraction of a second.
-SAVE_SEC = 600
+SAVE_SEC = 600  # between saves within an epoch: a killed training loses no more. A save takes a fraction of a second
 FRAMES_PER_VIDEO = 2  # of a batch that single frames are learned from
 
 
@@ -288,8 +287,7 @@ class _Run:
         )
 
     def best_model(self) -> keras.Model:
-        """Load the best weights of this training."""
-        # A run that was killed in `finish` has moved them already.
+        """Load the best weights of this training, which a run that was killed in `finish` has moved already."""
         return models.load_model(self._best if self._best.exists() else self.path / "model.keras")
 
     def finish(self, folder: models.ModelFolder, history: pd.DataFrame, model: keras.Model | None) -> None:

@@ -164,9 +164,7 @@ class TrainingLoop:
             if cnn:
                 copy_cnn(cnn, self.model)
             if config.frames_per_video and not self.model.name.endswith("mean"):
-                raise ValueError(
-                    f"frames_per_video: {self.model.name} sees time. Use it for a mean over frames only."
-                )
+                raise ValueError(f"frames_per_video: {self.model.name} sees time. Use it for a mean over frames only.")
             # The weights do not depend on the number of frames.
             self._trained = build(taken, sequence.face_size) if config.frames_per_video else self.model
             if config.sync:
