@@ -4,7 +4,6 @@ Hair, beard and brows are streaks in the direction of growth.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -137,14 +136,6 @@ def _glasses(canvas: Canvas, person: Person) -> np.ndarray:
     return inside(0.014 - np.minimum(np.minimum(rim, bridge), arm), canvas.scale)
 
 
-class Hair(NamedTuple):
-    """Maps on the canvas: `cover` (H, W) 0..1, `colour` (H, W, 3), `height` (H, W) in head units."""
-
-    cover: np.ndarray
-    colour: np.ndarray
-    height: np.ndarray
-
-
 def _hairline(canvas: Canvas, person: Person, rng: np.random.Generator) -> np.ndarray:
     """Return for each point (H, W) how far down hair reaches there."""
     x = canvas.x / person.head_width
@@ -164,8 +155,10 @@ def _hairline(canvas: Canvas, person: Person, rng: np.random.Generator) -> np.nd
     return np.asarray(front * (1 - sides) + end * sides + ragged)
 
 
-def _grow_hair(canvas: Canvas, person: Person, radius: np.ndarray, grown: np.ndarray, rng: np.random.Generator) -> Hair:
-    """Draw the hair of the head.
+def _grow_hair(
+    canvas: Canvas, person: Person, radius: np.ndarray, grown: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, ...]:
+    """Draw the hair of the head: cover (H, W) 0..1, colour (H, W, 3), height (H, W) in head units.
 
     `radius` and `grown` (H, W) are the distance from the middle relative to the head's outline and to the hair's.
     """
@@ -204,7 +197,7 @@ def _grow_hair(canvas: Canvas, person: Person, radius: np.ndarray, grown: np.nda
     height = np.clip(1.0 - grown**2.4, 0.0, 1.0) ** 0.6 + 0.006 * streaks
     if style == "bald":
         cover = cover * 0.6
-    return Hair(cover.astype(np.float32), colour.astype(np.float32), height.astype(np.float32))
+    return cover.astype(np.float32), colour.astype(np.float32), height.astype(np.float32)
 
 
 def _grow_beard(
@@ -271,15 +264,16 @@ def paint_portrait(person: Person, canvas: Canvas) -> Portrait:
     albedo *= (1.0 - 2.6 * hollow - 0.25 * ramp(0.86, 1.02, radius) * face)[..., None]
 
     gloss = 0.5 + 0.5 * bump(x, y, (0, 0.2), (0.5, 0.7)) + 0.08 * soft_noise(rng, x.shape, 0.03 * scale)
-    hair = _grow_hair(canvas, person, radius, outline(person, x, y, grown=0.12 * person.hair_volume), rng)
+    grown = outline(person, x, y, grown=0.12 * person.hair_volume)
+    hair, hair_colour, hair_height = _grow_hair(canvas, person, radius, grown, rng)
     _grow_beard(canvas, person, radius, albedo, gloss, rng)
     _grow_brows(canvas, person, albedo, rng)
     normals = _normals(height, scale)
-    paint(albedo, hair.colour, hair.cover)
-    normals += hair.cover[..., None] * (_normals(hair.height, scale) - normals)
-    gloss = (gloss * (1.0 - hair.cover)).astype(np.float32)
+    paint(albedo, hair_colour, hair)
+    normals += hair[..., None] * (_normals(hair_height, scale) - normals)
+    gloss = (gloss * (1.0 - hair)).astype(np.float32)
     # Hair casts a soft shadow on the forehead.
-    shadow = cv2.GaussianBlur(hair.cover, (0, 0), 0.06 * scale) * (1.0 - hair.cover)
+    shadow = cv2.GaussianBlur(hair, (0, 0), 0.06 * scale) * (1.0 - hair)
     albedo *= 1.0 - 0.45 * shadow[..., None]
 
     # For turning the head: without the steep rim and the sharp edge of the nose, so that it can be inverted.
@@ -292,7 +286,7 @@ def paint_portrait(person: Person, canvas: Canvas) -> Portrait:
         albedo=np.clip(albedo, 0.0, 255.0).astype(np.float32),
         normals=normals.astype(np.float32),
         gloss=gloss,
-        cover=np.maximum(np.maximum(face, ears), hair.cover).astype(np.float32),
+        cover=np.maximum(np.maximum(face, ears), hair).astype(np.float32),
         depth=depth.astype(np.float32),
         glasses=_glasses(canvas, person).astype(np.float32),
         inner_slope=cv2.merge([inner, inner * x / INNER_WIDTH, np.ones_like(inner)]),
