@@ -1,11 +1,5 @@
-from .calibration import (
-    Calibration as Calibration,
-    binomial_interval as binomial_interval,
-    calibrate as calibrate,
-)
-from .card import (
-    write_card as write_card,
-)
+from .calibration import Calibration as Calibration, binomial_interval as binomial_interval, calibrate as calibrate
+from .card import write_card as write_card
 from .cnn_lstm import build_cnn_lstm as build_cnn_lstm, copy_cnn as copy_cnn
 from .folder import (
     MEAN_BASELINE as MEAN_BASELINE,
@@ -24,10 +18,7 @@ from .frame_encoder import (
     copy_encoder as copy_encoder,
     take_apart as take_apart,
 )
-from .ood import (
-    OOD_PERCENTILE as OOD_PERCENTILE,
-    OODDetector as OODDetector,
-)
+from .ood import OOD_PERCENTILE as OOD_PERCENTILE, OODDetector as OODDetector
 from .sync import (
     add_sound as add_sound,
     contrast as contrast,

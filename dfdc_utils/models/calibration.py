@@ -11,20 +11,18 @@ from numpy.typing import NDArray
 Scores = NDArray[np.float64]
 
 FALSE_POSITIVE_RATE = 0.1  # fraction of REAL videos that may be called fake at the operating threshold
-# Prior standard deviation of the logarithm of the temperature (a normal distribution about 0). Without it, a dozen
-# videos that are all scored right would push the temperature towards 0.
+# Standard deviation of the temperature's logarithm, normal about 0: else a dozen videos, all right, push it towards 0.
 PRIOR = 0.3
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How a model's scores are read.
+    """How a model's scores are read. The score of a video is the highest of the people in it.
 
     `temperature` divides the score's logit; `threshold` is the calibrated score above which a video is called fake, and
     `highest_real` the highest of the REAL ones. `false_positive_rate` and `recall` are the fractions of `real` REAL and
-    `fake` FAKE ones above the threshold; `false_positive_rate_upper` is the upper end of the 95 % interval of the first
-    (Clopper and Pearson 1934). The score of a video is the highest of the people in it. `counted` says what the real
-    ones are, `fakes` what the fake ones are.
+    `fake` FAKE ones above the threshold; `false_positive_rate_upper` is the upper end of the 95 % interval of the
+    first. `counted` says what the real ones are, `fakes` what the fake ones are.
     """
 
     temperature: float = 1.0
@@ -40,8 +38,7 @@ class Calibration:
 
     def apply(self, scores: Any) -> Scores:
         """Calibrate a model's own scores, 0 real to 1 fake."""
-        logits = _logits(scores) / self.temperature
-        return np.asarray(1 / (1 + np.exp(-logits)))
+        return np.asarray(1 / (1 + np.exp(-_logits(scores) / self.temperature)))
 
     def in_words(self) -> str:
         """Say what was measured at the threshold, on which data."""

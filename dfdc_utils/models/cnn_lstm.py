@@ -35,30 +35,26 @@ def build_cnn_lstm(
     Takes sequences (B, T, H, W, 3), uint8 or float in 0..255 RGB, with T = `frame_count` and H = W = `face_size`;
     returns scores (B, 1), the probability that a video is fake.
 
-    Time is folded into the batch. That is what `TimeDistributed` means, but without a copy of the CNN for each frame in
-    the graph. `backbone` is `"small"`, in which each stage halves the image and `filters` are the channels per stage,
-    or a network of `keras.applications`, with `weights` from `"imagenet"`, a local file or None. The small CNN has no
+    Time is folded into the batch: `TimeDistributed` without a copy of the CNN for each frame in the graph. `backbone`
+    is `"small"`, in which each stage halves the image and `filters` are the channels per stage, or a network of
+    `keras.applications`, with `weights` from `"imagenet"`, a local file or None. The small CNN has no
     BatchNormalization, so one and two replicas compute the same, and brightness over time is not normalised away; in
-    the others BatchNormalization is frozen.
+    the others it is frozen.
 
     `head` is `"lstm"`, over each frame's features and the change since the previous frame of other features, since
     those that show a fault in a single frame hardly move; `"attention"`, a learned weighted mean of the same; or
-    `"mean"`, which scores each frame by itself and averages: the baseline without time. With `audio` the model also
-    hears (see `add_sound`).
+    `"mean"`, the baseline without time, which averages the scores of frames. With `audio` see `add_sound`.
 
     Raises `ValueError` for an unknown name, for `weights` of the small CNN, or if a face is too small to be halved that
-    often; `FileNotFoundError` if the weights are not there and cannot be fetched.
+    often; `FileNotFoundError` if the weights are not there and cannot be fetched. Taught in notebook 04.
 
         model = build_cnn_lstm(16, 96)
         scores = model(np.zeros((2, 16, 96, 96, 3), "uint8"))  # (2, 1)
-
-    Taught in notebook 04.
     """
     if head not in HEADS:
         raise ValueError(f"head {head!r} is not one of {', '.join(HEADS)}")
     if backbone == "small" and weights is not None:
-        remedy = "Name a backbone, such as MobileNetV2."
-        raise ValueError(f"weights={weights!r}: there are none for the small CNN. {remedy}")
+        raise ValueError(f"weights={weights!r}: there are none for the small CNN. Name a backbone, like MobileNetV2.")
     sequence = keras.Input((frame_count, face_size, face_size, 3), name="sequence")
     frames = ops.reshape(sequence, (-1, face_size, face_size, 3))  # (B·T, H, W, 3)
     x = _small_cnn(frames, filters) if backbone == "small" else application_maps(frames, backbone, weights)

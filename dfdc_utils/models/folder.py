@@ -2,8 +2,8 @@
 
 - `model.keras`: the weights, plain Keras; `sequence.json`: how videos must be prepared for it;
 - `calibration.json`: the temperature and threshold of its scores; `training.json`: what it was trained on and how;
-- `split.csv`: which video was in which split (not for a model trained on photographs);
-- `ood.npz`: how to recognise out-of-distribution input (only for a model trained on photographs);
+- `split.csv`: which video was in which split. A model trained on photographs has `ood.npz` instead: how to recognise
+  out-of-distribution input;
 - `history.csv` and `card.md`, for people to read; after pretraining also `metrics.csv`. What was measured later, on
   deepfakes (`deepfakes.csv`) and on pictures of other kinds (`outliers.csv`), is for the card and the verdicts.
 
@@ -196,10 +196,7 @@ def load_model(path: str | Path) -> keras.Model:
 
 
 def read_note(folder: Path) -> dict[str, Any]:
-    """Read `training.json`, which training writes last; empty if the folder holds no finished model.
-
-    One without `data_kind` is of an earlier version of this package, and counts as none.
-    """
+    """Read `training.json`, which training writes last; empty if the folder holds no finished model of this version."""
     try:
         note = json.loads((folder / "training.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -209,10 +206,7 @@ def read_note(folder: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class StartFrom:
-    """For `train(build=…)`: loads the model of a folder instead of building a new one.
-
-    With `audio`, it learns to hear, and what it sees in pictures stays as it was.
-    """
+    """For `train(build=…)`: loads the model of a folder instead of building a new one (see `start_from`)."""
 
     folder: ModelFolder
     audio: bool = False

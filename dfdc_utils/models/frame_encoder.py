@@ -21,7 +21,6 @@ def build_frame_encoder(
     places (B, h, w, 1), each of 16 x 16 pixels. A frame's logit is linear in its `features` (B, `feature_count` + 1):
     the averaged maps, and the highest of its places. `weights` is `"imagenet"`, a local file or None.
     BatchNormalization is frozen. Raises `FileNotFoundError` if the weights are not there and cannot be fetched.
-
     A blend's edge is fine and can be anywhere: deeper blocks encode objects rather than edges, and cost more.
     """
     frames = keras.Input((face_size, face_size, 3), name="frame")
@@ -59,12 +58,11 @@ def _network(encoder: keras.Model) -> keras.Model:
 
 
 def see_frames(encoder: keras.Model) -> keras.Model:
-    """Build a model on what `build_frame_encoder` made: it returns maps (B, h, w, F), logits of places (B, h, w, 1),
-    features (B, F + 1) and style (B, S).
+    """Build a model that shares the weights of `build_frame_encoder`'s and returns more of what it sees.
 
-    Weights are shared. The style, which `OODDetector` judges, is the mean and the standard deviation of the maps of
-    `block_6_project_BN` and `block_9_add`, each scaled to length 1: layers that respond to textures and parts, and so
-    to the kind of picture.
+    This is maps (B, h, w, F), logits of places (B, h, w, 1), features (B, F + 1) and style (B, S), which `OODDetector`
+    judges: mean and standard deviation of the maps of `block_6_project_BN` and `block_9_add`, each scaled to length 1.
+    These layers respond to textures and parts, and so to the kind of picture.
     """
     network = _network(encoder)
     early = [network.get_layer(name).output for name in ("block_6_project_BN", "block_9_add")]

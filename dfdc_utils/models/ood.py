@@ -1,7 +1,5 @@
 """Out-of-distribution detection: how far a video lies from what a model was trained on.
 
-Fraction of clips flagged, of pictures that are no photographs of faces: `weights/pretrained/outliers.csv`.
-
 `ood.npz`, beside the model, is float32: `mean` (S,) and `whitening` (S, S) describe the style of the training
 sequences, averaged over time; `percentiles` (101,), 0 to 100, are those of the validation sequences' distances.
 """
@@ -24,8 +22,9 @@ OOD_PERCENTILE = 97.0  # a video from this percentile on is flagged: 3 % of the 
 class OODDetector:
     """The Mahalanobis distance from the training data, read as a percentile of the validation data.
 
-    No other kind of picture takes part in fitting it, so it is measured on kinds that it has not seen. Sources: Lee et
-    al. 2018, https://arxiv.org/abs/1807.03888, with one class; covariance as Ledoit and Wolf 2004.
+    No other kind of picture takes part in fitting it, so it is measured on kinds that it has not seen
+    (`weights/pretrained/outliers.csv`). Sources: Lee et al. 2018, https://arxiv.org/abs/1807.03888, with one class;
+    covariance as Ledoit and Wolf 2004.
     """
 
     mean: NDArray[np.float32]

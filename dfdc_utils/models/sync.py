@@ -12,13 +12,13 @@ with quiet_import():
     from keras import layers, ops
 
 CHANNELS = (8, 12, 16)  # of the convolutions over a mouth, and of those over a spectrogram
+FEATURE_COUNT = 8  # of a mouth, and of a sound
 MOUTH_PIXELS = (24, 28)  # height and width
 MEL = {"num_mel_bins": 64, "sequence_length": 400, "sequence_stride": 160, "fft_length": 512}  # 25 ms every 10 ms
-# Added to a deviation over time: what hardly changes must not be blown up to look like speech.
-LEAST = 0.1
+LEAST = 0.1  # added to a deviation over time: what hardly changes must not be blown up to look like speech
 
 
-def add_sound(picture: keras.Model, *, feature_count: int = 8) -> keras.Model:
+def add_sound(picture: keras.Model) -> keras.Model:
     """Let a model of pictures hear: a video is fake if its pictures are, or if its sound does not belong to the mouth.
 
     `picture` takes `sequence` (B, T, H, W, 3) and gives scores (B, 1). The result takes a dictionary: `sequence`,
@@ -26,9 +26,9 @@ def add_sound(picture: keras.Model, *, feature_count: int = 8) -> keras.Model:
     score is `p + s (1 - p)`: p of the pictures, s of the sound, which counts only where `has_audio` is 1. So a video
     without sound has exactly the score of `picture`.
 
-    A CNN on the mouth and one on the log-mel spectrogram, normalised per clip, give `feature_count` features for each
-    frame. Their correlation over time decides. An LSTM over both, trained on 42 clips of the
-    sample, instead learned these by heart: AUC .84 on other people, against .92.
+    A CNN on the mouth and one on the log-mel spectrogram, normalised per clip, give features for each frame. Their
+    correlation over time decides. An LSTM over both, trained on 42 clips of the sample, instead learned these by
+    heart: AUC .84 on other people, against .92.
     """
     (sequence,), (score,) = picture.inputs, picture.outputs
     frame_count, height, width = sequence.shape[1:4]
@@ -36,7 +36,7 @@ def add_sound(picture: keras.Model, *, feature_count: int = 8) -> keras.Model:
     has_audio = keras.Input((1,), name="has_audio")
     score = layers.Activation("linear", dtype="float32", name="picture")(score)
     # A model of its own, and named layers: names that Keras numbers could be in `picture` already.
-    features = _build_features((frame_count, height, width), feature_count)([sequence, audio])
+    features = _build_features((frame_count, height, width))([sequence, audio])
     seen, heard = (
         layers.Activation("linear", dtype="float32", name=f"{name}_over_time")(one)
         for name, one in zip(("mouth", "sound"), features, strict=True)
@@ -52,7 +52,7 @@ def add_sound(picture: keras.Model, *, feature_count: int = 8) -> keras.Model:
     return keras.Model(inputs, together, name=f"{picture.name}_with_sound")
 
 
-def _build_features(shape: tuple[int, int, int], feature_count: int) -> keras.Model:
+def _build_features(shape: tuple[int, int, int]) -> keras.Model:
     """Build what turns a sequence and its sound into features (B, T, F) of mouth and of sound; `shape` is (T, H, W)."""
     frame_count, height, width = shape
     sequence, audio = keras.Input((*shape, 3)), keras.Input((frame_count, SLICE))
@@ -60,14 +60,14 @@ def _build_features(shape: tuple[int, int, int], feature_count: int) -> keras.Mo
     mouth = ops.reshape(mouth, (-1, *mouth.shape[2:]))
     mouth = ops.image.resize(ops.cast(mouth, "float32"), MOUTH_PIXELS, antialias=True)
     mouth = layers.Rescaling(1 / 64, offset=-2, name="mouth_scaled")(mouth)
-    seen = _features(mouth, "mouth", frame_count, feature_count)
+    seen = _features(mouth, "mouth", frame_count)
 
     waves = ops.reshape(audio, (-1, SLICE))
     mel = layers.MelSpectrogram(**MEL, sampling_rate=SOUND_RATE, min_freq=50, max_freq=7600, name="log_mel")(waves)
     mel = ops.reshape(mel, (-1, frame_count, *mel.shape[1:]))
     centred = mel - ops.mean(mel, axis=(1, 2, 3), keepdims=True)
     mel = centred / (ops.std(mel, axis=(1, 2, 3), keepdims=True) + 1e-3)
-    heard = _features(ops.reshape(mel, (-1, *mel.shape[2:], 1)), "sound", frame_count, feature_count)
+    heard = _features(ops.reshape(mel, (-1, *mel.shape[2:], 1)), "sound", frame_count)
     return keras.Model([sequence, audio], [seen, heard], name="mouth_and_sound")
 
 
@@ -151,11 +151,11 @@ def frame_evidence(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, evidence[:, :, 0], name="frame_evidence")
 
 
-def _features(maps: keras.KerasTensor, name: str, frame_count: int, feature_count: int) -> keras.KerasTensor:
+def _features(maps: keras.KerasTensor, name: str, frame_count: int) -> keras.KerasTensor:
     """Features of each frame, with their mean and deviation over time removed: (B·T, h, w, C) to (B, T, F)."""
     for stage, channels in enumerate(CHANNELS):
         settings = {"strides": 2, "padding": "same", "activation": "relu", "name": f"{name}_conv_{stage}"}
         maps = layers.Conv2D(channels, 3, **settings)(maps)
-    x = layers.Dense(feature_count, dtype="float32", name=f"{name}_features")(layers.Flatten(name=f"{name}_flat")(maps))
-    x = ops.reshape(x, (-1, frame_count, feature_count))
+    x = layers.Dense(FEATURE_COUNT, dtype="float32", name=f"{name}_features")(layers.Flatten(name=f"{name}_flat")(maps))
+    x = ops.reshape(x, (-1, frame_count, FEATURE_COUNT))
     return (x - ops.mean(x, axis=1, keepdims=True)) / (ops.std(x, axis=1, keepdims=True) + LEAST)

@@ -17,13 +17,11 @@ from dfdc_utils.sample.clips import ClipPlan, render_clip
 from dfdc_utils.sample.people import draw_people
 from dfdc_utils.workers import each
 
-# Raise it when the drawing changes: samples of another version are then drawn anew.
-VERSION = 7
+VERSION = 7  # raise it when the drawing changes: samples of another version are then drawn anew
 SEED = 20_200_331  # the day DFDC ended
 PARTS = ("dfdc_train_part_0", "dfdc_train_part_1")
 RECORD, TRUTH, METADATA = "sample.json", "truth.json", "metadata.json"
-# Folders that may lie beside the clips: what the other stages make of them.
-RESULTS = ("faces", "model", "results")
+RESULTS = ("faces", "model", "results")  # folders that may lie beside the clips: what other stages make of them
 # Where the fault of a fake shows: in single frames, only over time, or in both. As many fakes of each.
 FAKE_KINDS = ("steady", "temporal", "both")
 UPRIGHT_FRACTION = 0.15  # of clips held upright
@@ -51,13 +49,11 @@ def make_sample(
 
     Raises `ValueError` for fewer than 2 originals or people, `FileExistsError` if `save_path` is a file, or a folder of
     other things than a sample and its `faces`, `model` and `results`.
-
     Format: Dolhansky et al., "The DeepFake Detection Challenge (DFDC) Dataset", 2020, arXiv:2006.07397.
     Taught in notebook 01_extract_frames.
     """
-    for name, value in (("originals", originals), ("people", people)):
-        if value < 2:
-            raise ValueError(f"{name} must be 2 or more, got {value}")
+    if originals < 2 or people < 2:
+        raise ValueError(f"originals and people must be 2 or more, got {originals} and {people}")
     save_path = Path(save_path)
     parameters = {"originals": originals, "people": people, "seed": seed, "version": VERSION}
     if _is_finished(save_path, parameters):
@@ -78,7 +74,6 @@ def find_data(sample_path: str | Path = "data/sample") -> Path:
     """Return the folder that the environment variable `DFDC_DATA` names, or the sample if it is not set.
 
     The sample is drawn if it is not there yet. Raises `FileNotFoundError` if `DFDC_DATA` names no folder.
-
     Taught in notebook 01_extract_frames.
     """
     named = os.environ.get("DFDC_DATA")
@@ -96,7 +91,6 @@ def data_folder(location: str | Path, *, base: str | Path = "data") -> Path:
 
     It is `base/sample` for the embedded sample, wherever that lies, and `base/<name of location>` for other videos. If
     their folder is called `sample` or has no name (`/`), a hash of its path is appended. Nothing is created.
-
     Taught in notebook 01_extract_frames.
     """
     if _read_parameters(Path(location)) is not None:
@@ -196,8 +190,8 @@ def _put_in_place(partial: Path, target: Path, parameters: dict[str, int]) -> No
     target.mkdir(exist_ok=True)
     # Until all is moved, the record has no parameters. If this process is killed, the next call knows from the record
     # that the folder is ours, and from the metadata, which goes before the clips, which of the clips are.
-    for name, content in ((RECORD, {"parameters": {}}), ("done", {"parameters": parameters})):
-        _write_json(partial / name, content)
+    _write_json(partial / RECORD, {"parameters": {}})
+    _write_json(partial / "done", {"parameters": parameters})
     shutil.move(partial / RECORD, target / RECORD)
     for part in PARTS:
         (target / part).mkdir(exist_ok=True)

@@ -5,8 +5,7 @@ import numpy as np
 
 # The part of the plane that a head with its hair needs, in head units: left, top, right, bottom.
 LEFT, TOP, RIGHT, BOTTOM = -1.42, -1.72, 1.42, 1.86
-# Canvas pixels per frame pixel: enough for clean edges after linear interpolation, without aliasing.
-OVERSAMPLING = 1.3
+OVERSAMPLING = 1.3  # canvas pixels per frame pixel: clean edges after linear interpolation, without aliasing
 
 
 class Canvas:

@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 
 from dfdc_utils.sample.canvas import Canvas
-from dfdc_utils.sample.heads import Light, face_box, mask_ellipse, place_head
-from dfdc_utils.sample.motion import Motion, draw_motion, draw_voice, smooth_path
+from dfdc_utils.sample.heads import Expression, Light, Pose, face_box, mask_ellipse, place_head
+from dfdc_utils.sample.motion import draw_motion, draw_voice, smooth_path
 from dfdc_utils.sample.people import Person
 from dfdc_utils.sample.scenes import MARGIN, Layer, draw_background, draw_body, draw_room, place_layer
-from dfdc_utils.sample.swaps import Face, HonestFace, SpatialSwap, TemporalSwap
+from dfdc_utils.sample.swaps import HonestFace, SpatialSwap, TemporalSwap
 from dfdc_utils.videos import FRAME_RATE, SAMPLE_RATE, encode_and_decode, write_clip
 from dfdc_utils.workers import one_thread
 
@@ -48,10 +48,11 @@ class ClipPlan:
 class Actor(NamedTuple):
     """A person in a scene, with the face that they wear in this clip."""
 
-    motion: Motion
+    face: HonestFace | SpatialSwap
     body: Layer
     rest: tuple[float, float]
-    face: Face
+    poses: list[Pose]
+    expressions: list[Expression]
 
 
 class Camera:
@@ -114,7 +115,7 @@ class ClipRenderer:
         self.lights = _draw_lights(rng, self.frame_count)
         self.actors = [self._draw_actor(rng, place) for place in range(len(plan.people))]
         if self.actors:
-            self.sound = draw_voice(rng, self.actors[0].motion, plan.people[0].pitch)
+            self.sound = draw_voice(rng, self.actors[0].expressions, plan.people[0].pitch)
         else:  # hiss
             self.sound = (60 * rng.standard_normal(self.frame_count * SAMPLE_RATE // FRAME_RATE)).astype(np.int16)
         self.camera = Camera(np.random.default_rng([seed, CAMERA_STREAM, plan.index]), self.frame_count, plan.size)
@@ -146,15 +147,15 @@ class ClipRenderer:
         brightness = 0.75 * light.direction[2] * np.array(light.key) + np.array(light.ambient)
         body = draw_body(rng, person, plan.size, centre=(x, y), size=size, brightness=brightness)
         if plan.donor is None:
-            return Actor(motion, body, (x, y), HonestFace(person, Canvas(size)))
+            return Actor(HonestFace(person, Canvas(size)), body, (x, y), *motion)
         swap = TemporalSwap if plan.kind == "temporal" else partial(SpatialSwap, steady=plan.kind == "steady")
         swap_rng = np.random.default_rng([self.seed, SWAP_STREAM, plan.index])
-        return Actor(motion, body, (x, y), swap(person, plan.donor, Canvas(size), self.frame_count, swap_rng))
+        return Actor(swap(person, plan.donor, Canvas(size), self.frame_count, swap_rng), body, (x, y), *motion)
 
     def _place(self, frame: np.ndarray, actor: Actor, t: int) -> list[int]:
         """Draw one actor into the frame and return the box of the face, rounded."""
         x, y = self.camera.shifts[t]
-        pose, moment = actor.motion.poses[t], actor.motion.expressions[t]
+        pose, moment = actor.poses[t], actor.expressions[t]
         # Shoulders follow the head by half.
         place_layer(frame, actor.body, (0.5 * (pose.x - actor.rest[0]) + x, 0.5 * (pose.y - actor.rest[1]) + y))
         pose = pose._replace(x=pose.x + x, y=pose.y + y)
@@ -181,10 +182,9 @@ def render_clip(plan: ClipPlan, folder: Path, seed: int) -> tuple[str, dict[str,
     people = [person.number for person in plan.people]
     truth: dict[str, Any] = {"kind": plan.kind, "person": people, "boxes": renderer.boxes}
     if plan.donor is not None:
-        face = renderer.actors[0].face
+        swap: Any = renderer.actors[0].face
         truth |= {"altered": "pictures", "donor": plan.donor.number}
-        truth |= {"strength": round(face.strength, 2), "faults": list(face.faults)}
-        truth["masks"] = renderer.masks
+        truth |= {"strength": round(swap.strength, 2), "faults": swap.faults, "masks": renderer.masks}
     return plan.name, truth
 
 

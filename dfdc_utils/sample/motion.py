@@ -1,21 +1,11 @@
 """How a clip moves: head, eyes and mouth over time, and the voice that goes with the mouth."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
-from dfdc_utils.sample.expressions import Expression
-from dfdc_utils.sample.heads import Pose
+from dfdc_utils.sample.heads import Expression, Pose
 from dfdc_utils.videos import FRAME_RATE, SAMPLE_RATE
-
-
-@dataclass(frozen=True)
-class Motion:
-    """The script of a head: one pose and one expression per frame."""
-
-    poses: list[Pose]
-    expressions: list[Expression]
 
 
 def smooth_path(rng: np.random.Generator, frame_count: int, slowest: float, fastest: float) -> np.ndarray:
@@ -50,8 +40,10 @@ def _speech(rng: np.random.Generator, frame_count: int) -> tuple[np.ndarray, np.
     return opening, 0.8 * smooth_path(rng, frame_count, 1.0, 0.35)
 
 
-def draw_motion(rng: np.random.Generator, frame_count: int, centre: tuple[float, float], size: float) -> Motion:
-    """Draw the script of a head that rests at `centre` (x, y), `size` pixels per head unit."""
+def draw_motion(
+    rng: np.random.Generator, frame_count: int, centre: tuple[float, float], size: float
+) -> tuple[list[Pose], list[Expression]]:
+    """Draw pose and expression per frame of a head that rests at `centre` (x, y), `size` pixels per head unit."""
     # Angles at which the Haar cascade for frontal faces still works: 16 degrees yaw, 8 pitch, 7 roll.
     yaw = 0.10 * rng.normal() + rng.uniform(0.05, 0.20) * smooth_path(rng, frame_count, 4.0, 1.4)
     pitch = 0.04 * rng.normal() + rng.uniform(0.03, 0.09) * smooth_path(rng, frame_count, 3.0, 1.1)
@@ -67,22 +59,21 @@ def draw_motion(rng: np.random.Generator, frame_count: int, centre: tuple[float,
     gaze = np.repeat(rng.normal(0, 0.016, (frame_count // 12 + 1, 2)), 12, axis=0)[:frame_count]
     gaze_x = np.clip(gaze[:, 0] - 0.08 * yaw, -0.045, 0.045)
     gaze_y = np.clip(gaze[:, 1] * 0.5, -0.02, 0.02)
-    return Motion(
-        poses=[Pose(*row) for row in np.stack([x, y, zoom, roll, yaw, pitch], axis=1).tolist()],
-        expressions=[Expression(*row) for row in np.stack([blinks, gaze_x, gaze_y, opening, spread], axis=1).tolist()],
-    )
+    poses = np.stack([x, y, zoom, roll, yaw, pitch], axis=1).tolist()
+    expressions = np.stack([blinks, gaze_x, gaze_y, opening, spread], axis=1).tolist()
+    return [Pose(*row) for row in poses], [Expression(*row) for row in expressions]
 
 
-def draw_voice(rng: np.random.Generator, motion: Motion, pitch: float) -> np.ndarray:
+def draw_voice(rng: np.random.Generator, expressions: list[Expression], pitch: float) -> np.ndarray:
     """Draw a voice-like sound for these lips, as long as the clip: int16 (samples,), mono.
 
     It is a buzz of 24 overtones at the speaker's pitch (Hz), shaped by two formants that follow the mouth.
     """
-    frame_count = len(motion.expressions)
+    frame_count = len(expressions)
     count = frame_count * SAMPLE_RATE // FRAME_RATE
     at = np.arange(count) * (FRAME_RATE / SAMPLE_RATE)
     frames = np.arange(frame_count)
-    opening = np.interp(at, frames, [expression.mouth_open for expression in motion.expressions])
+    opening = np.interp(at, frames, [expression.mouth_open for expression in expressions])
     melody = pitch * (1 + 0.10 * np.interp(at, frames, smooth_path(rng, frame_count, 1.6, 0.5)))
     first = 320 + 480 * opening
     second = 1000 + 700 * np.interp(at, frames, smooth_path(rng, frame_count, 0.8, 0.3))

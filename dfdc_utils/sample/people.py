@@ -55,8 +55,7 @@ class Features(NamedTuple):
 class Appearance(NamedTuple):
     """Where the inner face sits on the head and how it takes the light.
 
-    Every person has one. A temporal fake draws its values anew every few frames from the same distribution, so that
-    each single frame could be an honest one.
+    A temporal fake draws it anew every few frames, as among people: each single frame could be an honest one.
     """
 
     shift_x: float  # head units
@@ -71,10 +70,9 @@ class Appearance(NamedTuple):
 
 # Mean and standard deviation among people. The deviations are also the size of the temporal faults, which must be
 # visible on a face 70 pixels high: 0.04 of half a head is 1.4 pixels there, 0.058 of a skin tone 9 grey levels.
-MEAN_APPEARANCE = np.array(Appearance(0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0))
-APPEARANCE_DEVIATION = np.array(Appearance(0.040, 0.042, 0.026, 0.032, 0.058, 0.054, 0.058, 0.070))
-# Weight of the random number that the three colour gains share: they change mostly in brightness, partly in tint.
-SHARED_GAIN = 0.92
+MEAN_APPEARANCE = Appearance(0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0)
+APPEARANCE_DEVIATION = np.array((0.040, 0.042, 0.026, 0.032, 0.058, 0.054, 0.058, 0.070))
+SHARED_GAIN = 0.92  # weight of the number that the three colour gains share: mostly brightness changes, partly tint
 
 
 @dataclass(frozen=True)
@@ -125,13 +123,17 @@ def _draw_person(rng: np.random.Generator, number: int, tone: float) -> Person:
     if not female and style == "long" and rng.random() < 0.7:
         style = "short"
     bearded = not female and rng.random() < 0.55
-    features = _draw_features(rng, tone)
+    # Dark skin goes with brown eyes.
+    iris = IRIS_COLOURS[rng.integers(len(IRIS_COLOURS) if tone < 2.5 else 2)] * rng.uniform(0.85, 1.15)
+    hints = get_type_hints(Features, include_extras=True)
+    drawn = {name: rng.uniform(*hint.__metadata__) for name, hint in hints.items() if hint is not float}
+    features = Features(iris_red=float(iris[0]), iris_green=float(iris[1]), iris_blue=float(iris[2]), **drawn)
     if not female:
         features = features._replace(lip_red=features.lip_red * 0.45, lid_shade=features.lid_shade * 0.6)
     return Person(
         number=number,
         features=features,
-        appearance=make_appearances(share_gain(rng.normal(size=(1, 9)).clip(-2, 2)))[0],
+        appearance=make_appearances(rng.normal(size=(1, 9)).clip(-2, 2))[0],
         head_width=rng.uniform(0.93, 1.03),
         skull_height=rng.uniform(1.26, 1.38),
         chin_y=rng.uniform(1.28, 1.36) if female else rng.uniform(1.32, 1.42),
@@ -158,23 +160,18 @@ def _between(colours: np.ndarray, place: float) -> np.ndarray:
     return np.array([np.interp(place, np.arange(len(colours)), column) for column in colours.T])
 
 
-def _draw_features(rng: np.random.Generator, tone: float) -> Features:
-    """Draw an inner face. Dark skin goes with brown eyes."""
-    iris = IRIS_COLOURS[rng.integers(len(IRIS_COLOURS) if tone < 2.5 else 2)] * rng.uniform(0.85, 1.15)
-    hints = get_type_hints(Features, include_extras=True)
-    drawn = {name: rng.uniform(*hint.__metadata__) for name, hint in hints.items() if hint is not float}
-    return Features(iris_red=float(iris[0]), iris_green=float(iris[1]), iris_blue=float(iris[2]), **drawn)
+def make_appearances(
+    normal: np.ndarray, own: Appearance = MEAN_APPEARANCE, changing: np.ndarray | float = 1.0
+) -> list[Appearance]:
+    """Make appearances, distributed as among people, of standard normal numbers (N, 9).
 
-
-def share_gain(normal: np.ndarray) -> np.ndarray:
-    """Mix normal numbers (N, 9) into those of N appearances (N, 8): the colour gains share the last one."""
+    The colour gains share the last number. `changing`, one or (8,), is the fraction of the variance of each number of
+    an appearance that changes; the rest stays at `own`. Variances add up to one.
+    """
     values = normal[:, :8].copy()
     values[:, 4:7] = SHARED_GAIN * normal[:, 8:] + (1 - SHARED_GAIN**2) ** 0.5 * normal[:, 4:7]
-    return values
-
-
-def make_appearances(values: np.ndarray) -> list[Appearance]:
-    """Scale standard normal numbers (N, 8) to the appearances that people have."""
+    still = (np.array(own) - MEAN_APPEARANCE) / APPEARANCE_DEVIATION
+    values = np.sqrt(1 - changing) * still + np.sqrt(changing) * values
     return [Appearance(*row) for row in (MEAN_APPEARANCE + values * APPEARANCE_DEVIATION).tolist()]
 
 

@@ -8,8 +8,7 @@ import numpy as np
 from dfdc_utils.sample.canvas import bell, composite, inside, ramp, soft_noise
 from dfdc_utils.sample.people import Person
 
-# Pixels by which backgrounds reach beyond the frame, so that a shaking camera never shows their edge.
-MARGIN = 16
+MARGIN = 16  # pixels by which backgrounds reach beyond the frame: a shaking camera never shows their edge
 
 
 def _colour(rng: np.random.Generator, low: float, high: float, saturation: float) -> np.ndarray:

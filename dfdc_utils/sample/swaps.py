@@ -12,17 +12,8 @@ import cv2
 import numpy as np
 
 from dfdc_utils.sample.canvas import Canvas, ramp
-from dfdc_utils.sample.expressions import Expression
-from dfdc_utils.sample.heads import Light, LitHead, Pose, express, light_head
-from dfdc_utils.sample.people import (
-    APPEARANCE_DEVIATION,
-    MEAN_APPEARANCE,
-    Appearance,
-    Person,
-    make_appearances,
-    mix_features,
-    share_gain,
-)
+from dfdc_utils.sample.heads import Expression, Light, LitHead, Pose, express, light_head
+from dfdc_utils.sample.people import Appearance, Person, make_appearances, mix_features
 from dfdc_utils.sample.portrait import INNER_HEIGHT, INNER_WIDTH, INNER_Y, Portrait, paint_portrait
 from dfdc_utils.videos import FRAME_RATE
 
@@ -33,9 +24,6 @@ IDENTITY_STEPS = 5
 
 class HonestFace:
     """A person's own face."""
-
-    faults: tuple[str, ...] = ()
-    strength = 0.0
 
     def __init__(self, person: Person, canvas: Canvas) -> None:
         self.portrait = paint_portrait(person, canvas)
@@ -58,14 +46,14 @@ class TemporalSwap(HonestFace):
     ) -> None:
         self.person, self.donor = person, donor
         # Two or three of the three faults, so that no single cue finds all fakes.
-        faults = ["jitter", "flicker", "drift"]
+        faults = self.faults = ["jitter", "flicker", "drift"]
         if rng.random() < 0.5:
             faults.pop(int(rng.integers(3)))
-        self.faults = tuple(faults)
         self.strength = float(rng.uniform(0.7, 1.0))
         # Fraction of the variance of each number that changes over time: four for the place, four for the tone.
         changing = self.strength * np.repeat(["jitter" in faults, "flicker" in faults], 4)
-        self.appearances = _unsteady(rng, person.appearance, frame_count, changing)
+        place, tone = _jumps(rng, frame_count, 0.08, 0.18, 4), _jumps(rng, frame_count, 0.08, 0.18, 5)
+        self.appearances = make_appearances(np.hstack([place, tone]), person.appearance, changing)
         steps = np.ones(1)
         if "drift" in faults:
             self.weights, steps = _drift(rng, frame_count), np.linspace(0, 1, IDENTITY_STEPS)
@@ -95,7 +83,7 @@ class SpatialSwap:
     def __init__(
         self, person: Person, donor: Person, canvas: Canvas, frame_count: int, rng: np.random.Generator, *, steady: bool
     ) -> None:
-        self.faults = ("resolution", "colour", "grid", "edge", *(() if steady else ("jitter", "flicker")))
+        self.faults = ["resolution", "colour", "grid", "edge", *([] if steady else ["jitter", "flicker"])]
         self.canvas = canvas
         self.portrait = paint_portrait(person, canvas)
         own, other = np.asarray(person.skin), np.asarray(donor.skin)
@@ -173,18 +161,3 @@ def _drift(rng: np.random.Generator, frame_count: int) -> np.ndarray:
         side = 1.0 - side
         weights.append(abs(side - rng.uniform(0.0, 0.25)))
     return np.interp(np.arange(frame_count), knots, weights)
-
-
-def _unsteady(rng: np.random.Generator, own: Appearance, frame_count: int, changing: np.ndarray) -> list[Appearance]:
-    """Draw an appearance per frame, each distributed as among people.
-
-    `changing` (8,) is the fraction of the variance of each number that changes over time; the rest stays at `own`.
-    """
-    still = (np.array(own) - MEAN_APPEARANCE) / APPEARANCE_DEVIATION
-    place, tone = _jumps(rng, frame_count, 0.08, 0.18, 4), _jumps(rng, frame_count, 0.08, 0.18, 5)
-    moved = share_gain(np.hstack([place, tone]))
-    # Variances add up to one, so each frame on its own is distributed as honest faces are.
-    return make_appearances(np.sqrt(1 - changing) * still + np.sqrt(changing) * moved)
-
-
-Face = HonestFace | SpatialSwap

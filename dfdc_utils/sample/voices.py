@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
@@ -30,8 +29,7 @@ def make_sound_fakes(table: pd.DataFrame, save_path: str | Path, *, seed: int = 
     folder = prepare_target(Path(save_path), what="videos with another sound")
     lengths = np.array([probe_video(path).duration for path in real["path"]])
     rows = list(real.to_dict("records"))
-    metadata: dict[str, Any] = {}
-    truth: dict[str, Any] = {}
+    metadata, truth = {}, {}
     for number, row in enumerate(tqdm(rows, desc="exchanging sounds", unit="video", disable=not show_progress)):
         others = np.flatnonzero(who != who[number])
         longer = others[lengths[others] >= lengths[number]]
@@ -40,12 +38,8 @@ def make_sound_fakes(table: pd.DataFrame, save_path: str | Path, *, seed: int = 
         name = f"{row['video']}_sound.mp4"
         if not (folder / name).is_file():
             _join(Path(row["path"]), Path(rows[donor]["path"]), folder / name)
-        metadata[name] = {
-            "label": "FAKE",
-            "split": "train",
-            "original": Path(row["path"]).name,
-            "person": row["person"],
-        }
+        entry = {"label": "FAKE", "split": "train", "original": Path(row["path"]).name, "person": row["person"]}
+        metadata[name] = entry
         truth[name] = {"kind": "sound", "altered": "sound", "sound_of": rows[donor]["video"]}
     write_atomically(folder / "metadata.json", json.dumps(metadata, indent=1))
     write_atomically(folder / "truth.json", json.dumps(truth, indent=1))

@@ -22,27 +22,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import log_loss
 
+from dfdc_utils import models
 from dfdc_utils.errors import TrainingDiverged
 from dfdc_utils.faces import SequenceConfig, median_time_step
 from dfdc_utils.files import prepare_target, replacing, write_atomically
-from dfdc_utils.models import (
-    MEAN_BASELINE,
-    Calibration,
-    ModelFolder,
-    StartFrom,
-    build_cnn_lstm,
-    calibrate,
-    fit_sharpness,
-    hears,
-    load_model,
-    read_note,
-    sync_part,
-    write_card,
-)
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.sequences import make_batches, report_leaks, score_people
-from dfdc_utils.training.checkpoints import Progress, load_progress, save_progress
-from dfdc_utils.training.loop import TrainingConfig, TrainingLoop
+from dfdc_utils.training.loop import Progress, TrainingConfig, TrainingLoop, load_progress, save_progress
 from dfdc_utils.training.strategies import choose_strategy, explaining_lost_workers, workers_in_tf_config, writes_files
 from dfdc_utils.videos import name_data
 
@@ -51,8 +37,7 @@ with quiet_import():
     import tensorflow as tf
 
 SPLIT_COLUMNS = ("video", "label", "original", "person", "part", "group", "split")
-# Seconds between saves within an epoch: a killed training loses no more than that. A save takes a fraction of a second.
-SAVE_SEC = 600
+SAVE_SEC = 600  # between saves within an epoch: a killed training loses no more. A save takes a fraction of a second
 FRAMES_PER_VIDEO = 2  # of a batch that single frames are learned from
 
 
@@ -63,8 +48,8 @@ def train(
     *,
     config: TrainingConfig | None = None,
     strategy: tf.distribute.Strategy | None = None,
-    build: Callable[[int, int], keras.Model] = build_cnn_lstm,
-    cnn: ModelFolder | None = None,
+    build: Callable[[int, int], keras.Model] = models.build_cnn_lstm,
+    cnn: models.ModelFolder | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     resume: bool = True,
     show_progress: bool = True,
@@ -90,7 +75,7 @@ def train(
     strategy = strategy or choose_strategy()
     sequence = SequenceConfig.load(Path(save_path) / "sequence.json")
     parts = _choose_parts(table, config)
-    origin = _check_start(build, sequence, config) if isinstance(build, StartFrom) else {}
+    origin = _check_start(build, sequence, config) if isinstance(build, models.StartFrom) else {}
     if cnn and cnn.note.get("trained_on") != _digest_data(table, sequence):
         raise ValueError(f"{cnn.path} was trained on other videos or splits: train it again on these")
     with explaining_lost_workers():
@@ -98,15 +83,15 @@ def train(
         settings = _list_settings(table, sequence, loop, build, origin)
         if cnn:
             settings["cnn"] = cnn.note["fingerprint"][:8]
-        run = _Run(Path(model_path), settings, writes=writes_files(strategy), show=show_progress)
+        run = _Run(Path(model_path), settings, loop, show=show_progress)
         progress = run.resume() if resume else None
         fingerprint = _digest(json.dumps(settings))
-        is_finished = read_note(Path(model_path)).get("fingerprint") == fingerprint
+        is_finished = models.read_note(Path(model_path)).get("fingerprint") == fingerprint
         if is_finished and resume and progress is None:
             run.say(f"{model_path}: already trained with these settings")
             return pd.read_csv(Path(model_path) / "history.csv")
-        progress = run.begin(loop, progress)
-        _train_epochs(loop, progress, run, callbacks)
+        progress = run.begin(progress)
+        _train_epochs(run, progress, callbacks)
     data, kind = name_data(table)
     if origin:
         data += f", begun from a model trained on {origin['data']}"
@@ -115,15 +100,15 @@ def train(
     note |= {"model": loop.model.name} | ({"begun_from": origin} if origin else {})
     note |= {**asdict(config), "replicas": strategy.num_replicas_in_sync}
     history = pd.DataFrame(progress.history)
-    if writes_files(strategy):
+    if run.writes:
         if not loop.model.name.endswith("mean"):  # a mean over frames does not see time
             step = median_time_step(save_path, table.loc[table["split"] == "train", "video"])
-            sequence = replace(sequence, time_step=step, audio=hears(loop.model))
+            sequence = replace(sequence, time_step=step, audio=models.hears(loop.model))
         model = run.best_model()
         if config.sync:
-            fit_sharpness(model, *_score_pairs(sync_part(model), loop))
+            models.fit_sharpness(model, *_score_pairs(models.sync_part(model), loop))
         calibration = _calibrate(model, loop, progress, table[table["split"] == "validation"], save_path)
-        folder = ModelFolder(run.path, sequence, calibration, note, _split_columns(table))
+        folder = models.ModelFolder(run.path, sequence, calibration, note, _split_columns(table))
         run.finish(folder, history, model if config.sync else None)
     if workers_in_tf_config() > 1:  # the others go on when the files are there
         strategy.reduce("SUM", strategy.run(lambda: tf.constant(1.0)), axis=None)
@@ -137,10 +122,10 @@ def train_missing(table: pd.DataFrame, save_path: str | Path, model_path: str | 
     05.
     """
     path = Path(model_path)
-    if not is_trained(table, save_path, path / MEAN_BASELINE):
+    if not is_trained(table, save_path, path / models.MEAN_BASELINE):
         train_baseline(table, save_path, path, **settings)
     if not is_trained(table, save_path, path):
-        train(table, save_path, path, cnn=ModelFolder.open(path / MEAN_BASELINE), **settings)
+        train(table, save_path, path, cnn=models.ModelFolder.open(path / models.MEAN_BASELINE), **settings)
 
 
 def train_baseline(
@@ -149,7 +134,7 @@ def train_baseline(
     model_path: str | Path,
     *,
     config: TrainingConfig | None = None,
-    build: Callable[..., keras.Model] = build_cnn_lstm,
+    build: Callable[..., keras.Model] = models.build_cnn_lstm,
     **settings: Any,
 ) -> pd.DataFrame:
     """Train the mean over frames in a folder below `model_path`; return the history. It sees no time.
@@ -160,20 +145,18 @@ def train_baseline(
     config = config or TrainingConfig()
     batch_size, epochs = 2 * config.batch_size, max(1, round(0.4 * config.epochs))
     config = replace(config, frames_per_video=FRAMES_PER_VIDEO, batch_size=batch_size, epochs=epochs)
-    path = Path(model_path) / MEAN_BASELINE
+    path = Path(model_path) / models.MEAN_BASELINE
     return train(table, save_path, path, config=config, build=partial(build, head="mean"), **settings)
 
 
 def is_trained(table: pd.DataFrame, save_path: str | Path, model_path: str | Path) -> bool:
     """Say if `model_path` holds a finished model of just these videos, splits and sequences. Taught in notebook 05."""
     sequence = SequenceConfig.load(Path(save_path) / "sequence.json")
-    return read_note(Path(model_path)).get("trained_on") == _digest_data(table, sequence)
+    return models.read_note(Path(model_path)).get("trained_on") == _digest_data(table, sequence)
 
 
-def _train_epochs(
-    loop: TrainingLoop, progress: Progress, run: _Run, callbacks: Sequence[keras.callbacks.Callback]
-) -> None:
-    epochs = loop.config.epochs
+def _train_epochs(run: _Run, progress: Progress, callbacks: Sequence[keras.callbacks.Callback]) -> None:
+    loop, epochs = run.loop, run.loop.config.epochs
     listeners = keras.callbacks.CallbackList(list(callbacks), model=loop.model, epochs=epochs)
     loop.model.stop_training = False
     loop.start(progress)
@@ -184,11 +167,11 @@ def _train_epochs(
         for step in range(progress.step - epoch * loop.steps, loop.steps):
             listeners.on_train_batch_begin(step)
             logs = loop.take_step(progress)
-            run.require_finite(logs["loss"], loop, progress)
+            run.require_finite(logs["loss"], progress)
             listeners.on_train_batch_end(step, logs)
-            run.save(progress, loop, every=SAVE_SEC)
+            run.save(progress, every=SAVE_SEC)
         scores = loop.score_validation()
-        run.require_finite(scores, loop, progress)
+        run.require_finite(scores, progress)
         row = {
             "epoch": epoch + 1,
             "loss": progress.sums[0],
@@ -201,7 +184,7 @@ def _train_epochs(
             progress.best_scores = scores.tolist()
         progress.history.append(row)
         progress.sums = [0.0, 0.0]
-        run.save(progress, loop, best=best)
+        run.save(progress, best=best)
         listeners.on_epoch_end(epoch, row)
         metrics = "  ".join(f"{name} {value:.3f}" for name, value in row.items() if name != "epoch")
         seconds = time.perf_counter() - started
@@ -211,7 +194,7 @@ def _train_epochs(
 
 def _calibrate(
     model: keras.Model, loop: TrainingLoop, progress: Progress, validation: pd.DataFrame, save_path: str | Path
-) -> Calibration:
+) -> models.Calibration:
     """Calibrate on the scores that verdicts use: of each validation video the highest of the people in it.
 
     Fakes that were made of real videos, of one person each, count with their own scores.
@@ -225,7 +208,7 @@ def _calibrate(
         fakes, made = "fakes, of them or of their sound", _score_pairs(model, loop)[1][1::2]
     scores = np.append(score_people(model, validation, save_path), made)
     labels = np.append(validation["label"] == "FAKE", np.ones(len(made)))
-    calibration = calibrate(labels, scores)
+    calibration = models.calibrate(labels, scores)
     return replace(calibration, fakes=fakes) if fakes else calibration
 
 
@@ -245,8 +228,10 @@ def _has_settled(progress: Progress, config: TrainingConfig) -> bool:
 class _Run:
     """The files of a training under way. Of several workers only the first writes and prints; all may read."""
 
-    def __init__(self, path: Path, settings: dict[str, Any], *, writes: bool, show: bool) -> None:
-        self.path, self._settings, self._writes, self._show = path, settings, writes, show and writes
+    def __init__(self, path: Path, settings: dict[str, Any], loop: TrainingLoop, *, show: bool) -> None:
+        self.path, self.loop, self._settings = path, loop, settings
+        self.writes = writes_files(loop.strategy)
+        self._show = show and self.writes
         self._progress, self._best = path / "progress.npz", path / "best.keras"
         self._saved = time.monotonic()
 
@@ -260,15 +245,15 @@ class _Run:
             progress.require(self._settings, what=what, remedy=remedy)
         return progress
 
-    def begin(self, loop: TrainingLoop, progress: Progress | None) -> Progress:
+    def begin(self, progress: Progress | None) -> Progress:
         """Prepare the folder; return the state to start from."""
-        self.say(f"train: {loop.store}\nvalidation: {loop.validation}")
-        if self._writes:
+        self.say(f"train: {self.loop.store}\nvalidation: {self.loop.validation}")
+        if self.writes:
             prepare_target(self.path, what="the model")
         if progress:
             epochs = len(progress.history)
-            self.say(f"going on after {epochs} epochs and {progress.step - epochs * loop.steps} steps")
-        elif self._writes:
+            self.say(f"going on after {epochs} epochs and {progress.step - epochs * self.loop.steps} steps")
+        elif self.writes:
             self._progress.unlink(missing_ok=True)  # first: a state needs its best weights, but not the reverse
             self._best.unlink(missing_ok=True)
         return progress or Progress(self._settings)
@@ -277,36 +262,35 @@ class _Run:
         if self._show:
             print(text, flush=True)  # a log file shows each epoch as it ends
 
-    def save(self, progress: Progress, loop: TrainingLoop, *, every: float = 0, best: bool = False) -> None:
+    def save(self, progress: Progress, *, every: float = 0, best: bool = False) -> None:
         """Write the state, and before it the weights if they are the best; at most once in `every` seconds."""
-        if not self._writes or time.monotonic() < self._saved + every:
+        if not self.writes or time.monotonic() < self._saved + every:
             return
         if best:
             with replacing(self._best) as partial:
-                loop.model.save(partial)
-        progress.variables = loop.state()
+                self.loop.model.save(partial)
+        progress.variables = self.loop.state()
         save_progress(self._progress, progress)
         self._saved = time.monotonic()
 
-    def require_finite(self, values: Any, loop: TrainingLoop, progress: Progress) -> None:
+    def require_finite(self, values: Any, progress: Progress) -> None:
         """Raise `TrainingDiverged` unless all values are finite; remove the state, which would diverge again."""
         if np.isfinite(values).all():
             return
-        if self._writes:
+        if self.writes:
             self._progress.unlink(missing_ok=True)
-        epoch, step = divmod(progress.step - 1, loop.steps)
-        rate, lower = float(loop.model.optimizer.learning_rate), loop.config.learning_rate / 10
+        epoch, step = divmod(progress.step - 1, self.loop.steps)
+        rate, lower = float(self.loop.model.optimizer.learning_rate), self.loop.config.learning_rate / 10
         raise TrainingDiverged(
             f"{self.path}: the loss is NaN after step {step + 1} of epoch {epoch + 1} (learning rate {rate:.2g}). "
             f"Try learning_rate={lower:.2g}, more warmup_epochs, or mixed_precision=False. An older model here is kept."
         )
 
     def best_model(self) -> keras.Model:
-        """Load the best weights of this training."""
-        # A run that was killed in `finish` has moved them already.
-        return load_model(self._best if self._best.exists() else self.path / "model.keras")
+        """Load the best weights of this training, which a run that was killed in `finish` has moved already."""
+        return models.load_model(self._best if self._best.exists() else self.path / "model.keras")
 
-    def finish(self, folder: ModelFolder, history: pd.DataFrame, model: keras.Model | None) -> None:
+    def finish(self, folder: models.ModelFolder, history: pd.DataFrame, model: keras.Model | None) -> None:
         """Put the trained model in the place of the one that was here: the best weights, or `model`, made of these."""
         with folder.rewriting():
             if model:
@@ -315,7 +299,7 @@ class _Run:
             elif self._best.exists():
                 self._best.replace(self.path / "model.keras")
             write_atomically(self.path / "history.csv", history.to_csv(index=False))
-            write_card(folder)
+            models.write_card(folder)
         self._progress.unlink(missing_ok=True)
         self._best.unlink(missing_ok=True)  # last: a run that is killed here makes `model` again
 
@@ -353,18 +337,14 @@ def _choose_parts(table: pd.DataFrame, config: TrainingConfig) -> dict[str, pd.D
     return parts
 
 
-def _check_start(build: StartFrom, sequence: SequenceConfig, config: TrainingConfig) -> dict[str, str]:
+def _check_start(build: models.StartFrom, sequence: SequenceConfig, config: TrainingConfig) -> dict[str, str]:
     """Say what the start model was trained on, on what terms (`notes`), and the `digest` of its file."""
     if config.mixed_precision:
         raise ValueError("a trained model keeps the precision it was built with: leave mixed_precision out")
     remedy, folder = "Process the videos with the start model's settings.", build.folder
     folder.sequence.require(sequence, what="the faces to train on were made", remedy=remedy)
-    return {
-        "data": folder.data,
-        "data_kind": folder.data_kind,
-        "notes": str(folder.note.get("notes", "")),
-        "digest": folder.digest,
-    }
+    notes = str(folder.note.get("notes", ""))
+    return {"data": folder.data, "data_kind": folder.data_kind, "notes": notes, "digest": folder.digest}
 
 
 def _digest_data(table: pd.DataFrame, sequence: SequenceConfig) -> str:

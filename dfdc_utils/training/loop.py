@@ -1,20 +1,24 @@
 """The training loop: the step that all replicas take together, and the state between two steps."""
 
 import contextlib
+import json
 import math
+import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.faces import SequenceConfig
+from dfdc_utils.files import replacing
 from dfdc_utils.models import contrast, copy_cnn, features_over_time, hears, picture_part, sync_part
 from dfdc_utils.quiet import quiet_import
 from dfdc_utils.sequences import OTHERS, SelfBlends, SequenceStore, Store, WrongSounds, with_judged_sound
-from dfdc_utils.training.checkpoints import Progress
 from dfdc_utils.training.strategies import share_out
 
 with quiet_import():
@@ -38,8 +42,8 @@ class TrainingConfig:
     smoothed. `frames_per_video`, for a model that scores each frame by itself, takes that many random frames of a video
     at a time instead of whole sequences: a batch then shows more people, and an epoch has as many frames as before.
     `mixed_precision` computes the CNN in bfloat16, which is faster on recent GPUs and slower on most CPUs.
-    `deterministic` makes TensorFlow choose operations with repeatable results, for the rest of this process. Raises
-    `ValueError` for values that no training can have.
+    `deterministic` makes TensorFlow's results repeatable, for the rest of this process. Raises `ValueError` for values
+    that no training can have.
     """
 
     epochs: int = 60
@@ -62,16 +66,58 @@ class TrainingConfig:
             raise ValueError(f"{self}: {limits}")
 
 
+@dataclass
+class Progress:
+    """How far a training has come.
+
+    `settings` are numbers and texts that people can read: all that its result depends on. `step` counts the steps
+    taken, `sums` adds up loss and accuracy over the current epoch, `history` has one row per finished epoch, and
+    `best_scores` are the validation scores of the best one. `variables` are those of model and optimizer.
+    """
+
+    settings: dict[str, Any]
+    step: int = 0
+    sums: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    history: list[dict[str, float]] = field(default_factory=list)
+    best_scores: list[float] = field(default_factory=list)
+    variables: list[NDArray[Any]] = field(default_factory=list, repr=False)
+
+    def require(self, settings: dict[str, Any], *, what: str, remedy: str) -> None:
+        """Raise `ConfigMismatch`, naming each setting that differs, unless the training has these settings."""
+        mine = self.settings
+        differ = [key for key in {**mine, **settings} if mine.get(key) != settings.get(key)]
+        if differ:
+            named = ", ".join(f"{key} {mine.get(key)!r} instead of {settings.get(key)!r}" for key in differ)
+            raise ConfigMismatch(f"{what} with {named}. {remedy}")
+
+
+def save_progress(path: Path, progress: Progress) -> None:
+    """Write it to `path` (.npz). Raises `OSError` if that fails; the old file is then still there."""
+    note = {item.name: getattr(progress, item.name) for item in fields(progress) if item.name != "variables"}
+    arrays: dict[str, Any] = {f"{number:05d}": value for number, value in enumerate(progress.variables)}
+    with replacing(path) as partial:
+        np.savez(partial, progress=np.frombuffer(json.dumps(note).encode(), np.uint8), **arrays)
+
+
+def load_progress(path: Path) -> Progress | None:
+    """Read what `save_progress` wrote; None if there is no such file, or none that can be read."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:  # pickles could run code
+            note = json.loads(bytes(stored["progress"]))
+            variables = [stored[name] for name in sorted(set(stored.files) - {"progress"})]
+        return Progress(**note, variables=variables)
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile):
+        return None
+
+
 class TrainingLoop:
     """One training: its data, its model, and the step that all replicas of `strategy` take together.
 
     `parts` holds the videos to `train` on and those for `validation`; only REAL ones if `config.self_blend` is set.
     Keras' `fit` is not used: it fails on a last batch that the replicas cannot share, and with several workers (Keras
     3.15, https://github.com/keras-team/keras/issues/20585). A step depends only on the variables and on its number, so
-    training can resume at any step.
-
-    The CNN starts with the weights of that of `cnn`, if given. `steps` is the number of steps per epoch, `labels` (V,)
-    those of the validation sequences. Used by `train`.
+    training can resume at any step. The CNN starts with the weights of that of `cnn`, if given. `steps` is the number
+    of steps per epoch, `labels` (V,) those of the validation sequences.
     """
 
     def __init__(
@@ -117,10 +163,9 @@ class TrainingLoop:
         with strategy.scope(), _dtype_policy("mixed_bfloat16" if config.mixed_precision else "float32"):
             if cnn:
                 copy_cnn(cnn, self.model)
-            # The weights do not depend on the number of frames.
             if config.frames_per_video and not self.model.name.endswith("mean"):
-                remedy = "Use it for the mean over frames only."
-                raise ValueError(f"frames_per_video: {self.model.name} sees time. {remedy}")
+                raise ValueError(f"frames_per_video: {self.model.name} sees time. Use it for a mean over frames only.")
+            # The weights do not depend on the number of frames.
             self._trained = build(taken, sequence.face_size) if config.frames_per_video else self.model
             if config.sync:
                 picture_part(self.model).trainable = False

@@ -66,10 +66,7 @@ def writes_files(strategy: tf.distribute.Strategy) -> bool:
 def share_out(
     strategy: tf.distribute.Strategy, store: Store, plan: Plan, *, start: int = 0, **settings: Any
 ) -> tf.distribute.DistributedDataset:
-    """Make the dataset of the steps of `plan` from `start` on; each replica gets an equal part of every batch.
-
-    `settings` are those of `make_batches`.
-    """
+    """Make the batches of `plan` from step `start` on, of which each replica gets an equal part, by `make_batches`."""
 
     def make_part(context: tf.distribute.InputContext) -> tf.data.Dataset:
         each = plan.numbers.shape[1] // context.num_replicas_in_sync
