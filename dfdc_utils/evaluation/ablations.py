@@ -11,11 +11,8 @@ from numpy.typing import NDArray
 
 from dfdc_utils.evaluation.metrics import METRICS
 from dfdc_utils.models import ModelFolder
-from dfdc_utils.quiet import quiet_import
+from dfdc_utils.quiet import keras
 from dfdc_utils.sequences import make_dataset
-
-with quiet_import():
-    import keras
 
 REPLACEMENTS = 20  # REAL videos whose features or change replace a video's own; the scores are averaged
 

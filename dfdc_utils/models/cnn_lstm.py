@@ -5,11 +5,7 @@ import sys
 from pathlib import Path
 
 from dfdc_utils.models.sync import add_sound
-from dfdc_utils.quiet import quiet_import
-
-with quiet_import():
-    import keras
-    from keras import layers, ops
+from dfdc_utils.quiet import keras, layers, ops
 
 HEADS = ("lstm", "attention", "mean")
 

@@ -29,7 +29,6 @@ from dfdc_utils.faces import SequenceConfig
 from dfdc_utils.files import prepare_target, write_atomically
 from dfdc_utils.models.calibration import Calibration
 from dfdc_utils.models.ood import OODDetector
-from dfdc_utils.quiet import quiet_import
 from dfdc_utils.videos import DataKind
 
 if TYPE_CHECKING:
@@ -186,8 +185,8 @@ def load_model(path: str | Path) -> keras.Model:
         file = model_path(path) / "model.keras"
     if not zipfile.is_zipfile(file) or file.suffix != ".keras":  # Keras chooses the reader by the suffix
         raise ValueError(f"{file} is not a model in Keras 3's format (.keras). Other formats can run code: not loaded.")
-    with quiet_import():
-        import keras
+    from dfdc_utils.quiet import keras
+
     try:
         return keras.saving.load_model(file, safe_mode=True)
     except (TypeError, ValueError, KeyError, OSError) as error:

@@ -5,11 +5,7 @@ from typing import Any
 import numpy as np
 
 from dfdc_utils.models.cnn_lstm import application_maps, prepare_frames
-from dfdc_utils.quiet import quiet_import
-
-with quiet_import():
-    import keras
-    from keras import layers, ops
+from dfdc_utils.quiet import keras, layers, ops
 
 
 def build_frame_encoder(

@@ -4,12 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfdc_utils.faces import SLICE, mouth_region
-from dfdc_utils.quiet import quiet_import
+from dfdc_utils.quiet import keras, layers, ops
 from dfdc_utils.videos import SOUND_RATE
-
-with quiet_import():
-    import keras
-    from keras import layers, ops
 
 CHANNELS = (8, 12, 16)  # of the convolutions over a mouth, and of those over a spectrogram
 FEATURE_COUNT = 8  # of a mouth, and of a sound

@@ -18,13 +18,10 @@ from dfdc_utils.models import PRETRAINED, ModelFolder, WithStyle, hears, picture
 from dfdc_utils.prediction.explain import explain_score
 from dfdc_utils.prediction.verdicts import Explanation, Prediction, TrackScore, WindowScore
 from dfdc_utils.prediction.windows import FaceWindow, Look, VideoFaces, find_faces
-from dfdc_utils.quiet import quiet_import
+from dfdc_utils.quiet import tf
 from dfdc_utils.sequences import stack_faces
 from dfdc_utils.videos import Image
 from dfdc_utils.workers import WorkerDied, each_whatever_dies
-
-with quiet_import():
-    import tensorflow as tf
 
 # Sequences scored at once, with four views of each: 0.1 GB for the small CNN, 2 GB for a large backbone.
 SEQUENCES_AT_ONCE = 8

@@ -18,13 +18,8 @@ from scipy.special import expit
 
 from dfdc_utils.models import take_apart
 from dfdc_utils.prediction.verdicts import Explanation
-from dfdc_utils.quiet import quiet_import
+from dfdc_utils.quiet import keras, layers, ops, tf
 from dfdc_utils.videos import Image
-
-with quiet_import():
-    import keras
-    import tensorflow as tf
-    from keras import layers, ops
 
 # Of the integral. On the sample, the evidence then adds up to the logit within 0.02; with 16 steps within 0.6.
 STEPS = 64

@@ -13,13 +13,9 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 from dfdc_utils.models import PRETRAINED, build_frame_encoder, copy_encoder, load_model
 from dfdc_utils.pretraining.pairs import CELL, Frames, PairSource
-from dfdc_utils.quiet import quiet_import
+from dfdc_utils.quiet import keras, tf
 from dfdc_utils.training import Progress, load_progress, save_progress
 from dfdc_utils.videos import Image
-
-with quiet_import():
-    import keras
-    import tensorflow as tf
 
 ENCODER_SAVE_SEC = 120  # a training that is killed loses at most this much
 VALIDATION_FRAMES_SEED = 10**9  # far from any step's

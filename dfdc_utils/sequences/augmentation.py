@@ -2,10 +2,7 @@
 
 import math
 
-from dfdc_utils.quiet import quiet_import
-
-with quiet_import():
-    import tensorflow as tf
+from dfdc_utils.quiet import tf
 
 # All are small, so as not to hide the differences between frames that give a fake away.
 SHIFT = 5  # pixels in either direction: a face detector's error at 96 px

@@ -20,13 +20,10 @@ from dfdc_utils.faces import (
     median_time_step,
     sequence_paths,
 )
-from dfdc_utils.quiet import quiet_import
+from dfdc_utils.quiet import tf
 from dfdc_utils.sequences.augmentation import augment_sequence, augment_sound
 from dfdc_utils.sequences.blending import find_landmarks, self_blend
 from dfdc_utils.videos import Image
-
-with quiet_import():
-    import tensorflow as tf
 
 MEMORY_FRACTION = 0.4  # of the free memory for decoded sequences: while they are collected, there are two copies
 DEAFENED = 0.1  # of the sequences in training get no sound, so that videos without are a known case

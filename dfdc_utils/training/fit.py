@@ -26,15 +26,11 @@ from dfdc_utils import models
 from dfdc_utils.errors import TrainingDiverged
 from dfdc_utils.faces import SequenceConfig, median_time_step
 from dfdc_utils.files import prepare_target, replacing, write_atomically
-from dfdc_utils.quiet import quiet_import
+from dfdc_utils.quiet import keras, tf
 from dfdc_utils.sequences import make_batches, report_leaks, score_people
 from dfdc_utils.training.loop import Progress, TrainingConfig, TrainingLoop, load_progress, save_progress
 from dfdc_utils.training.strategies import choose_strategy, explaining_lost_workers, workers_in_tf_config, writes_files
 from dfdc_utils.videos import name_data
-
-with quiet_import():
-    import keras
-    import tensorflow as tf
 
 SPLIT_COLUMNS = ("video", "label", "original", "person", "part", "group", "split")
 SAVE_SEC = 600  # between saves within an epoch: a killed training loses no more. A save takes a fraction of a second

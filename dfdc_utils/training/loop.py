@@ -17,13 +17,9 @@ from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.faces import SequenceConfig
 from dfdc_utils.files import replacing
 from dfdc_utils.models import contrast, copy_cnn, features_over_time, hears, picture_part, sync_part
-from dfdc_utils.quiet import quiet_import
+from dfdc_utils.quiet import keras, tf
 from dfdc_utils.sequences import OTHERS, SelfBlends, SequenceStore, Store, WrongSounds, with_judged_sound
 from dfdc_utils.training.strategies import share_out
-
-with quiet_import():
-    import keras
-    import tensorflow as tf
 
 # Decoded validation batches up to this size (bytes) are kept: with two replicas, each new iterator takes 0.1 s.
 KEPT_SIZE = 5e8

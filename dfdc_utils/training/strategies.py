@@ -6,11 +6,8 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from dfdc_utils.quiet import quiet_import
+from dfdc_utils.quiet import tf
 from dfdc_utils.sequences import Plan, Store, make_batches
-
-with quiet_import():
-    import tensorflow as tf
 
 # MirroredStrategy logs each variable and each reduction.
 tf.get_logger().setLevel("ERROR")

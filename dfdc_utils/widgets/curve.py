@@ -8,11 +8,7 @@ import pandas as pd
 from IPython.display import display
 
 from dfdc_utils.plots import figure_tag, plot_history
-from dfdc_utils.quiet import quiet_import
-
-with quiet_import():
-    import keras
-
+from dfdc_utils.quiet import keras
 
 DRAWING = 0.05  # of the time may go into drawing
 
