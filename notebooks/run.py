@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 # What notebooks of one stage need is there when the stages before it are done, so they can run at the same time.
-STAGES = {"01": "data", "02": "data", "03": "data", "04": "model", "05": "results", "06": "results", "07": "results"}
+STAGES = {"01": "faces", "02": "faces", "03": "model", "04": "model", "05": "results", "06": "results", "07": "results"}
 
 
 class _EchoingClient(NotebookClient):

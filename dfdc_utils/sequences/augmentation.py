@@ -56,19 +56,26 @@ def augment_sound(samples: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 def _move(sequence: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
     """Mirror, scale and shift by five numbers in 0..1; by whole pixels unless scaled: resampling softens edges."""
     size = sequence.shape[1]
-    room = SHIFT + round(size * SCALE / 2)
-    moved = tf.pad(sequence, [[0, 0], [room, room], [room, room], [0, 0]], mode="REFLECT")
-    corner = tf.cast(tf.round(room + SHIFT * (2 * uniform[:2] - 1)), tf.int32)
+    shift = tf.cast(tf.round(SHIFT * (2 * uniform[:2] - 1)), tf.int32)
+    mirrored = uniform[4] < 0.5
+
+    def pixels(start: tf.Tensor, length: tf.Tensor, turned: tf.Tensor) -> tf.Tensor:
+        """The pixels from `start` on; beyond its edges the face is reflected. To gather them is faster than to pad."""
+        place = tf.abs(start + tf.range(length))
+        inside = size - 1 - tf.abs(size - 1 - place)
+        return tf.cond(turned, lambda: inside[::-1], lambda: inside)
+
+    def cut(start: tf.Tensor, length: tf.Tensor, turned: tf.Tensor) -> tf.Tensor:
+        rows, columns = pixels(start[0], length, tf.constant(False)), pixels(start[1], length, turned)
+        return tf.gather(tf.gather(sequence, rows, axis=1), columns, axis=2)
 
     def scaled() -> tf.Tensor:
         change = tf.cast(tf.round((2 * uniform[3] / SCALED - 1) * size * SCALE / 2), tf.int32)  # pixels at each edge
-        start, side = corner - change, size + 2 * change
-        window = moved[:, start[0] : start[0] + side, start[1] : start[1] + side]
-        return tf.cast(tf.round(tf.image.resize(window, (size, size))), tf.uint8)
+        window = cut(shift - change, size + 2 * change, tf.constant(False))
+        resized = tf.cast(tf.round(tf.image.resize(window, (size, size))), tf.uint8)
+        return tf.cond(mirrored, lambda: tf.reverse(resized, axis=[2]), lambda: resized)
 
-    cut = moved[:, corner[0] : corner[0] + size, corner[1] : corner[1] + size]
-    placed = tf.cond(uniform[3] < SCALED, scaled, lambda: cut)
-    return tf.cond(uniform[4] < 0.5, lambda: tf.reverse(placed, axis=[2]), lambda: placed)
+    return tf.cond(uniform[3] < SCALED, scaled, lambda: cut(shift, size, mirrored))
 
 
 def _blur(sequence: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
