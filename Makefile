@@ -7,8 +7,9 @@ NOTEBOOKS := $(wildcard notebooks/0[1-9]*.ipynb)
 # Parameters of the notebooks: make run PARAMETERS="-p NUM_VIDS 4000 -p EPOCHS 20"
 PARAMETERS ?=
 
-# How many notebooks run at the same time where they can: on a GPU one, since TensorFlow takes all of its memory.
-JOBS ?= $(if $(wildcard /dev/nvidiactl),1,2)
+# How many notebooks run at the same time where they can. One, if there is a GPU, since TensorFlow takes all of its
+# memory, and on large data, where each notebook may fill this machine's.
+JOBS ?= $(if $(DFDC_DATA)$(wildcard /dev/nvidiactl),1,2)
 
 # Notebooks run in notebooks/, so folders named from here must not be relative; names may hold spaces.
 absolute = $(shell $(PYTHON) -c 'import os, sys; print(os.path.abspath(sys.argv[1]))' "$(1)")

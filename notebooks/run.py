@@ -27,8 +27,9 @@ from nbclient.exceptions import CellExecutionError
 from tqdm import tqdm
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
-# What notebooks of one stage need is there when the stages before it are done, so they can run at the same time.
-STAGES = {"01": "faces", "02": "faces", "03": "model", "04": "model", "05": "results", "06": "results", "07": "results"}
+# Notebooks of one stage can run at the same time: what they need is there when the stages before it are done, or each
+# makes it on the spot and shares it.
+STAGES = {"01": 1, "02": 1, "03": 1, "04": 1, "05": 2, "06": 2, "07": 2}
 
 
 class _EchoingClient(NotebookClient):
