@@ -9,7 +9,7 @@ PARAMETERS ?=
 
 # How many notebooks run at the same time where they can. One, if there is a GPU, since TensorFlow takes all of its
 # memory, and on large data, where each notebook may fill this machine's.
-JOBS ?= $(if $(DFDC_DATA)$(wildcard /dev/nvidiactl),1,2)
+JOBS ?= $(if $(DFDC_DATA)$(wildcard /dev/nvidiactl),1,3)
 
 # Notebooks run in notebooks/, so folders named from here must not be relative; names may hold spaces.
 absolute = $(shell $(PYTHON) -c 'import os, sys; print(os.path.abspath(sys.argv[1]))' "$(1)")
@@ -63,7 +63,7 @@ sample: install  ## draw the embedded sample
 	$(BIN)/dfdc sample
 
 notebooks: sample  ## run the notebooks and store their outputs in place (what is committed)
-	env -u DFDC_DATA $(BIN)/python notebooks/run.py --in-place $(NOTEBOOKS)  # notebook 02 also shows YuNet, where it is
+	env -u DFDC_DATA $(BIN)/python notebooks/run.py --in-place --jobs $(JOBS) $(NOTEBOOKS)  # notebook 02 also shows YuNet, where it is
 	mkdir -p notebooks/figures && cp data/sample/results/faces.png notebooks/figures/
 
 docs: install  ## build the documentation site from the stored notebooks and the docstrings, in build/docs/
