@@ -80,14 +80,12 @@ def _move(sequence: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
 
 def _blur(sequence: tf.Tensor, sigma: tf.Tensor) -> tf.Tensor:
     """Blur each frame of float32 (T, H, W, 3) by a Gaussian of `sigma` pixels."""
-    size = sequence.shape[1]
     offsets = tf.range(-2.0, 3.0)  # two pixels to either side hold 98 % of the widest one
     kernel = tf.exp(-0.5 * tf.square(offsets / tf.maximum(sigma, 1e-3)))
-    kernel /= tf.reduce_sum(kernel)
+    kernel = tf.tile((kernel / tf.reduce_sum(kernel))[:, None, None, None], [1, 1, 3, 1])
     edged = tf.pad(sequence, [[0, 0], [2, 2], [2, 2], [0, 0]], mode="REFLECT")
-    # Sums of shifted pictures: `tf.nn.depthwise_conv2d` takes four times as long on a CPU.
-    down = tf.add_n([kernel[i] * edged[:, i : i + size] for i in range(5)])
-    return tf.add_n([kernel[i] * down[:, :, i : i + size] for i in range(5)])
+    down = tf.nn.depthwise_conv2d(edged, kernel, [1, 1, 1, 1], "VALID")
+    return tf.nn.depthwise_conv2d(down, tf.transpose(kernel, [1, 0, 2, 3]), [1, 1, 1, 1], "VALID")
 
 
 def _compress(sequence: tf.Tensor, quality: tf.Tensor) -> tf.Tensor:

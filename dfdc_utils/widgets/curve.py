@@ -10,13 +10,13 @@ from IPython.display import display
 from dfdc_utils.plots import figure_tag, plot_history
 from dfdc_utils.quiet import keras
 
-DRAWING = 0.05  # of the time may go into drawing
+DRAWING = 0.03  # of the time may go into drawing
 
 
 class TrainingCurve(keras.callbacks.Callback):  # type: ignore[misc]
     """A callback for `train`: accuracy and loss up to this epoch, the best one marked, and the time that is left.
 
-    The text is new after each epoch, the picture as often as it takes at most a twentieth of the time. When training
+    The text is new after each epoch, the picture as often as it takes at most 3 % of the time. When training
     ends, one line of text remains. An interrupted training shows the epochs since it went on. Taught in notebook 04.
     """
 
