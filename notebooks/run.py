@@ -113,6 +113,8 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="how many notebooks run at the same time")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter")
     options = parser.parse_args()
+    if options.jobs < 1:
+        parser.error(f"--jobs {options.jobs}: at least one notebook must run at a time")
     parameters = dict(options.p)
     if options.in_place and (parameters or os.environ.get("DFDC_DATA")):
         parser.error("--in-place stores a run on the sample with default parameters: unset DFDC_DATA, leave out -p")

@@ -249,5 +249,7 @@ class TestRun:
         unknown = self.run("--output", notebook.parent, "-p", "COUNTS", "2", notebook)
         assert unknown.returncode == 2 and "unknown parameter COUNTS; the notebooks have COUNT" in unknown.stderr
         assert self.run("--in-place", "-p", "COUNT", "2", notebook).returncode == 2
+        idle = self.run("--output", notebook.parent, "--jobs", "0", notebook)  # would wait for ever
+        assert idle.returncode == 2 and "--jobs 0: at least one notebook" in idle.stderr
         stray = self.run("--output", notebook.parent, "COUNT", "2", notebook)  # without -p
         assert stray.returncode == 2 and "COUNT: no such notebook. A parameter is set by -p NAME VALUE" in stray.stderr

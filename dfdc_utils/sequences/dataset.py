@@ -325,5 +325,5 @@ def score_people(model: Any, table: pd.DataFrame, save_path: str | Path) -> pd.S
 
 def _in_parallel(dataset: tf.data.Dataset, function: object) -> tf.data.Dataset:
     # Not AUTOTUNE: it uses one thread for some iterators and two for others, and is then half as fast.
-    plain = tf.autograph.experimental.do_not_convert(function)  # there is nothing to convert, and that takes seconds
+    plain = tf.autograph.experimental.do_not_convert(function)  # there is nothing to convert
     return dataset.map(plain, num_parallel_calls=joblib.cpu_count(), deterministic=True)
