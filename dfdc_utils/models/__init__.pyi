@@ -1,6 +1,6 @@
 from .calibration import Calibration as Calibration, binomial_interval as binomial_interval, calibrate as calibrate
 from .card import write_card as write_card
-from .cnn_lstm import build_cnn_lstm as build_cnn_lstm, copy_cnn as copy_cnn
+from .cnn_lstm import build_cnn_lstm as build_cnn_lstm, copy_cnn as copy_cnn, prepare_frames as prepare_frames
 from .folder import (
     MEAN_BASELINE as MEAN_BASELINE,
     PRETRAINED as PRETRAINED,
@@ -16,6 +16,7 @@ from .frame_encoder import (
     build_frame_encoder as build_frame_encoder,
     build_on_encoder as build_on_encoder,
     copy_encoder as copy_encoder,
+    network_of as network_of,
     take_apart as take_apart,
 )
 from .ood import OOD_PERCENTILE as OOD_PERCENTILE, OODDetector as OODDetector

@@ -43,13 +43,14 @@ def copy_encoder(source: keras.Model, encoder: keras.Model) -> None:
         layer = encoder.get_layer(name)
         known = any(one.name == name for one in see.layers)
         layer.set_weights(see.get_layer(name).get_weights() if known else [0 * part for part in layer.get_weights()])
-    _network(encoder).set_weights(_network(see).get_weights())
+    network_of(encoder).set_weights(network_of(see).get_weights())
     logit = encoder.get_layer("frame_logit")
     kernel, bias = head.get_layer("frame_logit").get_weights()
     logit.set_weights([np.pad(kernel, ((0, logit.kernel.shape[0] - len(kernel)), (0, 0))), bias])
 
 
-def _network(encoder: keras.Model) -> keras.Model:
+def network_of(encoder: keras.Model) -> keras.Model:
+    """Give the network of `keras.applications` in an encoder of `build_frame_encoder`."""
     return next(layer for layer in encoder.layers if layer.name.startswith("MobileNetV2"))
 
 
@@ -60,7 +61,7 @@ def see_frames(encoder: keras.Model) -> keras.Model:
     judges: mean and standard deviation of the maps of `block_6_project_BN` and `block_9_add`, each scaled to length 1.
     These layers respond to textures and parts, and so to the kind of picture.
     """
-    network = _network(encoder)
+    network = network_of(encoder)
     early = [network.get_layer(name).output for name in ("block_6_project_BN", "block_9_add")]
     seen = keras.Model(network.input, [*early, network.output], name=network.name)
     frames = keras.Input(encoder.input_shape[1:], name="frame")

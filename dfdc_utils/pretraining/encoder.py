@@ -1,36 +1,36 @@
 """Pretraining's second stage: the frame encoder learns to distinguish single faces from their self-blends and swaps."""
 
+import contextlib
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.metrics import log_loss, roc_auc_score
 
-from dfdc_utils.models import PRETRAINED, build_frame_encoder, copy_encoder, load_model
-from dfdc_utils.pretraining.pairs import CELL, Frames, PairSource
+from dfdc_utils.models import PRETRAINED, build_frame_encoder, copy_encoder, load_model, network_of, prepare_frames
+from dfdc_utils.pretraining.pairs import Frames, PairSource
 from dfdc_utils.quiet import keras, tf
 from dfdc_utils.training import Progress, load_progress, save_progress
 from dfdc_utils.videos import Image
 
 ENCODER_SAVE_SEC = 120  # a training that is killed loses at most this much
-VALIDATION_FRAMES_SEED = 10**9  # far from any step's
+VALIDATION_FRAMES_SEED, STATISTICS_SEED = 10**9, 10**9 + 1  # far from any step's
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """How the frame encoder is trained: `steps` batches of `people` real faces and a fake of each."""
+    """How the frame encoder is trained: `steps` batches of real and fake frames of `people`."""
 
-    steps: int = 7000
+    steps: int = 20000
     people: int = 16
-    learning_rate: float = 3e-4  # falls along a cosine to 0
-    ema: float = 0.998  # momentum of the moving average of the weights, which is what is scored and kept
-    face_size: int = 160
-    patch: int = 128  # pixels: it learns from random patches, which cost less than whole faces
+    learning_rate: float = 5e-4  # rises in `warm_up` steps, then falls along a cosine to 0
+    warm_up: int = 500
+    ema: float = 0.999  # momentum of the moving average of the weights, which is what is scored and kept
+    face_size: int = 192
     weights: str | None = "pretrained"  # to start from; or such a model's folder, "imagenet", a file of MobileNetV2's
     swaps: float = 0.5  # fraction of the fakes that are swaps; the others are self-blends
     every: int = 500  # steps between two scores of the validation people's self-blends; nothing is chosen by them
@@ -54,13 +54,16 @@ def train_encoder(
     keras.utils.set_random_seed(config.seed)
     tf.config.experimental.enable_op_determinism()
     encoder = _start(config)
-    whole = build_frame_encoder(config.face_size, weights=None)
-    rate = keras.optimizers.schedules.CosineDecay(config.learning_rate, config.steps)
+    begun_from = hashlib.sha256(b"".join(weight.tobytes() for weight in encoder.get_weights())).hexdigest()
+    _train_normalisation(encoder, train.make_frames(train.choose(0, config.people), STATISTICS_SEED).reals)
+    falling = max(1, config.steps - config.warm_up)
+    rate = keras.optimizers.schedules.CosineDecay(
+        0.0, falling, warmup_target=config.learning_rate, warmup_steps=config.warm_up
+    )
     optimizer = keras.optimizers.Adam(rate, use_ema=True, ema_momentum=config.ema)
     encoder.compile(optimizer, keras.losses.BinaryCrossentropy(from_logits=True), jit_compile=False)
     optimizer.build(encoder.trainable_variables)
     variables = [*encoder.variables, *optimizer.variables]
-    begun_from = hashlib.sha256(b"".join(weight.tobytes() for weight in encoder.get_weights())).hexdigest()
     digests = {"weights": begun_from, "training": train.digest, "validation": validation.digest}
     settings = asdict(config) | {what: digest[:8] for what, digest in digests.items()}
     path = folder / "encoder.npz"
@@ -70,21 +73,22 @@ def train_encoder(
         for variable, value in zip(variables, progress.variables, strict=True):
             variable.assign(value)
     seen = validation.make_frames(np.arange(len(validation)), VALIDATION_FRAMES_SEED)
-    labels = np.repeat(np.array([[0.0], [1.0]], np.float32), config.people, axis=0)
     say(f"{len(train)} faces to train on, {len(validation)} of other people; step {progress.step} of {config.steps}")
 
     started, first = time.monotonic(), progress.step
     saved = started
     for frames in train.batches(config.people, progress.step, config.steps, swaps=config.swaps, workers=workers):
-        pictures, places = _cut_patches(frames, config.patch, np.random.default_rng((config.seed, 4, progress.step)))
+        labels = np.repeat(np.array([[0.0], [1.0]], np.float32), len(frames.reals), axis=0)
+        places = np.concatenate([np.zeros_like(frames.masks), frames.masks])[..., None]
         encoder.reset_metrics()  # otherwise Keras returns the mean of all batches so far
+        pictures = np.concatenate([frames.reals, frames.fakes])
         loss = float(encoder.train_on_batch(pictures, [labels, places])[0])
         progress.sums[0] += loss
         progress.step += 1
         if scored := progress.step % config.every == 0 or progress.step == config.steps:
             since = (progress.step - 1) % config.every + 1
-            _copy_average(encoder, whole)
-            row = {"step": float(progress.step), "loss": progress.sums[0] / since, **_score_frames(whole, seen)}
+            with _averaged(encoder):
+                row = {"step": float(progress.step), "loss": progress.sums[0] / since, **_score_frames(encoder, seen)}
             progress.history.append(row)
             progress.sums = [0.0, 0.0]
         if scored or time.monotonic() > saved + ENCODER_SAVE_SEC:
@@ -95,35 +99,44 @@ def train_encoder(
             pace = (saved - started) / (progress.step - first)
             metrics = f"validation loss {row['val_loss']:.3f}, AUC {row['val_auc']:.3f}"
             say(f"step {progress.step}/{config.steps}  loss {row['loss']:.3f}  {metrics}  {pace:.3f} s per step")
-    _copy_average(encoder, whole)
-    return whole, progress.history
+    trained = build_frame_encoder(config.face_size, weights=None)
+    with _averaged(encoder):
+        trained.set_weights(encoder.get_weights())
+    return trained, progress.history
 
 
 def _start(config: EncoderConfig) -> keras.Model:
-    """Build the encoder of patches with the weights that its training starts from."""
+    """Build the encoder with the weights that its training starts from."""
     weights = config.weights
     if weights not in (None, "imagenet") and (weights == PRETRAINED or Path(weights).is_dir()):
-        encoder = build_frame_encoder(config.patch, weights=None)
+        encoder = build_frame_encoder(config.face_size, weights=None)
         copy_encoder(load_model(weights), encoder)
         return encoder
-    return build_frame_encoder(config.patch, weights=weights)
+    return build_frame_encoder(config.face_size, weights=weights)
 
 
-def _cut_patches(frames: Frames, size: int, generator: np.random.Generator) -> tuple[Image, NDArray[np.float32]]:
-    """Cut the same random patch out of all frames: (2N, size, size, 3), and out of their masks: (2N, h, w, 1)."""
-    row, column = generator.integers(0, (frames.reals.shape[1] - size) // CELL + 1, 2)
-    cells = size // CELL
-    pictures = np.concatenate([frames.reals, frames.fakes])
-    masks = np.concatenate([np.zeros_like(frames.masks), frames.masks])[..., None]
-    place = (slice(None), slice(CELL * row, CELL * row + size), slice(CELL * column, CELL * column + size))
-    return pictures[place], masks[:, row : row + cells, column : column + cells]
+def _train_normalisation(encoder: keras.Model, frames: Image) -> None:
+    """Let BatchNormalization learn, from the statistics of `frames`; what the encoder computes stays as it is.
+
+    In weights that were folded or frozen, the stored statistics are not those of the layers' inputs.
+    """
+    network = network_of(encoder)
+    norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    inputs = keras.Model(network.input, [layer.input for layer in norms])
+    for layer, seen in zip(norms, inputs.predict(prepare_frames("MobileNetV2", frames), verbose=0), strict=True):
+        mean, variance = seen.mean((0, 1, 2), np.float64), seen.var((0, 1, 2), np.float64)
+        gamma, beta, old_mean, old_variance = layer.get_weights()
+        scale = gamma / np.sqrt(old_variance + layer.epsilon)
+        layer.trainable = True
+        layer.set_weights([scale * np.sqrt(variance + layer.epsilon), beta + scale * (mean - old_mean), mean, variance])
 
 
-def _copy_average(encoder: keras.Model, whole: keras.Model) -> None:
-    """Give `whole` the moving average of the weights of `encoder`."""
+@contextlib.contextmanager
+def _averaged(encoder: keras.Model) -> Iterator[None]:
+    """Give the encoder the moving average of its weights within this block."""
     weights = encoder.get_weights()
     encoder.optimizer.finalize_variable_values(encoder.trainable_variables)
-    whole.set_weights(encoder.get_weights())
+    yield
     encoder.set_weights(weights)
 
 

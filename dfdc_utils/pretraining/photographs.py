@@ -20,7 +20,7 @@ from dfdc_utils.pretraining.mesh import FaceMesh
 from dfdc_utils.processing import read_manifest
 from dfdc_utils.videos import Image
 
-CANVAS = 256  # pixels: a face of 150 with its surroundings
+CANVAS = 320  # pixels: a face of 188 with its surroundings
 CANVAS_MARGIN = 1.7  # of the longer side of the box; a crop that is turned and shifted needs so much around the face
 SMALLEST = 40  # pixels of a box's longer side; in smaller faces a blend leaves no visible trace
 DETECTED_AT = 640  # pixels of the longer side, for which YuNet was made

@@ -24,13 +24,14 @@ from dfdc_utils.models import (
     copy_encoder,
     load_model,
     model_path,
+    network_of,
 )
 from dfdc_utils.pretraining import EncoderConfig, PretrainingConfig, pretrain
-from dfdc_utils.pretraining.encoder import _cut_patches, train_encoder
-from dfdc_utils.pretraining.pairs import CELL, Frames, PairSource
+from dfdc_utils.pretraining.encoder import _train_normalisation, train_encoder
+from dfdc_utils.pretraining.pairs import PairSource
 from dfdc_utils.pretraining.photographs import find_photographs, prepare_pictures
 
-TINY = EncoderConfig(steps=4, people=2, face_size=48, patch=32, weights=None, every=2)
+TINY = EncoderConfig(steps=4, people=2, warm_up=1, face_size=48, weights=None, every=2)
 MODEL_FILES = {"model.keras", "sequence.json", "calibration.json", "ood.npz", "history.csv", "metrics.csv"}
 MODEL_FILES |= {"training.json", "card.md"}
 
@@ -111,14 +112,19 @@ def test_training_goes_on_from_a_pretrained_model(encoder: keras.Model) -> None:
         np.testing.assert_allclose(one, same, rtol=1e-5)
 
 
-def test_patches_and_their_masks_show_the_same_place() -> None:
-    masks = np.random.default_rng(0).random((2, 4, 4)).astype(np.float32)
-    fakes = np.repeat(np.repeat(255 * masks, CELL, axis=1), CELL, axis=2)[..., None].repeat(3, axis=-1).astype(np.uint8)
-    for seed in range(5):
-        frames = Frames(np.zeros_like(fakes), fakes, masks)
-        pictures, places = _cut_patches(frames, 2 * CELL, np.random.default_rng(seed))
-        assert pictures.shape == (4, 32, 32, 3) and places.shape == (4, 2, 2, 1) and not places[:2].any()
-        np.testing.assert_allclose(pictures[:, 8::CELL, 8::CELL, :1] / 255, places, atol=1 / 255)
+def test_normalisation_learns_and_computes_the_same_at_first() -> None:
+    """With the frozen statistics of random weights it would not: they are not those of the layers' inputs."""
+    keras.utils.set_random_seed(0)
+    encoder = build_frame_encoder(32, weights=None, feature_count=16)
+    frames = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3)).astype(np.uint8)
+    network = network_of(encoder)
+    norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    before = network.predict(frames / 127.5 - 1, verbose=0)
+    _train_normalisation(encoder, frames)
+    np.testing.assert_allclose(network.predict(frames / 127.5 - 1, verbose=0), before, rtol=1e-2, atol=1e-5)
+    assert all(layer.trainable and len(layer.trainable_weights) == 2 for layer in norms)
+    while_training = network(frames / 127.5 - 1, training=True)  # normalised by the batch, whose statistics are stored
+    np.testing.assert_allclose(while_training, before, rtol=5e-2, atol=5e-3)
 
 
 def test_a_model_without_a_frame_encoder_is_named(encoder: keras.Model) -> None:
