@@ -237,5 +237,5 @@ def serious_faults(page: Page, within: str = "body") -> list[str]:
             place = within if frame is page.main_frame else "body"
             faults = frame.evaluate(f"axe.run({place!r}, {{iframes: false}})")["violations"]
             bad = [one for one in faults if one["impact"] in ("serious", "critical")]
-            found += [f"{theme}: {one['id']}: {one['nodes'][0]['html'][:200]}" for one in bad]
+            found += [f"{theme}: {one['id']}: {node['html'][:200]}" for one in bad for node in one["nodes"]]
     return found

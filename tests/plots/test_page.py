@@ -174,3 +174,22 @@ def test_heat_is_bright_where_it_is_and_leaves_the_rest_grey() -> None:
 def test_a_page_names_no_frame_where_none_raises_the_score() -> None:
     nothing = Explanation(np.zeros_like(HEAT), np.zeros(4, np.float32), 0.0)
     assert "adds most" not in describe(prediction(track((0.1, 0.0, 0.2))), (SEQUENCE, nothing))
+
+
+def test_colours_stand_out_from_the_page_in_light_and_dark() -> None:
+    """WCAG 2 asks for 4.5:1 for text and 3:1 for graphics; here all colours serve both."""
+
+    def luminance(colour: str) -> float:
+        digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+        parts = np.frombuffer(bytes.fromhex(digits), np.uint8) / 255
+        linear = np.where(parts <= 0.03928, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        return float(linear @ [0.2126, 0.7152, 0.0722])
+
+    style = (Path(report.__file__).parent / "templates/style.css").read_text()
+    colours = {name: pair for name, *pair in re.findall(r"--(\w+): light-dark\((#\w+), (#\w+)\)", style)}
+    backs = colours.pop("back")
+    assert {"text", "faint", "line", "fake", "clear", "unsure", "none"} <= set(colours)
+    for name, pair in colours.items():
+        for colour, back in zip(pair, backs, strict=True):
+            dark, light = sorted((luminance(colour), luminance(back)))
+            assert (light + 0.05) / (dark + 0.05) >= 4.5, (name, colour, back)

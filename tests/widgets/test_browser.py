@@ -340,6 +340,15 @@ def test_a_stored_verdict_is_seen_where_scripts_and_frames_are_not(
     assert notebook.complaints == []
 
 
+def test_no_widget_has_a_serious_fault(notebook: Notebook) -> None:
+    for cell in ("FaceBrowser(manifest", "ThresholdExplorer(scores"):
+        notebook.run_cell(cell)
+        notebook.widget(cell)
+    faults = serious_faults(notebook.page, within=".jp-OutputArea")
+    nameless = 'aria-input-field-name: <div class="noUi-handle'  # ipywidgets 8 has no way to name a slider's handle
+    assert [fault for fault in faults if nameless not in fault] == []
+
+
 def test_nothing_is_cut_off(notebook: Notebook) -> None:
     """Else a reader would have to scroll sideways, or could not see it at all."""
     assert notebook.page.evaluate(CUT_OFF) == []
@@ -379,5 +388,6 @@ def test_the_handle_between_two_pictures_moves_by_mouse_and_keyboard(browser: Br
     page.get_by_role("radio", name="mask").check()
     assert [image.get_attribute("alt") for image in page.locator("img").all() if image.is_visible()] == ["mask", "REAL"]
     page.screenshot(path=PICTURES / "compare.png")
+    assert serious_faults(page) == []
     page.close()
     assert complaints == []
