@@ -62,6 +62,8 @@ def write_hdr(path: Path, images: list[np.ndarray], curve: ColorTrc) -> Path:
         stream = output.add_stream("ffv1", rate=30)
         stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = "yuv420p10le"
+        context = stream.codec_context  # what is set on frames alone is not stored
+        context.color_trc, context.color_primaries, context.colorspace = curve, ColorPrimaries.BT2020, Colorspace.BT2020
         for image in images:
             light = (image / np.float32(255)) ** np.float32(2.4) @ np.linalg.inv(TO_BT709).T.astype(np.float32)
             light = np.maximum(light, 0)
@@ -71,9 +73,10 @@ def write_hdr(path: Path, images: list[np.ndarray], curve: ColorTrc) -> Path:
             codes = np.searchsorted(table, light).clip(0, 65535).astype(np.uint16)
             frame = av.VideoFrame.from_ndarray(codes, format="rgb48le")
             frame = frame.reformat(format="yuv420p10le", dst_colorspace=Colorspace.BT2020)
-            frame.color_trc, frame.color_primaries, frame.colorspace = curve, ColorPrimaries.BT2020, 9
             output.mux(stream.encode(frame))
         output.mux(stream.encode(None))
+    with av.open(str(path)) as stored:
+        assert stored.streams.video[0].codec_context.color_trc == curve
     return path
 
 
