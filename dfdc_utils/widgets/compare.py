@@ -1,12 +1,10 @@
 """Two pictures under a handle that one drags: an original and its fake."""
 
-import jinja2
 from markupsafe import Markup
 
 from dfdc_utils.plots import image_tag
 from dfdc_utils.videos import Image
-
-TEMPLATES = jinja2.Environment(loader=jinja2.PackageLoader("dfdc_utils.widgets", ""), autoescape=True)
+from dfdc_utils.widgets.twin import TEMPLATES
 
 
 class Compare:
