@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dfdc_utils.errors import NoFaceFound, TookTooLong, UnreadableVideo
 from dfdc_utils.faces.config import SequenceConfig
 from dfdc_utils.faces.detectors import Face, FaceDetector, YuNetDetector, load_face_detector
-from dfdc_utils.faces.shots import Thumbnail
+from dfdc_utils.faces.shots import is_cut
 from dfdc_utils.faces.speech import Speech
 from dfdc_utils.faces.storage import find_finished, write_faces
 from dfdc_utils.faces.tracks import MAX_GROWTH, Track, box_overlap, crop_tracks, fill_missing_boxes, follow_faces
@@ -57,18 +57,16 @@ def detect_faces(clip: Clip, detector: FaceDetector) -> tuple[list[list[Face]], 
     """
     found: list[list[Face]] = []
     shots = np.zeros(len(clip), np.intp)
-    before: Thumbnail | None = None
+    before: Image | None = None
     expected: list[tuple[Face, float]] = []  # in pixels of the small frame, with the time when it was last seen
     last_look, last_shape = -np.inf, (0, 0)
     for index, moment in enumerate(clip.times):
         check_time()
         small = clip.small_frame(index, DETECTION_SIDE)
-        thumbnail = Thumbnail.of(small)
-        is_cut = before is not None and thumbnail.is_cut_from(before)
-        shots[index:] += is_cut
-        before = thumbnail
-        if is_cut:
+        if before is not None and is_cut(before, small):
+            shots[index:] += 1
             expected, last_look = [], -np.inf
+        before = small
         faces = None
         if moment - last_look < LOOK_AROUND_EVERY and small.shape[:2] == last_shape:
             faces = _find_all_again(detector, small, [face for face, _ in expected])

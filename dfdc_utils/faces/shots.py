@@ -1,10 +1,7 @@
 """Cuts between two sampled frames: a track must not go on from one scene to the next."""
 
-from typing import NamedTuple, Self
-
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from dfdc_utils.videos import Image
 
@@ -15,22 +12,11 @@ BINS = (8, 4, 4)  # of hue, saturation and value
 LEAST_CORRELATION, LEAST_OVERLAP = 0.6, 0.65
 
 
-class Thumbnail(NamedTuple):
-    """What a frame looks like: `pattern`, a unit vector of its pixels minus their mean; `colours`, a histogram."""
-
-    pattern: NDArray[np.float64]
-    colours: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, image: Image) -> Self:
-        """Make it of a frame, uint8 RGB (H, W, 3)."""
-        small = cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-        pattern = small - small.mean(axis=(0, 1))
-        hsv = cv2.cvtColor(small, cv2.COLOR_RGB2HSV)
-        colours = cv2.calcHist([hsv], [0, 1, 2], None, BINS, [0, 180, 0, 256, 0, 256]).ravel()
-        return cls(pattern.ravel() / (np.linalg.norm(pattern) or 1.0), colours / colours.sum())
-
-    def is_cut_from(self, before: Self) -> bool:
-        """Say if a cut lies between the frame before and this one."""
-        overlap = np.minimum(self.colours, before.colours).sum()
-        return bool(self.pattern @ before.pattern < LEAST_CORRELATION and overlap < LEAST_OVERLAP)
+def is_cut(before: Image, after: Image) -> bool:
+    """Say if a cut lies between two frames, uint8 RGB (H, W, 3)."""
+    small = [cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for image in (before, after)]
+    one, other = (image - image.mean(axis=(0, 1)) for image in small)
+    correlation = (one * other).sum() / (np.linalg.norm(one) * np.linalg.norm(other) or 1.0)
+    hsv = [cv2.cvtColor(image, cv2.COLOR_RGB2HSV) for image in small]
+    colours = [cv2.calcHist([image], [0, 1, 2], None, BINS, [0, 180, 0, 256, 0, 256]) / SIDE**2 for image in hsv]
+    return bool(correlation < LEAST_CORRELATION and np.minimum(*colours).sum() < LEAST_OVERLAP)

@@ -38,9 +38,6 @@ def write_card(folder: ModelFolder, **measured: pd.DataFrame) -> Path:
     templates.filters |= {"table": _table, "inline": _inline}
     text = templates.get_template("card.md.j2").render(
         folder=folder,
-        note=folder.note,
-        fitted=folder.calibration,
-        own_data=folder.split is None or folder.data_kind == "synthetic",  # not trained on somebody's videos
         measured=measured,
         tables=tables,
         counts=counts,

@@ -7,7 +7,7 @@ import hashlib
 import io
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
@@ -116,7 +116,7 @@ def _render(predictions: Sequence[Prediction], evidence: Mapping[Path, Evidence]
         why, preview = (evidence or {}).get(one.path), media.preview
         card: Card = {"one": one, "person": one.decisive, "media": media, "evidence": why}
         if preview:
-            people = box_faces(one, preview, why[1] if why else None)
+            people = list(box_faces(one, preview, why[1] if why else None))
             player = {"start": preview.start, "end": preview.end, "length": max(one.seconds, preview.end)}
             card["player"] = player | {"threshold": one.threshold, "people": people}
             card["still"] = draw_still(preview, people, one.threshold)
@@ -135,12 +135,12 @@ def _template(name: str) -> jinja2.Template:
     return templates.get_template(name)
 
 
-def box_faces(prediction: Prediction, preview: Preview, explanation: Explanation | None) -> list[dict[str, Any]]:
+def box_faces(prediction: Prediction, preview: Preview, explanation: Explanation | None) -> Iterator[dict[str, Any]]:
     """Each person's boxes, as fractions of the frame, and scores by time, for the player; None where not judged.
 
     Scores of overlapping windows are averaged. A video's only window has those of its frames, if the model gives them.
     """
-    people, size = [], [preview.width, preview.height] * 2
+    size = [preview.width, preview.height] * 2
     for person in prediction.people:
         faces, decides = [window.faces for window in person.windows], person is prediction.decisive
         scores = np.repeat([window.score for window in person.windows], len(faces[0].times))
@@ -149,18 +149,15 @@ def box_faces(prediction: Prediction, preview: Preview, explanation: Explanation
         all_times = np.concatenate([one.times for one in faces]).round(3)
         times, first, which = np.unique(all_times, return_index=True, return_inverse=True)
         mean = (np.bincount(which, scores) / np.bincount(which)).round(3).tolist()
-        people.append(
-            {
-                "number": person.number + 1,
-                "decides": decides,
-                "step": person.time_step,
-                "times": times.tolist(),
-                "boxes": (np.concatenate([one.boxes for one in faces])[first] / size).round(4).tolist(),
-                "found": np.concatenate([one.detected for one in faces])[first].tolist(),
-                "scores": mean if person in prediction.tracks else [None] * len(times),
-            }
-        )
-    return people
+        yield {
+            "number": person.number + 1,
+            "decides": decides,
+            "step": person.time_step,
+            "times": times.tolist(),
+            "boxes": (np.concatenate([one.boxes for one in faces])[first] / size).round(4).tolist(),
+            "found": np.concatenate([one.detected for one in faces])[first].tolist(),
+            "scores": mean if person in prediction.tracks else [None] * len(times),
+        }
 
 
 def draw_still(preview: Preview, people: list[dict[str, Any]], threshold: float) -> Image:

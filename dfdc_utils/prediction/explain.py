@@ -126,11 +126,8 @@ def _take_apart(model: keras.Model) -> _Parts:
     score, logit = found["score"], found["score"].input
     if isinstance(score, layers.Dense):
         logit = ops.matmul(logit, score.kernel) + score.bias
-    cnn, pool, judge = (
-        keras.Model(model.input, [*maps, features]),
-        keras.Model(maps, features),
-        keras.Model(seen, logit),
-    )
+    cnn, pool = keras.Model(model.input, [*maps, features]), keras.Model(maps, features)
+    judge = keras.Model(seen, logit)
     if len(projected) == 1:
         return _Parts(cnn, pool, tf.identity, judge)
     side_by_side = keras.Model(projected, seen)

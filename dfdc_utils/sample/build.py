@@ -59,7 +59,13 @@ def make_sample(
     if _is_finished(save_path, parameters):
         return save_path
     target = save_path.resolve()  # files are drawn beside the folder itself, not beside a link to it
-    _refuse_foreign(target)
+    if target.exists() and not target.is_dir():
+        raise FileExistsError(f"{target} is a file: give a folder as save_path")
+    # Listed before the record is read: another process that draws here writes the record first.
+    others = sorted(path.name for path in target.glob("*") if path.name not in RESULTS)
+    if others and _read_parameters(target) is None:
+        remedy = "move it away, or give an empty or new folder as save_path"
+        raise FileExistsError(f"{target} holds {others[0]}, which make_sample did not write: {remedy}")
     target.parent.mkdir(parents=True, exist_ok=True)
     clear_leftovers(target.parent)
     plans = plan_clips(originals, people, seed)
@@ -156,17 +162,6 @@ def _list_clips(part: Path) -> list[Path]:
 def _is_finished(folder: Path, parameters: dict[str, int]) -> bool:
     clips = [path for part in PARTS for path in _list_clips(folder / part) or [folder / part / METADATA]]
     return _read_parameters(folder) == parameters and all(path.is_file() for path in (folder / TRUTH, *clips))
-
-
-def _refuse_foreign(target: Path) -> None:
-    """Raise `FileExistsError` if `target` is a file, or a folder of other things than a sample and its results."""
-    if target.exists() and not target.is_dir():
-        raise FileExistsError(f"{target} is a file: give a folder as save_path")
-    # Listed before the record is read: another process that draws here writes the record first.
-    others = sorted(path.name for path in target.glob("*") if path.name not in RESULTS)
-    if others and _read_parameters(target) is None:
-        remedy = "move it away, or give an empty or new folder as save_path"
-        raise FileExistsError(f"{target} holds {others[0]}, which make_sample did not write: {remedy}")
 
 
 def _draw(plans: list[ClipPlan], folder: Path, seed: int, workers: int | None, show_progress: bool) -> None:

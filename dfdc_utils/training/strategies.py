@@ -51,15 +51,6 @@ def workers_in_tf_config() -> int:
         raise ValueError(f"TF_CONFIG is not what TensorFlow expects ({error}): {form}, or unset it") from error
 
 
-def writes_files(strategy: tf.distribute.Strategy) -> bool:
-    """Say if this process writes files: of several workers only the first does."""
-    resolver = getattr(strategy, "cluster_resolver", None)
-    if resolver is None or not resolver.task_type:
-        return True
-    chief = "chief" if "chief" in resolver.cluster_spec().jobs else "worker"
-    return bool(resolver.task_type == chief and resolver.task_id == 0)
-
-
 def share_out(
     strategy: tf.distribute.Strategy, store: Store, plan: Plan, *, start: int = 0, **settings: Any
 ) -> tf.distribute.DistributedDataset:
