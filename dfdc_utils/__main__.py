@@ -5,7 +5,6 @@ A command imports what it needs when it runs. It checks files before it imports 
 
 from __future__ import annotations
 
-import difflib
 import logging
 import math
 import os
@@ -93,9 +92,8 @@ def explain(error: Exception, command: click.Command) -> str:
     if not isinstance(error, (ValueError, OSError, ImportError, RuntimeError)):
         what = f"{type(error).__name__}: {error}".splitlines()[0]
         return f"{what}. This is a bug: please report it, with what --debug shows."
-    if isinstance(error, OSError) and error.strerror:
-        return in_shell_words(f"{error.filename}: {error.strerror}" if error.filename else error.strerror, command)
-    return in_shell_words(str(error), command)
+    said = [error.filename, error.strerror] if isinstance(error, OSError) and error.strerror else [error]
+    return in_shell_words(": ".join(str(part) for part in said if part), command)
 
 
 def in_shell_words(text: str, command: click.Command) -> str:
@@ -435,10 +433,6 @@ def pretrain(location: Path, save_path: Path, weights: str, **options: Any) -> N
 
 
 def _open_model(name: str) -> ModelFolder:
-    if name != PRETRAINED and not Path(name).exists():
-        guess = difflib.get_close_matches(name.lower(), [PRETRAINED])
-        remedy = f"Did you mean {PRETRAINED}?" if guess else f"Use '{PRETRAINED}', or train a model with dfdc train."
-        raise click.UsageError(f"model {name}: there is no such folder. {remedy}")
     from dfdc_utils.models import ModelFolder
 
     return ModelFolder.open(name)

@@ -32,9 +32,6 @@ from dfdc_utils.workers import WorkerDied, each_whatever_dies, time_limited
 
 Card = dict[str, Any]  # what card.html shows of one video
 Evidence = tuple[Image, Explanation]  # the faces of a window, uint8 RGB (T, H, W, 3), and why they have their score
-# JupyterLab's own colours, which change with its theme; elsewhere those of the surrounding text.
-FAINT = "var(--jp-ui-font-color2, inherit)"
-LINE = "var(--jp-border-color1, #9e9e9e)"
 JPEG_QUALITY = 85  # for images that are only looked at: half the bytes of 95
 # Of a video in a page: a minute takes up to 3 MB. Many videos share five minutes: fifty have six seconds each.
 MAX_SECONDS, ALL_SECONDS = 60.0, 300.0
@@ -209,10 +206,9 @@ def _data_uri(content: bytes, media_type: str) -> str:
 
 def note(text: str) -> str:
     """A paragraph in a frame, for example why there is no picture."""
-    style = f"line-height:1.4;border:1px solid {LINE};padding:8px;margin:0;overflow-wrap:anywhere"
-    return f'<p style="{style}">{escape(text)}</p>'
+    return _template("note.html").render(text=text)
 
 
-def pictures(captioned: list[tuple[str, Image]], *, what: str) -> str:
-    """Images in rows, in their own size, each with its caption below; the alternative text is `what` at the caption."""
-    return _template("pictures.html").render(captioned=captioned, what=what)
+def pictures(captioned: list[tuple[str, Image]], *, what: str, key: str = "") -> str:
+    """Images in rows, each with its caption below, then a `key`; the alternative text is `what` at the caption."""
+    return _template("pictures.html").render(captioned=captioned, what=what, key=key)

@@ -37,7 +37,15 @@ def choose_strategy(replicas: int | None = None) -> tf.distribute.Strategy:
         return tf.distribute.MirroredStrategy([f"/gpu:{number}" for number in range(replicas or gpus)])
     if replicas is None or replicas == 1:
         return tf.distribute.get_strategy()
-    return tf.distribute.MirroredStrategy(_logical_cpus(replicas))
+    device = tf.config.list_physical_devices("CPU")[0]
+    try:
+        tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfiguration()] * replicas)
+    except RuntimeError as error:
+        if len(tf.config.list_logical_devices("CPU")) < replicas:
+            what = f"TensorFlow has started already and cannot make {replicas} logical CPUs"
+            remedy = f"Restart the kernel and call choose_strategy({replicas}) first thing."
+            raise RuntimeError(f"{what}. {remedy}") from error
+    return tf.distribute.MirroredStrategy([cpu.name for cpu in tf.config.list_logical_devices("CPU")[:replicas]])
 
 
 def workers_in_tf_config() -> int:
@@ -72,15 +80,3 @@ def explaining_lost_workers() -> Iterator[None]:
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
         remedy = "Start it again, and this one: both continue from the last state"
         raise WorkerLost(f"another worker of this training is gone. {remedy}") from error
-
-
-def _logical_cpus(count: int) -> list[str]:
-    device = tf.config.list_physical_devices("CPU")[0]
-    try:
-        tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfiguration()] * count)
-    except RuntimeError as error:
-        if len(tf.config.list_logical_devices("CPU")) < count:
-            what = f"TensorFlow has started already and cannot make {count} logical CPUs"
-            remedy = f"Restart the kernel and call choose_strategy({count}) first thing."
-            raise RuntimeError(f"{what}. {remedy}") from error
-    return [cpu.name for cpu in tf.config.list_logical_devices("CPU")[:count]]

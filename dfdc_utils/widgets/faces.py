@@ -78,11 +78,10 @@ def _or_note(show: Callable[..., str], *given: Any) -> str:
 
 def _crops(save_path: str | Path, video: str, frames: list[dict[str, Any]]) -> str:
     cells = plots.face_cells(save_path, video, frames, size=CELL)
-    filled = [frame["origin"] == "filled" for frame in frames]
-    captions = [f"{frame['time']:.2f} s{' filled' * made_up}" for frame, made_up in zip(frames, filled, strict=True)]
-    key = "Dashed orange: filled, since the detector missed the face there." if any(filled) else ""
-    faces = plots.pictures(list(zip(captions, cells, strict=True)), what="face")
-    return f'{faces}<div style="color:{plots.FAINT};font-size:12px">{key}</div>'
+    captions = [f"{frame['time']:.2f} s{' filled' * (frame['origin'] == 'filled')}" for frame in frames]
+    is_filled = any("filled" in caption for caption in captions)
+    key = "Dashed orange: filled, since the detector missed the face there." if is_filled else ""
+    return plots.pictures(list(zip(captions, cells, strict=True)), what="face", key=key)
 
 
 def _frames(record: dict[str, Any], path: str) -> str:
@@ -121,8 +120,7 @@ class FaceBrowser(HasTwin, ui.VBox):  # type: ignore[misc]
         self._detail = ui.HTML()
         self._close = _button("close", "back to the page", self._close_detail)
         self._opened = ui.VBox([self._close, self._detail], layout=ui.Layout(display="none"))
-        steps = {"previous": -1, "next": 1}
-        turn = [_button(word, f"{word} page", partial(self._turn, step)) for word, step in steps.items()]
+        turn = [_button(to, f"{to} page", partial(self._turn, by)) for to, by in (("previous", -1), ("next", 1))]
         # A block, since the content of a flex box would shrink to its height instead of being scrolled.
         scrolled = ui.Layout(display="block", max_height="640px", overflow="auto")
         page = ui.Box([self._rows, self._opened], layout=scrolled)

@@ -6,11 +6,8 @@ import pandas as pd
 
 from dfdc_utils.evaluation import REAL_PER_FAKE, count_calls, weigh_precision
 from dfdc_utils.models import binomial_interval
-from dfdc_utils.plots import COLOURS, FAINT, LINE
+from dfdc_utils.plots import COLOURS
 from dfdc_utils.widgets.twin import TEMPLATES, HasTwin
-
-ABOUT = {"colours": COLOURS, "faint": FAINT, "line": LINE, "real_per_fake": REAL_PER_FAKE}
-ABOUT |= {"interval": binomial_interval, "precision": weigh_precision}
 
 
 class ThresholdExplorer(HasTwin, ui.VBox):  # type: ignore[misc]
@@ -53,5 +50,6 @@ class ThresholdExplorer(HasTwin, ui.VBox):  # type: ignore[misc]
         self._shown.value = self._render(is_stored=False)
 
     def _render(self, *, is_stored: bool) -> str:
-        state = {"threshold": self.threshold, "counts": self.counts, "scores": self._ticks}
-        return TEMPLATES.get_template("threshold.html").render(ABOUT, **state, is_stored=is_stored)
+        state = {"threshold": self.threshold, "counts": self.counts, "scores": self._ticks, "is_stored": is_stored}
+        how = {"interval": binomial_interval, "precision": weigh_precision, "real_per_fake": REAL_PER_FAKE}
+        return TEMPLATES.get_template("threshold.html").render(**state, **how, colours=COLOURS)

@@ -117,7 +117,7 @@ def test_a_surprise_is_one_videos(folder: Path, monkeypatch: pytest.MonkeyPatch)
     def stumble(*_: object) -> None:
         raise ZeroDivisionError("of all things")
 
-    monkeypatch.setattr(windows, "crop_tracks", stumble)
+    monkeypatch.setattr(windows.faces, "crop_tracks", stumble)
     found = find_faces(Look(write_clip(folder / "odd.mp4", squares(30)), CONFIG))
     assert found.status == "unreadable" and found.windows == ()
     assert "odd.mp4: unexpected ZeroDivisionError: of all things" in found.error
