@@ -32,11 +32,9 @@ def add_sound(picture: keras.Model) -> keras.Model:
     has_audio = keras.Input((1,), name="has_audio")
     score = layers.Activation("linear", dtype="float32", name="picture")(score)
     # A model of its own, and named layers: names that Keras numbers could be in `picture` already.
-    features = _build_features((frame_count, height, width))([sequence, audio])
-    seen, heard = (
-        layers.Activation("linear", dtype="float32", name=f"{name}_over_time")(one)
-        for name, one in zip(("mouth", "sound"), features, strict=True)
-    )
+    seen, heard = _build_features((frame_count, height, width))([sequence, audio])
+    seen = layers.Activation("linear", dtype="float32", name="mouth_over_time")(seen)
+    heard = layers.Activation("linear", dtype="float32", name="sound_over_time")(heard)
     products = layers.Multiply(dtype="float32", name="agreement")([seen, heard])
     correlations = layers.GlobalAveragePooling1D(dtype="float32", name="correlations")(products)
     sync = layers.Dense(1, activation="sigmoid", dtype="float32", name="sync")(correlations)

@@ -14,7 +14,7 @@ from joblib import Parallel, delayed
 from outside import outside
 
 from dfdc_utils.errors import UnreadableVideo
-from dfdc_utils.faces.shots import SIDE, is_cut
+from dfdc_utils.faces.extraction import THUMBNAIL, is_cut
 from dfdc_utils.videos import Image, list_videos, sample_frames
 
 PAIRS = 3000
@@ -26,7 +26,9 @@ def look(path: Path) -> list[Image]:
     except UnreadableVideo:  # the sample holds one
         return []
     frames = (clip.small_frame(index, 640) for index in range(len(clip)))
-    return [cv2.resize(frame, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for frame in frames]  # what `is_cut` looks at
+    return [
+        cv2.resize(frame, THUMBNAIL, interpolation=cv2.INTER_AREA) for frame in frames
+    ]  # all that `is_cut` looks at
 
 
 def test_cuts(sample: Path) -> None:
