@@ -28,8 +28,7 @@ from dfdc_utils.workers import WorkerDied, each_whatever_dies
 log = logging.getLogger(__name__)
 
 Row = dict[str, Any]  # of the catalog or the manifest
-# A pool in which nothing is done for this many time limits is taken for dead: joblib does not notice when a worker of
-# Dask dies for good.
+# A pool in which nothing is done for this many time limits is dead: joblib does not notice when a Dask worker dies.
 PATIENCE = 3
 
 

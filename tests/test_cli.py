@@ -41,7 +41,7 @@ MISTAKES = {
     "predict videos --model empty": r"empty: it holds no .*--model pretrained",
     "predict videos --model model/model.keras": r"model holds .*not finished|no finished model",
     "predict videos --csv videos": r"'--csv': File 'videos' is a directory",
-    "predict videos --html notes.txt/a.html": r"notes\.txt/a\.html cannot be written \(notes\.txt: File exists\)",
+    "predict videos --html notes.txt/a.html": r"notes\.txt: a\.html cannot be written \(File exists\)",
     "predict videos --csv - --json -": r"--csv - and --json - would mix",
     "predict videos --workers 0": r"'--workers': 0 is not in the range x>=1",
     "predict videos --workers -5": r"'--workers': -5 is not in the range x>=1",

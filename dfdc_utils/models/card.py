@@ -1,7 +1,6 @@
 """`card.md`: what a model is for and not for, what it was trained on, how good it is, and how certain that is.
 
-`card.md.j2` is its text. Source of the form: Mitchell et al. 2019, "Model Cards for Model Reporting",
-https://arxiv.org/abs/1810.03993.
+`card.md.j2` is its text. Source of the form: Mitchell et al. 2019, https://arxiv.org/abs/1810.03993.
 """
 
 import re

@@ -8,11 +8,10 @@ import io
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import jinja2
@@ -39,8 +38,7 @@ BEFORE_WORST = 10.0  # seconds that a part of a long video begins before its mos
 TIME_LIMIT = 120.0  # seconds for a preview
 
 
-@dataclass(frozen=True)
-class Media:
+class Media(NamedTuple):
     """A video's file: a part of it to play, or the `problem` why there is none; `digest` is the file's SHA-256."""
 
     preview: Preview | None = None

@@ -1,7 +1,6 @@
 """Why a model says FAKE: the places and the frames that raise its score.
 
-The heat maps are Grad-CAM (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391) with three changes, without which
-it does not point at the fault:
+The heat maps are Grad-CAM (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391), changed to point at the fault:
 
 - It uses all maps that the features are averages of. The last ones alone locate to a sixth of the face.
 - The evidence in a change between frames is placed where the maps changed, not wherever they are active.

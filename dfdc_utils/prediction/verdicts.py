@@ -245,22 +245,17 @@ class Prediction:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, for JSON: `to_row`, `in_words`, and a list of `people`, each with a list of `windows`."""
+
+        def describe(window: WindowScore) -> dict[str, Any]:
+            faces, numbers = window.faces, {name: getattr(window, name) for name in ("start", "end", *NUMBERS)}
+            filled = len(np.unique(faces.times)) - faces.found
+            counts = {"frames": faces.looked_at, "frames_detected": faces.found, "frames_filled": filled}
+            return numbers | {"flaw": faces.flaw} | counts
+
         people = [
-            {
-                "track": person.number,
-                "flaw": person.flaw,
-                **{name: getattr(person, name) for name in NUMBERS},
-                "windows": [
-                    {name: getattr(window, name) for name in ("start", "end", *NUMBERS)}
-                    | {
-                        "flaw": window.faces.flaw,
-                        "frames": window.faces.looked_at,
-                        "frames_detected": window.faces.found,
-                        "frames_filled": len(np.unique(window.faces.times)) - window.faces.found,
-                    }
-                    for window in person.all_windows
-                ],
-            }
+            {"track": person.number, "flaw": person.flaw}
+            | {name: getattr(person, name) for name in NUMBERS}
+            | {"windows": [describe(window) for window in person.all_windows]}
             for person in self.people
         ]
         return self.to_row() | {"in_words": self.in_words(), "people": people}

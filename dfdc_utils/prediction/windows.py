@@ -6,7 +6,7 @@ Nothing here needs TensorFlow: it runs in the workers of a pool, and what they s
 import itertools
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,15 +91,12 @@ def find_faces(look: Look) -> VideoFaces:
     status: Status = "no_face"
     error, seconds, duration, drawn, left_out = "", 0.0, 0.0, False, 0
     everyone = replace(look.config, max_tracks=10**6)
-    count, capture_sec = look.config.frame_count, look.config.capture_sec
+    how: dict[str, Any] = {"frame_count": look.config.frame_count, "capture_sec": look.config.capture_sec}
     instead = "a larger version of the video" if look.whole else "whole=True"
     try:
         limit = look.time_limit + (2 * probe_video(look.path).duration if look.whole else 0.0)
         with one_thread(), time_limited(look.path, limit):
-            if look.whole:
-                clips = sample_windows(look.path, count, capture_sec=capture_sec)
-            else:
-                clips = iter([sample_frames(look.path, count, capture_sec=capture_sec)])
+            clips = sample_windows(look.path, **how) if look.whole else iter([sample_frames(look.path, **how)])
             for clip in clips:
                 if look.whole and not clip.info.duration:
                     allow_more_time(2 * (float(clip.times[-1]) - seconds))
@@ -111,7 +108,7 @@ def find_faces(look: Look) -> VideoFaces:
                     continue
                 left_out = max(left_out, len(tracks) - look.max_people)
                 people = faces.crop_tracks(clip, tracks[: look.max_people], look.config)
-                seen = [_as_window(clip.times, person, count) for person in people]
+                seen = [_as_window(clip.times, person, look.config.frame_count) for person in people]
                 if look.config.audio:
                     speech = faces.Speech.of(clip)
                     flaw = speech.flaw or faces.judge_mouth([person.mouth for person in people if not person.flaw])

@@ -49,8 +49,7 @@ def make_sample(
 
     Raises `ValueError` for fewer than 2 originals or people, `FileExistsError` if `save_path` is a file, or a folder of
     other things than a sample and its `faces`, `model` and `results`.
-    Format: Dolhansky et al., "The DeepFake Detection Challenge (DFDC) Dataset", 2020, arXiv:2006.07397.
-    Taught in notebook 01_extract_frames.
+    Format: Dolhansky et al. 2020, https://arxiv.org/abs/2006.07397. Taught in notebook 01.
     """
     if originals < 2 or people < 2:
         raise ValueError(f"originals and people must be 2 or more, got {originals} and {people}")
@@ -79,8 +78,7 @@ def make_sample(
 def find_data(sample_path: str | Path = "data/sample") -> Path:
     """Return the folder that the environment variable `DFDC_DATA` names, or the sample if it is not set.
 
-    The sample is drawn if it is not there yet. Raises `FileNotFoundError` if `DFDC_DATA` names no folder.
-    Taught in notebook 01_extract_frames.
+    The sample is drawn if it is not there. Raises `FileNotFoundError` if `DFDC_DATA` names none. Taught in notebook 01.
     """
     named = os.environ.get("DFDC_DATA")
     if not named:
@@ -96,8 +94,7 @@ def data_folder(location: str | Path, *, base: str | Path = "data") -> Path:
     """Return the folder below `base` for the faces, models and results of the videos in `location`.
 
     It is `base/sample` for the embedded sample, wherever that lies, and `base/<name of location>` for other videos. If
-    their folder is called `sample` or has no name (`/`), a hash of its path is appended. Nothing is created.
-    Taught in notebook 01_extract_frames.
+    their folder is called `sample` or has no name, a hash of its path follows. Creates nothing. Taught in notebook 01.
     """
     if _read_parameters(Path(location)) is not None:
         return Path(base) / "sample"

@@ -115,8 +115,7 @@ def train(
 def train_missing(table: pd.DataFrame, save_path: str | Path, model_path: str | Path, **settings: Any) -> None:
     """Train the mean over frames, the baseline, in a folder below the model's; then the CNN-LSTM, from the same CNN.
 
-    Each is only trained if it is not there. `settings` are those of `train`, which this raises like. Taught in notebook
-    05.
+    Each is only trained if it is not there. `settings` and errors are those of `train`. Taught in notebook 05.
     """
     path = Path(model_path)
     if not is_trained(table, save_path, path / models.MEAN_BASELINE):
@@ -278,10 +277,9 @@ class _Run:
             self._progress.unlink(missing_ok=True)
         epoch, step = divmod(progress.step - 1, self.loop.steps)
         rate, lower = float(self.loop.model.optimizer.learning_rate), self.loop.config.learning_rate / 10
-        raise TrainingDiverged(
-            f"{self.path}: the loss is NaN after step {step + 1} of epoch {epoch + 1} (learning rate {rate:.2g}). "
-            f"Try learning_rate={lower:.2g}, more warmup_epochs, or mixed_precision=False. An older model here is kept."
-        )
+        what = f"{self.path}: the loss is NaN after step {step + 1} of epoch {epoch + 1} (learning rate {rate:.2g})"
+        remedy = f"Try learning_rate={lower:.2g}, more warmup_epochs, or mixed_precision=False."
+        raise TrainingDiverged(f"{what}. {remedy} An older model here is kept.")
 
     def finish(self, folder: models.ModelFolder, history: pd.DataFrame, model: keras.Model | None) -> None:
         """Put the trained model in the place of the one that was here: the best weights, or `model`, made of these."""

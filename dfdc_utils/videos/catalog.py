@@ -46,9 +46,8 @@ def read_catalog(location: str | Path, *, labels: str | Path | None = None) -> p
     """Read all videos at or below the folder `location` into one table, one row per video.
 
     Labels and originals come from each folder's `metadata.json` or `labels.csv`, from the folders and names of
-    FaceForensics++ and Celeb-DF, or instead from the CSV file `labels` with the columns `path` (from `location`, or a
-    file's name), `label` and, if known, `original`. Folders of faces that `processing` has written are left out. A file
-    whose suffix does not tell is opened.
+    FaceForensics++ and Celeb-DF, or instead from the CSV file `labels`: `path` (from `location`, or a file's name),
+    `label` and, if known, `original`. Folders that `processing` wrote are left out. A file of unknown suffix is opened.
 
     Raises `BrokenCatalog` if there is no such folder, no video in it, or a file of labels that cannot be read.
     Source: the DFDC data set, Dolhansky et al. 2020, https://arxiv.org/abs/2006.07397. Taught in notebook 01.

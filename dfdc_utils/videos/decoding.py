@@ -336,11 +336,9 @@ def display(picture: Picture, info: VideoInfo, scale: float = 1.0) -> Image:
     fit = min(width / picture.width, height / picture.height) * scale
     size = max(1, round(picture.width * fit)), max(1, round(picture.height * fit))
     frame = picture.decoded
-    if size == (frame.width, frame.height):
-        image = to_rgb(frame)
-    else:
-        shrinks = size[0] <= frame.width and size[1] <= frame.height
-        image = to_rgb(frame, width=size[0], height=size[1], interpolation="AREA" if shrinks else "BICUBIC")
+    shrinks = size[0] <= frame.width and size[1] <= frame.height
+    scaled = {"width": size[0], "height": size[1], "interpolation": "AREA" if shrinks else "BICUBIC"}
+    image = to_rgb(frame, **({} if size == (frame.width, frame.height) else scaled))
     right, below = max(1, round(width * scale)) - size[0], max(1, round(height * scale)) - size[1]
     if right or below:
         image = np.pad(image, ((0, max(0, below)), (0, max(0, right)), (0, 0)))

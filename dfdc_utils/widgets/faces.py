@@ -143,9 +143,7 @@ class FaceBrowser(HasTwin, ui.VBox):  # type: ignore[misc]
     def _restart(self, _change: object = None) -> None:
         """Go to the first page of the rows that match now."""
         self._pairs = _pair(self._filters.matching())
-        self._page.unobserve(self._draw, names="value")
         self._page.value, self._page.max = 1, max(1, -(-len(self._pairs) // len(self._tiles)))
-        self._page.observe(self._draw, names="value")
         self._draw()
 
     def _turn(self, step: int, _button: object) -> None:
@@ -199,11 +197,11 @@ class _Filters(ui.HBox):  # type: ignore[misc]
         first = "worst first" if "mistake" in table else "by name"
         self._order = ui.Dropdown(options=orders, value=first, description="order")
         self._choices = {column: _choice(table[column], column) for column in ("status", "label") if column in table}
-        self._score = ui.FloatRangeSlider(value=(0, 1), min=0, max=1, step=0.01, description="score")
+        how = {"description": "score", "continuous_update": False}
+        self._score = ui.FloatRangeSlider(value=(0, 1), min=0, max=1, step=0.01, **how)
         self._search = ui.Text(placeholder="part of a video's id", description="find", continuous_update=False)
         controls = [self._order, *(box for box in self._choices.values() if len(box.options) > 2)]
         controls += [self._score, self._search] if "score" in table else [self._search]
-        self._score.continuous_update = False
         for control in controls:
             control.observe(changed, names="value")
             control.style.description_width = "initial"

@@ -26,9 +26,7 @@ def look(path: Path) -> list[Image]:
     except UnreadableVideo:  # the sample holds one
         return []
     frames = (clip.small_frame(index, 640) for index in range(len(clip)))
-    return [
-        cv2.resize(frame, THUMBNAIL, interpolation=cv2.INTER_AREA) for frame in frames
-    ]  # all that `is_cut` looks at
+    return [cv2.resize(frame, THUMBNAIL, interpolation=cv2.INTER_AREA) for frame in frames]  # what `is_cut` sees
 
 
 def test_cuts(sample: Path) -> None:
