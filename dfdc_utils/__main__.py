@@ -289,7 +289,7 @@ def evaluate(save_path: Path, model: str | None, results: Path | None) -> None:
     """Measure a model on videos that it was not trained on.
 
     These are its own test split, or for 'pretrained' all labelled videos. Prints each metric with its 95 % interval,
-    and compares with baselines. By default the tables of a model from elsewhere go to a folder of its name in 'results'.
+    and compares with baselines. Tables of a model from elsewhere go to a folder of its name, by default in 'results'.
     """
     from dfdc_utils.processing import read_manifest
 

@@ -121,10 +121,8 @@ class ModelFolder:
         if self.deepfakes is None:
             return self.calibration.in_words()
         sums = self.deepfakes.sum(numeric_only=True).astype(int)
-        real = (
-            f"{sums['real_called_fake']} of {sums['real']} real ones were called fake and {sums['real_unsure']} unsure"
-        )
-        fake = f"{sums['fake_called_fake']} of {sums['fake']} fakes were called fake"
+        real = "{real_called_fake} of {real} real ones were called fake and {real_unsure} unsure".format_map(sums)
+        fake = "{fake_called_fake} of {fake} fakes were called fake".format_map(sums)
         return f"On clips of other data sets (see its card), {real}; {fake}."
 
     @property
