@@ -70,7 +70,7 @@ MISTAKES = {
     "train --weights imagenet": r"--weights needs a --backbone of keras\.applications",
     "train --backbone MobileNetV2 --weights nowhere.h5": r"--weights nowhere\.h5: there is no such file",
     "evaluate --save-path nowhere": r"nowhere/manifest\.csv is not there.*dfdc process",
-    "evaluate --save-path faces --model nomodel": r"nomodel: there is no such folder\. Use 'pretrained'",
+    "evaluate --save-path faces --model nomodel": r"nomodel: there is no such folder\. Use .*--model pretrained",
     "evaluate --save-path faces --model pretrained": r"were made with --face-size 96 instead of 112",
     "pretrain nowhere": r"Directory 'nowhere' does not exist",
     "pretrain videos --weights nowhere.h5": r"--weights nowhere\.h5: there is no such file",

@@ -9,7 +9,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from sklearn.metrics import pairwise_distances_argmin_min
 
 from dfdc_utils.faces import sequence_paths
 from dfdc_utils.videos import LABELS, count_labels
@@ -146,6 +145,8 @@ def _nearest_in_other_split(
     splits: NDArray[np.str_], hashes: NDArray[np.uint64]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """For each row, find the row of another split whose hash differs in the fewest bits; return rows and bit counts."""
+    from sklearn.metrics import pairwise_distances_argmin_min  # here, since mistakes in a command must show at once
+
     bits = np.unpackbits(hashes.view(np.uint8), axis=1).astype(np.float64)
     nearest, distance = np.zeros(len(bits), np.intp), np.full(len(bits), bits.shape[1] + 1)
     for split in np.unique(splits) if len(set(splits)) > 1 else ():
