@@ -67,8 +67,7 @@ class SequenceStore:
     and W come from `sequence.json`. `labels` is float32 (N,), 1.0 for FAKE. With `audio` a sequence comes with its
     sound. `size` is in bytes; whether to keep that `in_memory` follows from the free memory, unless `cache` says so.
 
-    Raises `ValueError` for an empty table or a video without a label or without faces, `ConfigMismatch` if the faces on
-    disk have another size. Taught in notebook 03.
+    Raises `ValueError` without videos, labels or faces, `ConfigMismatch` if face sizes differ. Taught in notebook 03.
     """
 
     def __init__(
@@ -123,8 +122,7 @@ class SequenceStore:
         if self.in_memory:
             samples, heard = (one[number] for one in self._sounds)
         else:
-            types = (tf.int16, tf.float32)
-            samples, heard = tf.numpy_function(self._read_sound, (number,), types, stateful=False)
+            samples, heard = tf.numpy_function(self._read_sound, (number,), (tf.int16, tf.float32), stateful=False)
         return {"audio": tf.ensure_shape(samples, (self.shape[0], SLICE)), "has_audio": tf.ensure_shape(heard, (1,))}
 
     def plan(self, batch_size: int, **settings: Any) -> Plan:

@@ -22,5 +22,4 @@ class Compare:
 
     def _repr_html_(self) -> str:
         left, *rights = ((name, Markup(image_tag(image, name))) for name, image in (self._left, *self._right))
-        template = TEMPLATES.get_template("compare.html")
-        return str(template.render(left=left, rights=rights, width=self._width))
+        return TEMPLATES.get_template("compare.html").render(left=left, rights=rights, width=self._width)
