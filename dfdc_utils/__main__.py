@@ -5,7 +5,6 @@ A command imports what it needs when it runs. It checks files before it imports 
 
 from __future__ import annotations
 
-import difflib
 import logging
 import math
 import os
@@ -93,9 +92,8 @@ def explain(error: Exception, command: click.Command) -> str:
     if not isinstance(error, (ValueError, OSError, ImportError, RuntimeError)):
         what = f"{type(error).__name__}: {error}".splitlines()[0]
         return f"{what}. This is a bug: please report it, with what --debug shows."
-    if isinstance(error, OSError) and error.strerror:
-        return in_shell_words(f"{error.filename}: {error.strerror}" if error.filename else error.strerror, command)
-    return in_shell_words(str(error), command)
+    said = [error.filename, error.strerror] if isinstance(error, OSError) and error.strerror else [error]
+    return in_shell_words(": ".join(str(part) for part in said if part), command)
 
 
 def in_shell_words(text: str, command: click.Command) -> str:
@@ -170,7 +168,8 @@ def sample(save_path: Path, workers: int | None) -> None:
     """Draw the embedded sample into SAVE_PATH: synthetic videos in the layout of DFDC."""
     from dfdc_utils.sample import make_sample
 
-    print(make_sample(save_path, workers=workers, show_progress=_is_watched()))
+    # In a log file, a progress bar is noise.
+    print(make_sample(save_path, workers=workers, show_progress=sys.stderr.isatty()))
 
 
 @cli.command()
@@ -191,9 +190,8 @@ def sample(save_path: Path, workers: int | None) -> None:
 def process(location: Path, save_path: Path | None, num_vids: int, for_model: str | None, **settings: Any) -> None:
     """Extract the faces of the videos in the folder LOCATION.
 
-    Labels come from metadata.json as in DFDC, from --labels, or from the folders of FaceForensics++ and Celeb-DF; they
-    may be missing. Writes face crops, and manifest.csv with one row per video. Finished videos are kept: run it again
-    to continue.
+    Labels come from metadata.json as in DFDC, --labels, or the folders of FaceForensics++ and Celeb-DF, or are missing.
+    Writes face crops, and manifest.csv with one row per video. Finished videos are kept: run it again to continue.
     """
     if not location.is_dir():
         raise click.UsageError(f"{location} is a file. Give its folder, or score it: dfdc predict {location}")
@@ -203,7 +201,7 @@ def process(location: Path, save_path: Path | None, num_vids: int, for_model: st
     from dfdc_utils.sample import data_folder
 
     save_path = save_path or data_folder(location, base=DATA) / "faces"
-    manifest = processing(location, save_path, num_vids=num_vids or None, show_progress=_is_watched(), **settings)
+    manifest = processing(location, save_path, num_vids=num_vids or None, show_progress=sys.stderr.isatty(), **settings)
     print(manifest["status"].value_counts().to_string())
     print(save_path / "manifest.csv")
 
@@ -291,8 +289,7 @@ def evaluate(save_path: Path, model: str | None, results: Path | None) -> None:
     """Measure a model on videos that it was not trained on.
 
     These are its own test split, or for 'pretrained' all labelled videos. Prints each metric with its 95 % interval,
-    and compares with baselines. By default the tables of a model that does not lie beside the faces go to a folder of
-    its name in 'results'.
+    and compares with baselines. Tables of a model from elsewhere go to a folder of its name, by default in 'results'.
     """
     from dfdc_utils.processing import read_manifest
 
@@ -353,7 +350,7 @@ def predict(videos: tuple[Path, ...], model: str, verbose: bool, html: Path | No
     from dfdc_utils.prediction import Detector
 
     detector = Detector(folder)
-    predictions = detector.predict_many(listed, show_progress=_is_watched(), **options)
+    predictions = detector.predict_many(listed, show_progress=sys.stderr.isatty(), **options)
     twice = {name for name, count in Counter(path.name for path in listed).items() if count > 1}
     results = []
     try:
@@ -370,7 +367,7 @@ def predict(videos: tuple[Path, ...], model: str, verbose: bool, html: Path | No
     if html:
         from dfdc_utils.plots import write_page
 
-        evidence = detector.gather_evidence(results, show_progress=_is_watched())
+        evidence = detector.gather_evidence(results, show_progress=sys.stderr.isatty())
         click.echo(f"writing {html}", err=True)
         write_page(html, results, evidence)
     counts = Counter(one.verdict for one in results)
@@ -435,10 +432,6 @@ def pretrain(location: Path, save_path: Path, weights: str, **options: Any) -> N
 
 
 def _open_model(name: str) -> ModelFolder:
-    if name != PRETRAINED and not Path(name).exists():
-        guess = difflib.get_close_matches(name.lower(), [PRETRAINED])
-        remedy = f"Did you mean {PRETRAINED}?" if guess else f"Use '{PRETRAINED}', or train a model with dfdc train."
-        raise click.UsageError(f"model {name}: there is no such folder. {remedy}")
     from dfdc_utils.models import ModelFolder
 
     return ModelFolder.open(name)
@@ -455,16 +448,7 @@ def _prepare_targets(*targets: Path | None) -> None:
 
     for target in targets:
         if target and str(target) != "-":
-            try:
-                prepare_target(target.parent, what=target.name)
-            except OSError as error:
-                reason = os.strerror(error.errno or 0)
-                raise click.UsageError(f"{target} cannot be written ({target.parent}: {reason}).") from error
-
-
-def _is_watched() -> bool:
-    """Return true if standard error is a terminal: in a log file a progress bar is noise."""
-    return sys.stderr.isatty()
+            prepare_target(target.parent, what=target.name)
 
 
 if __name__ == "__main__":

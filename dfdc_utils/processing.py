@@ -19,17 +19,8 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from dfdc_utils.faces import (
-    Job,
-    SequenceConfig,
-    blank_record,
-    find_finished,
-    find_yunet,
-    load_face_detector,
-    read_faces,
-    work_on,
-    write_faces,
-)
+from dfdc_utils import faces
+from dfdc_utils.faces import Job, SequenceConfig, find_yunet, load_face_detector, work_on
 from dfdc_utils.files import clear_leftovers, died_working, locked, prepare_target, write_atomically
 from dfdc_utils.videos import balance_classes, read_catalog
 from dfdc_utils.workers import WorkerDied, each_whatever_dies
@@ -37,8 +28,7 @@ from dfdc_utils.workers import WorkerDied, each_whatever_dies
 log = logging.getLogger(__name__)
 
 Row = dict[str, Any]  # of the catalog or the manifest
-# A pool in which nothing is done for this many time limits is taken for dead: joblib does not notice when a worker of
-# Dask dies for good.
+# A pool in which nothing is done for this many time limits is dead: joblib does not notice when a Dask worker dies.
 PATIENCE = 3
 
 
@@ -114,7 +104,7 @@ def processing(
             contextlib.closing(_work_through(jobs, workers, cluster)) as finished,
         ):
             for video, seconds in finished:
-                record = _find_record(todo[video], target, config) or read_faces(target, video)
+                record = _find_record(todo[video], target, config) or faces.read_faces(target, video)
                 rows[video] = _manifest_row(todo[video], record, seconds)
                 progress.update()
         config.save(target / "sequence.json")
@@ -152,7 +142,7 @@ def _settings_in(target: Path, but: Collection[str] = ()) -> SequenceConfig | No
     for folder in target.glob("[!.]*"):
         if folder.name not in but:
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                return SequenceConfig(**read_faces(target, folder.name)["config"])
+                return SequenceConfig(**faces.read_faces(target, folder.name)["config"])
     return None
 
 
@@ -160,7 +150,7 @@ def _find_record(row: Row, target: Path, config: SequenceConfig, *, overwrite: b
     """Return the record of a video that is finished or has no file; None if there is work to do."""
     if row["problem"] and not Path(row["path"]).is_file():
         return {"status": "unreadable", "error": row["problem"], "tracks": []}
-    return find_finished(target, blank_record(row["video"], Path(row["path"]), config), overwrite=overwrite)
+    return faces.find_finished(target, faces.blank_record(row["video"], Path(row["path"]), config), overwrite=overwrite)
 
 
 def _work_through(
@@ -189,9 +179,9 @@ def _work_through(
 def _record_death(job: Job) -> None:
     what = f"the process that worked on it ended, or hung for more than {2 * job.time_limit:g} s"
     remedy = "The next run tries it again. If it fails again, use fewer workers, or leave it out."
-    record = blank_record(job.video, job.path, job.config) | {"status": "unreadable", "retry": True}
+    record = faces.blank_record(job.video, job.path, job.config) | {"status": "unreadable", "retry": True}
     record["error"] = f"{job.path.name}: {what}. {remedy}"
-    write_faces(job.target, record, [], np.empty(0), overwrite=job.overwrite)
+    faces.write_faces(job.target, record, [], np.empty(0), overwrite=job.overwrite)
 
 
 def _manifest_row(row: Row, record: dict[str, Any], seconds: float = np.nan) -> Row:

@@ -2,7 +2,6 @@
 
 import contextlib
 import faulthandler
-import functools
 import math
 import multiprocessing
 import os
@@ -14,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 import cv2
 
@@ -80,7 +79,10 @@ def each_whatever_dies(
     all that did not come back. `WorkerDied` is only raised if workers die before they begin any.
     """
     settings: dict[str, Any] = {"cluster": cluster, "patience": patience}
-    named = functools.partial(_named, work)
+
+    def named(one: tuple[str, Item]) -> tuple[str, Result]:
+        return one[0], work(one[1])
+
     waiting = dict(items)
     while waiting:
         before = len(waiting)
@@ -101,11 +103,6 @@ def each_whatever_dies(
                     yield again
                 except WorkerDied as death:
                     yield name, death
-
-
-def _named(work: Callable[[Item], Result], named: tuple[str, Item]) -> tuple[str, Result]:
-    name, item = named
-    return name, work(item)
 
 
 @contextlib.contextmanager
@@ -145,6 +142,7 @@ def one_thread() -> Iterator[None]:
 # Of each thread that works on a video: when it began (time.monotonic), its time limit in seconds, its file's name.
 _limits: dict[int, tuple[float, float, str]] = {}
 _limits_lock = threading.Lock()
+_NOWHERE = os.open(os.devnull, os.O_WRONLY)
 
 
 @contextlib.contextmanager
@@ -184,9 +182,4 @@ def _set_limit(limit: tuple[float, float, str] | None) -> None:
         faulthandler.cancel_dump_traceback_later()
         if _limits:
             deadline = min(started + 2 * seconds for started, seconds, _ in _limits.values())
-            faulthandler.dump_traceback_later(max(0.001, deadline - time.monotonic()), exit=True, file=_nowhere())
-
-
-@functools.cache
-def _nowhere() -> IO[str]:
-    return Path(os.devnull).open("w")
+            faulthandler.dump_traceback_later(max(0.001, deadline - time.monotonic()), exit=True, file=_NOWHERE)

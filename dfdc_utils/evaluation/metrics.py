@@ -85,31 +85,27 @@ def _log_loss(labels: Any, scores: Any) -> float:
 # scikit-learn has all but the last, 10 to 50 times slower for the few videos of a resample.
 METRICS: dict[str, Metric] = {
     "accuracy": _accuracy,
-    "balanced accuracy": lambda labels, scores: (
-        sum(_accuracy(labels[labels == label], scores[labels == label]) for label in (0, 1)) / 2
-    ),
+    "balanced accuracy": lambda labels, scores: sum(_accuracy(kind, scores[labels == kind]) for kind in (0, 1)) / 2,
     "log loss": _log_loss,  # the DFDC challenge was ranked by it
     "AUC": lambda labels, scores: float(np.trapezoid(*roc_points(labels, scores)[::-1])),
     **{f"weighted precision at recall {recall}": partial(weighted_precision_at, recall) for recall in (0.1, 0.5, 0.9)},
 }
 
 
-def bootstrap_interval(
-    scores: pd.DataFrame, metric: Metric, *, resamples: int = 1000, seed: int = 0
-) -> tuple[float, float]:
+def bootstrap_interval(scores: pd.DataFrame, metric: Metric, *, resamples: int = 1000) -> tuple[float, float]:
     """The 95 % percentile interval of `metric`, had other source videos been chosen.
 
     Whole source groups are resampled: their videos are not independent, so resampling single ones would give too narrow
     an interval. Raises like `resample_groups`. Source: Efron and Tibshirani 1993, chapter 13. Taught in notebook 05.
     """
     labels, values = (scores["label"] == "FAKE").to_numpy(np.int64), scores["score"].to_numpy()
-    found = [metric(labels[rows], values[rows]) for rows in resample_groups(scores, resamples, seed=seed)]
+    found = [metric(labels[rows], values[rows]) for rows in resample_groups(scores, resamples)]
     low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
-def resample_groups(scores: pd.DataFrame, resamples: int, *, seed: int = 0) -> Iterator[NDArray[np.intp]]:
-    """Resample whole source groups with replacement: row numbers of each of `resamples` tables.
+def resample_groups(scores: pd.DataFrame, resamples: int) -> Iterator[NDArray[np.intp]]:
+    """Resample whole source groups with replacement: row numbers of each of `resamples` tables, always the same.
 
     The groups are those of the split (column `group`), else originals with their fakes. Each resample has both classes.
     Raises `ValueError` if `scores` lacks a class or has one source group only.
@@ -119,7 +115,7 @@ def resample_groups(scores: pd.DataFrame, resamples: int, *, seed: int = 0) -> I
     fake = (scores["label"] == "FAKE").to_numpy()
     if len(groups) < 2 or len(set(fake)) < 2:
         raise ValueError(f"{len(groups)} source groups with {len(set(fake))} classes are too few to resample")
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     while resamples > 0:
         rows = np.concatenate([groups[index] for index in generator.integers(len(groups), size=len(groups))])
         if fake[rows].any() and not fake[rows].all():

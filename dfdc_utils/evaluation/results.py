@@ -122,7 +122,7 @@ def judge(comparison: pd.DataFrame, baseline: str = "mean over frames") -> str:
     return f"The model {'beats' if row['gain_low'] > 0 else 'does NOT beat'} {baseline} ({gain})."
 
 
-def summarise(scores: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
+def summarise(scores: pd.DataFrame, *, resamples: int = 1000) -> pd.DataFrame:
     """Compute each `metric` over a table of scored videos: its `value` and 95 % interval `low` to `high`.
 
     `constant` is the value for a score of 0.5 everywhere. Taught in notebook 05.
@@ -130,7 +130,7 @@ def summarise(scores: pd.DataFrame, *, resamples: int = 1000, seed: int = 0) -> 
     labels, values = _labels(scores), scores["score"].to_numpy()
     rows = []
     for name, metric in METRICS.items():
-        low, high = bootstrap_interval(scores, metric, resamples=resamples, seed=seed)
+        low, high = bootstrap_interval(scores, metric, resamples=resamples)
         rows.append((name, metric(labels, values), low, high, metric(labels, np.full(len(values), 0.5))))
     return pd.DataFrame(rows, columns=["metric", "value", "low", "high", "constant"])
 

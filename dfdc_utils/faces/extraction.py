@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dfdc_utils.errors import NoFaceFound, TookTooLong, UnreadableVideo
 from dfdc_utils.faces.config import SequenceConfig
 from dfdc_utils.faces.detectors import Face, FaceDetector, YuNetDetector, load_face_detector
-from dfdc_utils.faces.shots import Thumbnail
 from dfdc_utils.faces.speech import Speech
 from dfdc_utils.faces.storage import find_finished, write_faces
 from dfdc_utils.faces.tracks import MAX_GROWTH, Track, box_overlap, crop_tracks, fill_missing_boxes, follow_faces
@@ -34,6 +34,11 @@ LOOK_AROUND_EVERY = 2.5
 REACH = 1.6
 # Pixels, the coarsest grid of YuNet: a region that is cut along it gives the same boxes as the whole image.
 GRID = 32
+THUMBNAIL = (32, 32)  # pixels of the two frames between which a cut is looked for
+COLOUR_BINS = (8, 4, 4)  # of hue, saturation and value
+# Two frames are of two shots if both their pattern and their colours differ. Of 3,000 pairs of frames of two different
+# videos (real clips and the sample) that tells 98 % apart; of 244 videos without a cut it cuts none (`bench_cuts.py`).
+LEAST_CORRELATION, LEAST_OVERLAP = 0.6, 0.65
 
 
 @dataclass(frozen=True)
@@ -57,18 +62,16 @@ def detect_faces(clip: Clip, detector: FaceDetector) -> tuple[list[list[Face]], 
     """
     found: list[list[Face]] = []
     shots = np.zeros(len(clip), np.intp)
-    before: Thumbnail | None = None
+    before: Image | None = None
     expected: list[tuple[Face, float]] = []  # in pixels of the small frame, with the time when it was last seen
     last_look, last_shape = -np.inf, (0, 0)
     for index, moment in enumerate(clip.times):
         check_time()
         small = clip.small_frame(index, DETECTION_SIDE)
-        thumbnail = Thumbnail.of(small)
-        is_cut = before is not None and thumbnail.is_cut_from(before)
-        shots[index:] += is_cut
-        before = thumbnail
-        if is_cut:
+        if before is not None and is_cut(before, small):
+            shots[index:] += 1
             expected, last_look = [], -np.inf
+        before = small
         faces = None
         if moment - last_look < LOOK_AROUND_EVERY and small.shape[:2] == last_shape:
             faces = _find_all_again(detector, small, [face for face, _ in expected])
@@ -80,6 +83,17 @@ def detect_faces(clip: Clip, detector: FaceDetector) -> tuple[list[list[Face]], 
         scale = clip.view(index).shape[1] / small.shape[1]  # a stream may change its size
         found.append([_moved(face, scale=scale) for face in faces])
     return found, shots
+
+
+def is_cut(before: Image, after: Image) -> bool:
+    """Say if a cut lies between two frames, uint8 RGB (H, W, 3)."""
+    small = [cv2.resize(image, THUMBNAIL, interpolation=cv2.INTER_AREA) for image in (before, after)]
+    one, other = (image - image.mean(axis=(0, 1)) for image in small)
+    correlation = (one * other).sum() / (np.linalg.norm(one) * np.linalg.norm(other) or 1.0)
+    hsv = [cv2.cvtColor(image, cv2.COLOR_RGB2HSV) for image in small]
+    counts = [cv2.calcHist([image], [0, 1, 2], None, COLOUR_BINS, [0, 180, 0, 256, 0, 256]) for image in hsv]
+    overlap = np.minimum(*counts).sum() / counts[0].sum()
+    return bool(correlation < LEAST_CORRELATION and overlap < LEAST_OVERLAP)
 
 
 def extract_tracks(

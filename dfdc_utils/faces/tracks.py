@@ -27,8 +27,7 @@ MAX_GROWTH = 1.6
 # faces do: the narrowest has 78 pixels, the most blurred a sharpness of 101. Blurred by 1.5 pixels, 95 % are below 33.
 LEAST_WIDTH, LEAST_RELATIVE_WIDTH, LEAST_SHARPNESS, LEAST_DETECTED = 40, 0.4, 25, 0.5
 SHARPNESS_SIDE = 96
-# A step between two detections longer than the face is wide: another thing was taken for the face. In these clips the
-# longest step is 0.9 widths.
+# A step longer than the face is wide: another thing was taken for the face. In these clips the longest is 0.9 widths.
 MAX_JUMPS = 0.1  # fraction of the steps
 
 
@@ -84,17 +83,14 @@ def follow_faces(detections: list[list[Face]], shots: NDArray[np.intp] | None = 
     shots = np.zeros(frame_count, np.intp) if shots is None else shots
     open_tracks: list[dict[int, Face]] = []
     for index, faces in enumerate(detections):
-        pairs = sorted(
-            (
-                (_affinity(track[max(track)].box, face.box), t, f)
-                for t, track in enumerate(open_tracks)
-                for f, face in enumerate(faces)
-                if shots[max(track)] == shots[index]
-            ),
-            reverse=True,
-        )
+        pairs = [
+            (_affinity(track[max(track)].box, face.box), t, f)
+            for t, track in enumerate(open_tracks)
+            for f, face in enumerate(faces)
+            if shots[max(track)] == shots[index]
+        ]
         matched: dict[int, int] = {}  # the track of each face
-        for affinity, t, f in pairs:
+        for affinity, t, f in sorted(pairs, reverse=True):
             if affinity > 0 and f not in matched and t not in matched.values():
                 matched[f] = t
                 open_tracks[t][index] = faces[f]
@@ -134,12 +130,10 @@ def fill_missing_boxes(track: Track, policy: str = "past_mean") -> Track:
 
 def measure_sharpness(crops: list[Image]) -> float:
     """Return the median variance of the Laplacian over face crops, uint8 RGB, at 96 x 96 pixels."""
-    side, values = SHARPNESS_SIDE, []
-    for crop in crops:
-        grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
-        grey = cv2.resize(grey, (side, side), interpolation=cv2.INTER_AREA) if len(grey) > side else grey
-        values.append(cv2.Laplacian(grey, cv2.CV_64F).var())
-    return float(np.median(values))
+    grey = [cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) for crop in crops]
+    if len(grey[0]) > SHARPNESS_SIDE:
+        grey = [cv2.resize(crop, (SHARPNESS_SIDE,) * 2, interpolation=cv2.INTER_AREA) for crop in grey]
+    return float(np.median([cv2.Laplacian(crop, cv2.CV_64F).var() for crop in grey]))
 
 
 def find_flaw(track: Track, sharpness: float, *, widest: float) -> str:

@@ -44,11 +44,9 @@ class Calibration:
         """Say what was measured at the threshold, on which data."""
         if not self.real:
             return "Its false positive rate was never measured."
-        return (
-            f"On {self.real} real {self.counted}, {self.false_positive_rate:.0%} were called fake (at most "
-            f"{self.false_positive_rate_upper:.0%} with 95 % confidence); of {self.fake} {self.fakes}, "
-            f"{self.recall:.0%}."
-        )
+        most = f"at most {self.false_positive_rate_upper:.0%} with 95 % confidence"
+        real = f"On {self.real} real {self.counted}, {self.false_positive_rate:.0%} were called fake ({most})"
+        return f"{real}; of {self.fake} {self.fakes}, {self.recall:.0%}."
 
     def to_json(self) -> str:
         """Give the text that `load` reads."""

@@ -1,7 +1,6 @@
 """`card.md`: what a model is for and not for, what it was trained on, how good it is, and how certain that is.
 
-`card.md.j2` is its text. Source of the form: Mitchell et al. 2019, "Model Cards for Model Reporting",
-https://arxiv.org/abs/1810.03993.
+`card.md.j2` is its text. Source of the form: Mitchell et al. 2019, https://arxiv.org/abs/1810.03993.
 """
 
 import re
@@ -38,9 +37,6 @@ def write_card(folder: ModelFolder, **measured: pd.DataFrame) -> Path:
     templates.filters |= {"table": _table, "inline": _inline}
     text = templates.get_template("card.md.j2").render(
         folder=folder,
-        note=folder.note,
-        fitted=folder.calibration,
-        own_data=folder.split is None or folder.data_kind == "synthetic",  # not trained on somebody's videos
         measured=measured,
         tables=tables,
         counts=counts,

@@ -34,8 +34,7 @@ def build_cnn_lstm(
     Time is folded into the batch: `TimeDistributed` without a copy of the CNN for each frame in the graph. `backbone`
     is `"small"`, in which each stage halves the image and `filters` are the channels per stage, or a network of
     `keras.applications`, with `weights` from `"imagenet"`, a local file or None. The small CNN has no
-    BatchNormalization, so one and two replicas compute the same, and brightness over time is not normalised away; in
-    the others it is frozen.
+    BatchNormalization, so replicas compute the same, and brightness over time is not normalised away; others freeze it.
 
     `head` is `"lstm"`, over each frame's features and the change since the previous frame of other features, since
     those that show a fault in a single frame hardly move; `"attention"`, a learned weighted mean of the same; or

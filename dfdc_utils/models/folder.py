@@ -120,12 +120,10 @@ class ModelFolder:
         """How often its verdicts are wrong: on clips of other data sets, if that was measured, else in validation."""
         if self.deepfakes is None:
             return self.calibration.in_words()
-        sums = self.deepfakes.sum(numeric_only=True)
-        return (
-            f"On clips of other data sets (see its card), {sums['real_called_fake']:.0f} of {sums['real']:.0f} "
-            f"real ones were called fake and {sums['real_unsure']:.0f} unsure; {sums['fake_called_fake']:.0f} of "
-            f"{sums['fake']:.0f} fakes were called fake."
-        )
+        sums = self.deepfakes.sum(numeric_only=True).astype(int)
+        real = "{real_called_fake} of {real} real ones were called fake and {real_unsure} unsure".format_map(sums)
+        fake = "{fake_called_fake} of {fake} fakes were called fake".format_map(sums)
+        return f"On clips of other data sets (see its card), {real}; {fake}."
 
     @property
     def caveats(self) -> str:
@@ -228,7 +226,6 @@ class StartFrom:
 def start_from(name_or_path: str | Path = PRETRAINED, *, audio: bool = False) -> StartFrom:
     """Fine-tune a trained model: `train(…, build=start_from("pretrained"))`. Raises like `ModelFolder.open`.
 
-    With `audio`, a model of pictures learns to hear, too: only the part that compares mouth and sound is trained.
-    Taught in notebooks 04 and 07.
+    With `audio`, a model of pictures learns to hear: only that part is trained. Taught in notebooks 04 and 07.
     """
     return StartFrom(ModelFolder.open(name_or_path), audio)

@@ -22,9 +22,8 @@ OOD_PERCENTILE = 97.0  # a video from this percentile on is flagged: 3 % of the 
 class OODDetector:
     """The Mahalanobis distance from the training data, read as a percentile of the validation data.
 
-    No other kind of picture takes part in fitting it, so it is measured on kinds that it has not seen
-    (`weights/pretrained/outliers.csv`). Sources: Lee et al. 2018, https://arxiv.org/abs/1807.03888, with one class;
-    covariance as Ledoit and Wolf 2004.
+    It is fitted without other kinds of pictures, and measured on such (`weights/pretrained/outliers.csv`). Sources: Lee
+    et al. 2018, https://arxiv.org/abs/1807.03888, with one class; covariance as Ledoit and Wolf 2004.
     """
 
     mean: NDArray[np.float32]

@@ -22,9 +22,8 @@ def add_sound(picture: keras.Model) -> keras.Model:
     score is `p + s (1 - p)`: p of the pictures, s of the sound, which counts only where `has_audio` is 1. So a video
     without sound has exactly the score of `picture`.
 
-    A CNN on the mouth and one on the log-mel spectrogram, normalised per clip, give features for each frame. Their
-    correlation over time decides. An LSTM over both, trained on 42 clips of the sample, instead learned these by
-    heart: AUC .84 on other people, against .92.
+    A CNN on the mouth and one on the log-mel spectrogram, normalised per clip, give features per frame. Their
+    correlation over time decides: AUC .92 on other people. An LSTM learned the sample's 42 clips by heart: AUC .84.
     """
     (sequence,), (score,) = picture.inputs, picture.outputs
     frame_count, height, width = sequence.shape[1:4]
@@ -32,11 +31,9 @@ def add_sound(picture: keras.Model) -> keras.Model:
     has_audio = keras.Input((1,), name="has_audio")
     score = layers.Activation("linear", dtype="float32", name="picture")(score)
     # A model of its own, and named layers: names that Keras numbers could be in `picture` already.
-    features = _build_features((frame_count, height, width))([sequence, audio])
-    seen, heard = (
-        layers.Activation("linear", dtype="float32", name=f"{name}_over_time")(one)
-        for name, one in zip(("mouth", "sound"), features, strict=True)
-    )
+    seen, heard = _build_features((frame_count, height, width))([sequence, audio])
+    seen = layers.Activation("linear", dtype="float32", name="mouth_over_time")(seen)
+    heard = layers.Activation("linear", dtype="float32", name="sound_over_time")(heard)
     products = layers.Multiply(dtype="float32", name="agreement")([seen, heard])
     correlations = layers.GlobalAveragePooling1D(dtype="float32", name="correlations")(products)
     sync = layers.Dense(1, activation="sigmoid", dtype="float32", name="sync")(correlations)

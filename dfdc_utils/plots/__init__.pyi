@@ -12,8 +12,6 @@ from .faces import (
     show_track as show_track,
 )
 from .page import (
-    FAINT as FAINT,
-    LINE as LINE,
     describe as describe,
     figure_tag as figure_tag,
     image_tag as image_tag,

@@ -7,12 +7,11 @@ import hashlib
 import io
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import jinja2
@@ -32,9 +31,6 @@ from dfdc_utils.workers import WorkerDied, each_whatever_dies, time_limited
 
 Card = dict[str, Any]  # what card.html shows of one video
 Evidence = tuple[Image, Explanation]  # the faces of a window, uint8 RGB (T, H, W, 3), and why they have their score
-# JupyterLab's own colours, which change with its theme; elsewhere those of the surrounding text.
-FAINT = "var(--jp-ui-font-color2, inherit)"
-LINE = "var(--jp-border-color1, #9e9e9e)"
 JPEG_QUALITY = 85  # for images that are only looked at: half the bytes of 95
 # Of a video in a page: a minute takes up to 3 MB. Many videos share five minutes: fifty have six seconds each.
 MAX_SECONDS, ALL_SECONDS = 60.0, 300.0
@@ -42,8 +38,7 @@ BEFORE_WORST = 10.0  # seconds that a part of a long video begins before its mos
 TIME_LIMIT = 120.0  # seconds for a preview
 
 
-@dataclass(frozen=True)
-class Media:
+class Media(NamedTuple):
     """A video's file: a part of it to play, or the `problem` why there is none; `digest` is the file's SHA-256."""
 
     preview: Preview | None = None
@@ -116,7 +111,7 @@ def _render(predictions: Sequence[Prediction], evidence: Mapping[Path, Evidence]
         why, preview = (evidence or {}).get(one.path), media.preview
         card: Card = {"one": one, "person": one.decisive, "media": media, "evidence": why}
         if preview:
-            people = box_faces(one, preview, why[1] if why else None)
+            people = list(box_faces(one, preview, why[1] if why else None))
             player = {"start": preview.start, "end": preview.end, "length": max(one.seconds, preview.end)}
             card["player"] = player | {"threshold": one.threshold, "people": people}
             card["still"] = draw_still(preview, people, one.threshold)
@@ -135,12 +130,12 @@ def _template(name: str) -> jinja2.Template:
     return templates.get_template(name)
 
 
-def box_faces(prediction: Prediction, preview: Preview, explanation: Explanation | None) -> list[dict[str, Any]]:
+def box_faces(prediction: Prediction, preview: Preview, explanation: Explanation | None) -> Iterator[dict[str, Any]]:
     """Each person's boxes, as fractions of the frame, and scores by time, for the player; None where not judged.
 
     Scores of overlapping windows are averaged. A video's only window has those of its frames, if the model gives them.
     """
-    people, size = [], [preview.width, preview.height] * 2
+    size = [preview.width, preview.height] * 2
     for person in prediction.people:
         faces, decides = [window.faces for window in person.windows], person is prediction.decisive
         scores = np.repeat([window.score for window in person.windows], len(faces[0].times))
@@ -149,18 +144,15 @@ def box_faces(prediction: Prediction, preview: Preview, explanation: Explanation
         all_times = np.concatenate([one.times for one in faces]).round(3)
         times, first, which = np.unique(all_times, return_index=True, return_inverse=True)
         mean = (np.bincount(which, scores) / np.bincount(which)).round(3).tolist()
-        people.append(
-            {
-                "number": person.number + 1,
-                "decides": decides,
-                "step": person.time_step,
-                "times": times.tolist(),
-                "boxes": (np.concatenate([one.boxes for one in faces])[first] / size).round(4).tolist(),
-                "found": np.concatenate([one.detected for one in faces])[first].tolist(),
-                "scores": mean if person in prediction.tracks else [None] * len(times),
-            }
-        )
-    return people
+        yield {
+            "number": person.number + 1,
+            "decides": decides,
+            "step": person.time_step,
+            "times": times.tolist(),
+            "boxes": (np.concatenate([one.boxes for one in faces])[first] / size).round(4).tolist(),
+            "found": np.concatenate([one.detected for one in faces])[first].tolist(),
+            "scores": mean if person in prediction.tracks else [None] * len(times),
+        }
 
 
 def draw_still(preview: Preview, people: list[dict[str, Any]], threshold: float) -> Image:
@@ -212,10 +204,9 @@ def _data_uri(content: bytes, media_type: str) -> str:
 
 def note(text: str) -> str:
     """A paragraph in a frame, for example why there is no picture."""
-    style = f"line-height:1.4;border:1px solid {LINE};padding:8px;margin:0;overflow-wrap:anywhere"
-    return f'<p style="{style}">{escape(text)}</p>'
+    return _template("note.html").render(text=text)
 
 
-def pictures(captioned: list[tuple[str, Image]], *, what: str) -> str:
-    """Images in rows, in their own size, each with its caption below; the alternative text is `what` at the caption."""
-    return _template("pictures.html").render(captioned=captioned, what=what)
+def pictures(captioned: list[tuple[str, Image]], *, what: str, key: str = "") -> str:
+    """Images in rows, each with its caption below, then a `key`; the alternative text is `what` at the caption."""
+    return _template("pictures.html").render(captioned=captioned, what=what, key=key)

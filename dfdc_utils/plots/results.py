@@ -19,8 +19,7 @@ ORIGINAL_COURSE = {1: 0.778, 8: 0.912}
 def plot_roc(scores: pd.DataFrame, *, axis: Axes | None = None) -> Figure:
     """The ROC curve of scored videos with its 95 % band, and the diagonal that chance gives.
 
-    At each false positive rate, the band holds the recall of 95 % of a thousand resamples. Raises like
-    `resample_groups`.
+    At each false positive rate, the band holds 95 % of the recalls of 1000 resamples. Raises like `resample_groups`.
     """
     axis = axis or plt.subplots(figsize=(4.6, 4.0))[1]
     labels, values = (scores["label"] == "FAKE").to_numpy(), scores["score"].to_numpy()

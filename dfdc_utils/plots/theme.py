@@ -16,9 +16,8 @@ SMALL = 9  # points: no text in a figure is smaller
 
 def use_theme() -> None:
     """Set one theme for all figures, on white for dark notebooks; a notebook stores titles as alternative text."""
-    titles = {"axes.titlelocation": "left", "axes.titleweight": "bold", "axes.titlesize": 11}
-    figures = {"figure.dpi": DPI, "savefig.dpi": DPI, "figure.facecolor": "white"}
-    rc = {"figure.constrained_layout.use": True, **figures, **titles}
+    rc = {"figure.constrained_layout.use": True, "figure.dpi": DPI, "savefig.dpi": DPI, "figure.facecolor": "white"}
+    rc |= {"axes.titlelocation": "left", "axes.titleweight": "bold", "axes.titlesize": 11}
     sns.set_theme(style="whitegrid", palette="colorblind", rc=rc)
     with contextlib.suppress(ImportError):  # outside of notebooks
         from IPython import get_ipython

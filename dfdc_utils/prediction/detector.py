@@ -84,9 +84,8 @@ class Detector:
     ) -> Prediction:
         """Score one video: its first seconds, as in training, or with `whole` all of it in overlapping windows.
 
-        Of more than `max_people` people at a time, those with the largest faces are scored. Where none can be scored,
-        the `Prediction` says why. Raises `FileNotFoundError` without the model's face detector, `ConfigMismatch` if the
-        model's weights are damaged.
+        Of more than `max_people` people at once, those with the largest faces are scored; the result says why none is.
+        Raises `FileNotFoundError` without the model's face detector, `ConfigMismatch` if the model is damaged.
         """
         return self._judge(find_faces(self._look(path, whole, time_limit, max_people)))
 

@@ -1,7 +1,6 @@
 """Why a model says FAKE: the places and the frames that raise its score.
 
-The heat maps are Grad-CAM (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391) with three changes, without which
-it does not point at the fault:
+The heat maps are Grad-CAM (Selvaraju et al. 2017, https://arxiv.org/abs/1610.02391), changed to point at the fault:
 
 - It uses all maps that the features are averages of. The last ones alone locate to a sixth of the face.
 - The evidence in a change between frames is placed where the maps changed, not wherever they are active.
@@ -126,11 +125,8 @@ def _take_apart(model: keras.Model) -> _Parts:
     score, logit = found["score"], found["score"].input
     if isinstance(score, layers.Dense):
         logit = ops.matmul(logit, score.kernel) + score.bias
-    cnn, pool, judge = (
-        keras.Model(model.input, [*maps, features]),
-        keras.Model(maps, features),
-        keras.Model(seen, logit),
-    )
+    cnn, pool = keras.Model(model.input, [*maps, features]), keras.Model(maps, features)
+    judge = keras.Model(seen, logit)
     if len(projected) == 1:
         return _Parts(cnn, pool, tf.identity, judge)
     side_by_side = keras.Model(projected, seen)

@@ -7,6 +7,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
+import jinja2
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
@@ -22,6 +23,7 @@ HEARD = ("pictures", "sound")  # the same, for a model that hears
 # sample, frames twice as close lowered the mean score of a fake from 0.98 to 0.71 (measured at commit 46b82a9).
 MAX_TIME_FACTOR = 1.25
 
+TEMPLATES = jinja2.Environment(loader=jinja2.PackageLoader("dfdc_utils.prediction", ""), trim_blocks=True)
 Verdict = Literal["fake", "no sign of a fake", "unsure", "not judged"]
 REASONS = {
     "ok": "",
@@ -204,40 +206,8 @@ class Prediction:
 
     def in_words(self) -> str:
         """The verdict in words: what was looked at, the score and its range, and the model's `caveats`."""
-        person = self.decisive
-        if person is None:
-            return f"{self.headline}. {self.error}"
-        who = f" (person {person.number + 1} of {len(self.people)})" if len(self.people) > 1 else ""
-        length = f"{self.duration:.1f} s" if self.duration else "an unknown length"
-        sentences = [
-            f"{self.headline}{who}, looking at 0 to {self.seconds:.1f} s of {length}: score {person.score:.2f}, "
-            f"{person.low:.2f} to {person.high:.2f} when the faces are mirrored or shifted; above "
-            f"{self.threshold:.2f} counts as fake.",
-            self.heard(),
-        ]
-        if part := self.fake_part(person):
-            sentences.append(
-                f"From {part[0].start:.1f} to {part[-1].end:.1f} s, {len(part)} windows in a row score higher than any "
-                f"of the {self.folder.calibration.real} real {self.folder.calibration.counted}."
-            )
-        elif len(person.windows) > 1 and (above := sum(window.score > self.threshold for window in person.windows)):
-            sentences.append(
-                f"{above} of {len(person.windows)} windows score above {self.threshold:.2f}, the highest "
-                f"{person.worst.start:.1f} to {person.worst.end:.1f} s."
-            )
-        found, looked_at = (sum(getattr(w.faces, n) for w in person.windows) for n in ("found", "looked_at"))
-        if found < 0.9 * looked_at:  # a detector misses some
-            of = f" of {len(person.windows)} windows, which overlap" if len(person.windows) > 1 else ""
-            sentences.append(f"This face was found in {found} of {looked_at} frames{of}.")
-        if flawed := [f"person {one.number + 1}, {one.flaw}" for one in self.people if one.flaw]:
-            sentences.append(f"Also seen, not judged: {'; '.join(flawed)}.")
-        if self.left_out:
-            sentences.append(f"{self.left_out} more with smaller faces were not judged (`max_people`).")
-        if doubt := self.doubt(person):
-            sentences.append(f"{doubt} Treat the score as a guess.")
-        elif person.ood_percentile is not None and person.ood_percentile >= RARE:
-            sentences.append("The model has seen few faces like these, so trust the score less.")
-        return " ".join(filter(None, [*sentences, self.error, self.folder.caveats]))
+        words = TEMPLATES.get_template("in_words.txt.j2").render(one=self, person=self.decisive, rare=RARE)
+        return " ".join(filter(None, words.split("\n")))
 
     def _repr_html_(self) -> str:
         """The verdict with its video, as a notebook shows it."""
@@ -275,22 +245,17 @@ class Prediction:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, for JSON: `to_row`, `in_words`, and a list of `people`, each with a list of `windows`."""
+
+        def describe(window: WindowScore) -> dict[str, Any]:
+            faces, numbers = window.faces, {name: getattr(window, name) for name in ("start", "end", *NUMBERS)}
+            filled = len(np.unique(faces.times)) - faces.found
+            counts = {"frames": faces.looked_at, "frames_detected": faces.found, "frames_filled": filled}
+            return numbers | {"flaw": faces.flaw} | counts
+
         people = [
-            {
-                "track": person.number,
-                "flaw": person.flaw,
-                **{name: getattr(person, name) for name in NUMBERS},
-                "windows": [
-                    {name: getattr(window, name) for name in ("start", "end", *NUMBERS)}
-                    | {
-                        "flaw": window.faces.flaw,
-                        "frames": window.faces.looked_at,
-                        "frames_detected": window.faces.found,
-                        "frames_filled": len(np.unique(window.faces.times)) - window.faces.found,
-                    }
-                    for window in person.all_windows
-                ],
-            }
+            {"track": person.number, "flaw": person.flaw}
+            | {name: getattr(person, name) for name in NUMBERS}
+            | {"windows": [describe(window) for window in person.all_windows]}
             for person in self.people
         ]
         return self.to_row() | {"in_words": self.in_words(), "people": people}

@@ -6,27 +6,14 @@ Nothing here needs TensorFlow: it runs in the workers of a pool, and what they s
 import itertools
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dfdc_utils import faces
 from dfdc_utils.errors import NoFaceFound, UnreadableVideo
-from dfdc_utils.faces import (
-    Boxes,
-    CroppedTrack,
-    SequenceConfig,
-    Speech,
-    Status,
-    box_overlap,
-    crop_tracks,
-    describe_failure,
-    encode_face,
-    extract_tracks,
-    judge_mouth,
-    own_face_detector,
-    spread_evenly,
-)
+from dfdc_utils.faces import Boxes, CroppedTrack, SequenceConfig, Status
 from dfdc_utils.videos import probe_video, sample_frames, sample_windows
 from dfdc_utils.workers import allow_more_time, one_thread, time_limited
 
@@ -66,7 +53,7 @@ class FaceWindow:
         """Mean IoU of the boxes, 0 to 1, over the time that both windows cover; 0 if they do not overlap in time."""
         shared = (self.times >= other.times[0]) & (self.times <= other.times[-1])
         there = [np.interp(self.times[shared], other.times, other.boxes[:, side]) for side in range(4)]
-        overlaps = [box_overlap(*pair) for pair in zip(self.boxes[shared], np.transpose(there), strict=True)]
+        overlaps = [faces.box_overlap(*pair) for pair in zip(self.boxes[shared], np.transpose(there), strict=True)]
         return float(np.mean(overlaps)) if overlaps else 0.0
 
 
@@ -98,54 +85,51 @@ class VideoFaces:
 
 def find_faces(look: Look) -> VideoFaces:
     """Find the faces in a video. A fault of the video is recorded; a missing face detector is raised."""
-    detector = own_face_detector(look.config.detector, look.weights)
+    detector = faces.own_face_detector(look.config.detector, look.weights)
     windows: list[FaceWindow] = []
     last: list[FaceWindow] = []
     status: Status = "no_face"
     error, seconds, duration, drawn, left_out = "", 0.0, 0.0, False, 0
     everyone = replace(look.config, max_tracks=10**6)
-    count, capture_sec = look.config.frame_count, look.config.capture_sec
+    how: dict[str, Any] = {"frame_count": look.config.frame_count, "capture_sec": look.config.capture_sec}
     instead = "a larger version of the video" if look.whole else "whole=True"
     try:
         limit = look.time_limit + (2 * probe_video(look.path).duration if look.whole else 0.0)
         with one_thread(), time_limited(look.path, limit):
-            if look.whole:
-                clips = sample_windows(look.path, count, capture_sec=capture_sec)
-            else:
-                clips = iter([sample_frames(look.path, count, capture_sec=capture_sec)])
+            clips = sample_windows(look.path, **how) if look.whole else iter([sample_frames(look.path, **how)])
             for clip in clips:
                 if look.whole and not clip.info.duration:
                     allow_more_time(2 * (float(clip.times[-1]) - seconds))
                 seconds, duration, drawn = float(clip.times[-1]), clip.info.duration, clip.info.is_synthetic
                 try:
-                    tracks = extract_tracks(clip, detector, everyone, instead=instead)
+                    tracks = faces.extract_tracks(clip, detector, everyone, instead=instead)
                 except NoFaceFound as nobody:
                     last, error = [], error if windows else str(nobody)
                     continue
                 left_out = max(left_out, len(tracks) - look.max_people)
-                people = crop_tracks(clip, tracks[: look.max_people], look.config)
-                seen = [_as_window(clip.times, person, count) for person in people]
+                people = faces.crop_tracks(clip, tracks[: look.max_people], look.config)
+                seen = [_as_window(clip.times, person, look.config.frame_count) for person in people]
                 if look.config.audio:
-                    speech = Speech.of(clip)
-                    flaw = speech.flaw or judge_mouth([person.mouth for person in people if not person.flaw])
+                    speech = faces.Speech.of(clip)
+                    flaw = speech.flaw or faces.judge_mouth([person.mouth for person in people if not person.flaw])
                     seen = [replace(one, sound=speech.slices(one.times), sound_flaw=flaw) for one in seen]
                 last = _recognise(seen, last, newcomer=1 + max((window.track for window in windows), default=-1))
                 windows += last
                 status, error = "ok", ""
     except Exception as failure:  # one video must not end a call for thousands
-        why, error, _ = describe_failure(look.path, failure)
+        why, error, _ = faces.describe_failure(look.path, failure)
         if not (windows and isinstance(failure, UnreadableVideo)):  # else what came before the break is kept
             windows, status = [], why
     return VideoFaces(look.path, status, error, seconds, tuple(windows), duration, drawn, left_out)
 
 
 def _as_window(times: NDArray[np.float64], person: CroppedTrack, frame_count: int) -> FaceWindow:
-    chosen = spread_evenly(len(person.kept), frame_count)
+    chosen = faces.spread_evenly(len(person.kept), frame_count)
     frames = np.array(person.kept)[chosen]
-    encoded = [encode_face(crop) for crop in person.crops]
-    faces = tuple(encoded[index] for index in chosen)
+    encoded = [faces.encode_face(crop) for crop in person.crops]
+    crops = tuple(encoded[index] for index in chosen)
     boxes, detected = person.track.boxes[frames], person.track.detected[frames]
-    return FaceWindow(-1, times[frames], boxes, detected, faces, person.flaw, looked_at=len(times))
+    return FaceWindow(-1, times[frames], boxes, detected, crops, person.flaw, looked_at=len(times))
 
 
 def _recognise(seen: list[FaceWindow], before: list[FaceWindow], newcomer: int) -> list[FaceWindow]:

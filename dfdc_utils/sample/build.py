@@ -49,8 +49,7 @@ def make_sample(
 
     Raises `ValueError` for fewer than 2 originals or people, `FileExistsError` if `save_path` is a file, or a folder of
     other things than a sample and its `faces`, `model` and `results`.
-    Format: Dolhansky et al., "The DeepFake Detection Challenge (DFDC) Dataset", 2020, arXiv:2006.07397.
-    Taught in notebook 01_extract_frames.
+    Format: Dolhansky et al. 2020, https://arxiv.org/abs/2006.07397. Taught in notebook 01.
     """
     if originals < 2 or people < 2:
         raise ValueError(f"originals and people must be 2 or more, got {originals} and {people}")
@@ -59,7 +58,13 @@ def make_sample(
     if _is_finished(save_path, parameters):
         return save_path
     target = save_path.resolve()  # files are drawn beside the folder itself, not beside a link to it
-    _refuse_foreign(target)
+    if target.exists() and not target.is_dir():
+        raise FileExistsError(f"{target} is a file: give a folder as save_path")
+    # Listed before the record is read: another process that draws here writes the record first.
+    others = sorted(path.name for path in target.glob("*") if path.name not in RESULTS)
+    if others and _read_parameters(target) is None:
+        remedy = "move it away, or give an empty or new folder as save_path"
+        raise FileExistsError(f"{target} holds {others[0]}, which make_sample did not write: {remedy}")
     target.parent.mkdir(parents=True, exist_ok=True)
     clear_leftovers(target.parent)
     plans = plan_clips(originals, people, seed)
@@ -73,8 +78,7 @@ def make_sample(
 def find_data(sample_path: str | Path = "data/sample") -> Path:
     """Return the folder that the environment variable `DFDC_DATA` names, or the sample if it is not set.
 
-    The sample is drawn if it is not there yet. Raises `FileNotFoundError` if `DFDC_DATA` names no folder.
-    Taught in notebook 01_extract_frames.
+    The sample is drawn if it is not there. Raises `FileNotFoundError` if `DFDC_DATA` names none. Taught in notebook 01.
     """
     named = os.environ.get("DFDC_DATA")
     if not named:
@@ -90,8 +94,7 @@ def data_folder(location: str | Path, *, base: str | Path = "data") -> Path:
     """Return the folder below `base` for the faces, models and results of the videos in `location`.
 
     It is `base/sample` for the embedded sample, wherever that lies, and `base/<name of location>` for other videos. If
-    their folder is called `sample` or has no name (`/`), a hash of its path is appended. Nothing is created.
-    Taught in notebook 01_extract_frames.
+    their folder is called `sample` or has no name, a hash of its path follows. Creates nothing. Taught in notebook 01.
     """
     if _read_parameters(Path(location)) is not None:
         return Path(base) / "sample"
@@ -156,17 +159,6 @@ def _list_clips(part: Path) -> list[Path]:
 def _is_finished(folder: Path, parameters: dict[str, int]) -> bool:
     clips = [path for part in PARTS for path in _list_clips(folder / part) or [folder / part / METADATA]]
     return _read_parameters(folder) == parameters and all(path.is_file() for path in (folder / TRUTH, *clips))
-
-
-def _refuse_foreign(target: Path) -> None:
-    """Raise `FileExistsError` if `target` is a file, or a folder of other things than a sample and its results."""
-    if target.exists() and not target.is_dir():
-        raise FileExistsError(f"{target} is a file: give a folder as save_path")
-    # Listed before the record is read: another process that draws here writes the record first.
-    others = sorted(path.name for path in target.glob("*") if path.name not in RESULTS)
-    if others and _read_parameters(target) is None:
-        remedy = "move it away, or give an empty or new folder as save_path"
-        raise FileExistsError(f"{target} holds {others[0]}, which make_sample did not write: {remedy}")
 
 
 def _draw(plans: list[ClipPlan], folder: Path, seed: int, workers: int | None, show_progress: bool) -> None:

@@ -65,8 +65,7 @@ class Camera:
         self.rng = rng
         gains = np.full((frame_count, 3), rng.normal(1.0, 0.06))
         gains *= 1.0 + rng.normal(0.0, 0.025, 3)
-        # Exposure and tint wander in each clip, in some of them much. Both are slow: over 0.15 s they change far less
-        # than a swapped face that flickers.
+        # Exposure and tint wander, in some clips much, but slowly: over 0.15 s far less than a swapped face flickers.
         amount = np.exp(rng.uniform(np.log(0.012), np.log(0.07)))
         gains *= 1.0 + amount * smooth_path(rng, frame_count, 5.0, 1.8)[:, None]
         for colour in range(3):

@@ -12,8 +12,7 @@ from dfdc_utils.sample.canvas import Canvas, bell, bump, inside, paint, ramp, so
 from dfdc_utils.sample.people import Person
 
 WIDEST_Y = -0.02  # where the head is widest; the two halves of its outline meet there
-# The inner face, which swaps replace: an ellipse inside the cheeks, from above the brows to just above the chin; its
-# centre and half axes.
+# Centre and half axes of the inner face, which swaps replace: an ellipse from above the brows to just above the chin.
 INNER_Y, INNER_WIDTH, INNER_HEIGHT = 0.36, 0.80, 0.90
 # How far down hair reaches at the sides (head units): a sideburn, or below the shoulders.
 SIDE_END = {"short": 0.02, "parted": 0.10, "curly": 0.20, "long": 1.75, "bald": 0.12}

@@ -124,8 +124,7 @@ def place_layer(frame: np.ndarray, layer: Layer, shift: tuple[float, float]) -> 
     # Moved down, the layer still starts under the head, which hides its first rows.
     target = frame[layer.top :, layer.left : layer.left + layer.colours.shape[1]]
     move = np.array([[1, 0, shift[0]], [0, 1, shift[1]]], np.float32)
-    size = (target.shape[1], target.shape[0])
-    composite(target, cv2.warpAffine(layer.colours, move, size, borderMode=cv2.BORDER_REPLICATE))
+    composite(target, cv2.warpAffine(layer.colours, move, target.shape[1::-1], borderMode=cv2.BORDER_REPLICATE))
 
 
 def draw_room(rng: np.random.Generator, width: int, height: int) -> np.ndarray:

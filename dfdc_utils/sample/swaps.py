@@ -17,8 +17,7 @@ from dfdc_utils.sample.people import Appearance, Person, make_appearances, mix_f
 from dfdc_utils.sample.portrait import INNER_HEIGHT, INNER_WIDTH, INNER_Y, Portrait, paint_portrait
 from dfdc_utils.videos import FRAME_RATE
 
-# Identities between two people that are painted in advance; in between, maps are cross-faded. With five, features move
-# by less than a pixel per step.
+# Identities painted between two people; maps between these are cross-faded. With five, a step is less than a pixel.
 IDENTITY_STEPS = 5
 
 

@@ -29,16 +29,14 @@ def augment_sequence(sequence: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     lit = tf.cast(moved, tf.float32) * (gain * contrast) + 128.0 * (1 - contrast)
     lit = tf.cond(uniform[9] < BLURRED, lambda: _blur(lit, BLUR * uniform[9] / BLURRED), lambda: lit)
     pixels = tf.ensure_shape(tf.cast(tf.clip_by_value(lit, 0.0, 255.0), tf.uint8), sequence.shape)
-    low, high = QUALITY
-    quality = tf.cast(low + (high - low) * uniform[11], tf.int32)
+    quality = tf.cast(QUALITY[0] + (QUALITY[1] - QUALITY[0]) * uniform[11], tf.int32)
     return tf.cond(uniform[10] < COMPRESSED, lambda: _compress(pixels, quality), lambda: pixels)
 
 
 def augment_sound(samples: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Change the loudness, bandwidth, noise and coding of a sound float32 (T, N) in -1..1 at random, alike for all T.
 
-    The coding is the telephone's, 8 bits on a logarithmic scale (mu-law, ITU-T G.711). The same seed changes any sound
-    in the same way. Taught in notebook 07.
+    The coding is the telephone's, 8-bit mu-law (ITU-T G.711). A seed changes any sound alike. Taught in notebook 07.
     """
     uniform = tf.random.stateless_uniform((6,), seed)
     spectrum = tf.signal.rfft(samples)

@@ -200,8 +200,7 @@ class _Change:
             changed = cv2.resize(changed, (small, small), interpolation=cv2.INTER_AREA)
             changed = cv2.resize(changed, (size, size), interpolation=cv2.INTER_LINEAR)
         elif self._way == "smooth":  # edges stay, texture goes
-            spread = float(10 + 40 * self._strength)
-            changed = cv2.bilateralFilter(changed, 5, spread, 2.0)
+            changed = cv2.bilateralFilter(changed, 5, float(10 + 40 * self._strength), 2.0)
         lit = changed.astype(np.float32) * self._gain
         grey = lit.mean(axis=-1, keepdims=True)
         lit = (grey + (lit - grey) * self._saturation - 128) * self._contrast + 128 + self._offset + 255 * light

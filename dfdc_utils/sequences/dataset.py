@@ -10,16 +10,9 @@ import pandas as pd
 import psutil
 from numpy.typing import NDArray
 
+from dfdc_utils import faces
 from dfdc_utils.errors import ConfigMismatch
-from dfdc_utils.faces import (
-    SLICE,
-    SequenceConfig,
-    deciding_tracks,
-    load_face_detector,
-    load_slices,
-    median_time_step,
-    sequence_paths,
-)
+from dfdc_utils.faces import SLICE, SequenceConfig
 from dfdc_utils.quiet import tf
 from dfdc_utils.sequences.augmentation import augment_sequence, augment_sound
 from dfdc_utils.sequences.blending import find_landmarks, self_blend
@@ -32,7 +25,7 @@ OTHERS = 0.8  # of the weight of wrong sounds is on those of other videos, the r
 
 def load_sequence(save_path: str | Path, video: str, frame_count: int = 16, *, track: int = 0) -> Image:
     """Load one video's sequence, uint8 RGB (T, H, W, 3). Raises like `sequence_paths`. Taught in notebook 03."""
-    return np.asarray(stack_faces(tf.constant(sequence_paths(save_path, video, frame_count, track=track))))
+    return np.asarray(stack_faces(tf.constant(faces.sequence_paths(save_path, video, frame_count, track=track))))
 
 
 @tf.function(reduce_retracing=True)
@@ -42,11 +35,11 @@ def stack_faces(files: tf.Tensor, *, are_paths: bool = True) -> tf.Tensor:
     The `TensorArray` has a fixed size, and every slot is written: TensorFlow would read a missing one as a black face.
     """
     frame_count = tf.shape(files)[0]
-    faces = tf.TensorArray(tf.uint8, size=frame_count, element_shape=(None, None, 3))
+    crops = tf.TensorArray(tf.uint8, size=frame_count, element_shape=(None, None, 3))
     for index in tf.range(frame_count):
         content = tf.io.read_file(files[index]) if are_paths else files[index]
-        faces = faces.write(index, tf.io.decode_jpeg(content, channels=3))
-    return faces.stack()
+        crops = crops.write(index, tf.io.decode_jpeg(content, channels=3))
+    return crops.stack()
 
 
 class Plan(NamedTuple):
@@ -74,8 +67,7 @@ class SequenceStore:
     and W come from `sequence.json`. `labels` is float32 (N,), 1.0 for FAKE. With `audio` a sequence comes with its
     sound. `size` is in bytes; whether to keep that `in_memory` follows from the free memory, unless `cache` says so.
 
-    Raises `ValueError` for an empty table or a video without a label or without faces, `ConfigMismatch` if the faces on
-    disk have another size. Taught in notebook 03.
+    Raises `ValueError` without videos, labels or faces, `ConfigMismatch` if face sizes differ. Taught in notebook 03.
     """
 
     def __init__(
@@ -97,8 +89,9 @@ class SequenceStore:
         with tf.device("CPU:0"):
             tracks = table["track"] if "track" in table else [0] * len(table)
             self._people = list(zip(videos, tracks, strict=True))
-            paths = (sequence_paths(save_path, video, config.frame_count, track=track) for video, track in self._people)
-            self._paths = tf.constant(list(paths))
+            count = config.frame_count
+            paths = [faces.sequence_paths(save_path, video, count, track=track) for video, track in self._people]
+            self._paths = tf.constant(paths)
             found = tuple(self._read(0).shape)
             if found != self.shape:
                 what = f"the faces of {videos[0]} in {save_path} are {found[2]} x {found[1]} pixels"
@@ -107,7 +100,7 @@ class SequenceStore:
                 self._sounds = [tf.stack(one) for one in zip(*map(self._read_sound, range(len(videos))), strict=True)]
             if self.in_memory:
                 self._faces = tf.stack(list(_in_parallel(tf.data.Dataset.range(len(videos)), self._read)))
-        self.time_step = step = median_time_step(save_path, videos) if audio else 0.0  # reads a file of each video
+        self.time_step = step = faces.median_time_step(save_path, videos) if audio else 0.0  # reads a file per video
         # In frames: a sound moved by 0.2 s does not belong to its mouth.
         self.least_shift = min(max(1, math.ceil(0.2 / step)) if step else 1, config.frame_count // 2)
 
@@ -129,8 +122,7 @@ class SequenceStore:
         if self.in_memory:
             samples, heard = (one[number] for one in self._sounds)
         else:
-            types = (tf.int16, tf.float32)
-            samples, heard = tf.numpy_function(self._read_sound, (number,), types, stateful=False)
+            samples, heard = tf.numpy_function(self._read_sound, (number,), (tf.int16, tf.float32), stateful=False)
         return {"audio": tf.ensure_shape(samples, (self.shape[0], SLICE)), "has_audio": tf.ensure_shape(heard, (1,))}
 
     def plan(self, batch_size: int, **settings: Any) -> Plan:
@@ -141,14 +133,14 @@ class SequenceStore:
 
     def _read_sound(self, number: int) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
         video, track = self._people[number]
-        samples, flaw = load_slices(self._save_path, video, self.shape[0], track=track)
+        samples, flaw = faces.load_slices(self._save_path, video, self.shape[0], track=track)
         return samples, np.array([not flaw], np.float32)
 
 
 def with_judged_sound(table: pd.DataFrame, save_path: str | Path) -> pd.DataFrame:
     """Leave out the videos whose sound cannot be compared with a mouth. Raises `ValueError` if fewer than two stay."""
     frame_count = SequenceConfig.load(Path(save_path) / "sequence.json").frame_count
-    kept = table[[not load_slices(save_path, video, frame_count)[1] for video in table["video"]]]
+    kept = table[[not faces.load_slices(save_path, video, frame_count)[1] for video in table["video"]]]
     if len(kept) < 2:
         raise ValueError("sync=True needs two REAL videos or more whose sound can be judged: process more videos")
     return kept
@@ -206,7 +198,7 @@ class SelfBlends(_Pairs):
 
     def __init__(self, real: SequenceStore) -> None:
         super().__init__(real)
-        detector = load_face_detector("auto")
+        detector = faces.load_face_detector("auto")
         self._source = "landmarks by YuNet" if detector.name == "yunet" else "typical landmarks, without YuNet"
         with tf.device("CPU:0"):
             found = [find_landmarks(real.load(number).numpy(), detector) for number in range(self._pair_count)]
@@ -316,7 +308,7 @@ def score_people(model: Any, table: pd.DataFrame, save_path: str | Path) -> pd.S
     Raises like `SequenceStore`.
     """
     numbered = table.assign(row=np.arange(len(table)))
-    numbered["track"] = [deciding_tracks(save_path, video) for video in table["video"]]
+    numbered["track"] = [faces.deciding_tracks(save_path, video) for video in table["video"]]
     people = numbered.explode("track", ignore_index=True)
     audio = isinstance(getattr(model, "input", None), dict)
     raw = model.predict(make_dataset(people, save_path, cache=False, audio=audio), verbose=0)

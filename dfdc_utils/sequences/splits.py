@@ -145,12 +145,12 @@ def _nearest_in_other_split(
     splits: NDArray[np.str_], hashes: NDArray[np.uint64]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """For each row, find the row of another split whose hash differs in the fewest bits; return rows and bit counts."""
-    signs = 2 * np.unpackbits(hashes.view(np.uint8), axis=1).astype(np.float32) - 1
-    nearest, distance = np.zeros(len(signs), np.intp), np.full(len(signs), signs.shape[1] + 1)
-    for split in np.unique(splits):
+    from sklearn.metrics import pairwise_distances_argmin_min  # here, since mistakes in a command must show at once
+
+    bits = np.unpackbits(hashes.view(np.uint8), axis=1).astype(np.float64)
+    nearest, distance = np.zeros(len(bits), np.intp), np.full(len(bits), bits.shape[1] + 1)
+    for split in np.unique(splits) if len(set(splits)) > 1 else ():
         mine, others = np.flatnonzero(splits == split), np.flatnonzero(splits != split)
-        for start in range(0, len(mine) if len(others) else 0, 64):  # blocks of 64 keep memory small for 100,000 videos
-            block = mine[start : start + 64]
-            alike = signs[block] @ signs[others].T  # how many bits agree, minus how many differ
-            nearest[block], distance[block] = others[alike.argmax(axis=1)], (signs.shape[1] - alike.max(axis=1)) / 2
+        found, squared = pairwise_distances_argmin_min(bits[mine], bits[others], metric="sqeuclidean")
+        nearest[mine], distance[mine] = others[found], squared.round()
     return nearest, distance

@@ -29,7 +29,7 @@ from dfdc_utils.files import prepare_target, replacing, write_atomically
 from dfdc_utils.quiet import keras, tf
 from dfdc_utils.sequences import make_batches, report_leaks, score_people
 from dfdc_utils.training.loop import Progress, TrainingConfig, TrainingLoop, load_progress, save_progress
-from dfdc_utils.training.strategies import choose_strategy, explaining_lost_workers, workers_in_tf_config, writes_files
+from dfdc_utils.training.strategies import choose_strategy, explaining_lost_workers, workers_in_tf_config
 from dfdc_utils.videos import name_data
 
 SPLIT_COLUMNS = ("video", "label", "original", "person", "part", "group", "split")
@@ -100,7 +100,8 @@ def train(
         if not loop.model.name.endswith("mean"):  # a mean over frames does not see time
             step = median_time_step(save_path, table.loc[table["split"] == "train", "video"])
             sequence = replace(sequence, time_step=step, audio=models.hears(loop.model))
-        model = run.best_model()
+        # A run that was killed in `finish` has moved the best weights already.
+        model = models.load_model(run.best if run.best.exists() else run.path / "model.keras")
         if config.sync:
             models.fit_sharpness(model, *_score_pairs(models.sync_part(model), loop))
         calibration = _calibrate(model, loop, progress, table[table["split"] == "validation"], save_path)
@@ -114,8 +115,7 @@ def train(
 def train_missing(table: pd.DataFrame, save_path: str | Path, model_path: str | Path, **settings: Any) -> None:
     """Train the mean over frames, the baseline, in a folder below the model's; then the CNN-LSTM, from the same CNN.
 
-    Each is only trained if it is not there. `settings` are those of `train`, which this raises like. Taught in notebook
-    05.
+    Each is only trained if it is not there. `settings` and errors are those of `train`. Taught in notebook 05.
     """
     path = Path(model_path)
     if not is_trained(table, save_path, path / models.MEAN_BASELINE):
@@ -226,9 +226,9 @@ class _Run:
 
     def __init__(self, path: Path, settings: dict[str, Any], loop: TrainingLoop, *, show: bool) -> None:
         self.path, self.loop, self._settings = path, loop, settings
-        self.writes = writes_files(loop.strategy)
+        self.writes = loop.strategy.extended.should_checkpoint
         self._show = show and self.writes
-        self._progress, self._best = path / "progress.npz", path / "best.keras"
+        self._progress, self.best = path / "progress.npz", path / "best.keras"
         self._saved = time.monotonic()
 
     def resume(self) -> Progress | None:
@@ -251,7 +251,7 @@ class _Run:
             self.say(f"going on after {epochs} epochs and {progress.step - epochs * self.loop.steps} steps")
         elif self.writes:
             self._progress.unlink(missing_ok=True)  # first: a state needs its best weights, but not the reverse
-            self._best.unlink(missing_ok=True)
+            self.best.unlink(missing_ok=True)
         return progress or Progress(self._settings)
 
     def say(self, text: str) -> None:
@@ -263,7 +263,7 @@ class _Run:
         if not self.writes or time.monotonic() < self._saved + every:
             return
         if best:
-            with replacing(self._best) as partial:
+            with replacing(self.best) as partial:
                 self.loop.model.save(partial)
         progress.variables = self.loop.state()
         save_progress(self._progress, progress)
@@ -277,14 +277,9 @@ class _Run:
             self._progress.unlink(missing_ok=True)
         epoch, step = divmod(progress.step - 1, self.loop.steps)
         rate, lower = float(self.loop.model.optimizer.learning_rate), self.loop.config.learning_rate / 10
-        raise TrainingDiverged(
-            f"{self.path}: the loss is NaN after step {step + 1} of epoch {epoch + 1} (learning rate {rate:.2g}). "
-            f"Try learning_rate={lower:.2g}, more warmup_epochs, or mixed_precision=False. An older model here is kept."
-        )
-
-    def best_model(self) -> keras.Model:
-        """Load the best weights of this training, which a run that was killed in `finish` has moved already."""
-        return models.load_model(self._best if self._best.exists() else self.path / "model.keras")
+        what = f"{self.path}: the loss is NaN after step {step + 1} of epoch {epoch + 1} (learning rate {rate:.2g})"
+        remedy = f"Try learning_rate={lower:.2g}, more warmup_epochs, or mixed_precision=False."
+        raise TrainingDiverged(f"{what}. {remedy} An older model here is kept.")
 
     def finish(self, folder: models.ModelFolder, history: pd.DataFrame, model: keras.Model | None) -> None:
         """Put the trained model in the place of the one that was here: the best weights, or `model`, made of these."""
@@ -292,12 +287,12 @@ class _Run:
             if model:
                 with replacing(self.path / "model.keras") as partial:
                     model.save(partial)
-            elif self._best.exists():
-                self._best.replace(self.path / "model.keras")
+            elif self.best.exists():
+                self.best.replace(self.path / "model.keras")
             write_atomically(self.path / "history.csv", history.to_csv(index=False))
             models.write_card(folder)
         self._progress.unlink(missing_ok=True)
-        self._best.unlink(missing_ok=True)  # last: a run that is killed here makes `model` again
+        self.best.unlink(missing_ok=True)  # last: a run that is killed here makes `model` again
 
 
 def _list_settings(

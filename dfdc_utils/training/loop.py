@@ -38,8 +38,7 @@ class TrainingConfig:
     smoothed. `frames_per_video`, for a model that scores each frame by itself, takes that many random frames of a video
     at a time instead of whole sequences: a batch then shows more people, and an epoch has as many frames as before.
     `mixed_precision` computes the CNN in bfloat16, which is faster on recent GPUs and slower on most CPUs.
-    `deterministic` makes TensorFlow's results repeatable, for the rest of this process. Raises `ValueError` for values
-    that no training can have.
+    `deterministic` makes TensorFlow repeatable for the rest of this process. Raises `ValueError` for impossible values.
     """
 
     epochs: int = 60

@@ -37,7 +37,15 @@ def choose_strategy(replicas: int | None = None) -> tf.distribute.Strategy:
         return tf.distribute.MirroredStrategy([f"/gpu:{number}" for number in range(replicas or gpus)])
     if replicas is None or replicas == 1:
         return tf.distribute.get_strategy()
-    return tf.distribute.MirroredStrategy(_logical_cpus(replicas))
+    device = tf.config.list_physical_devices("CPU")[0]
+    try:
+        tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfiguration()] * replicas)
+    except RuntimeError as error:
+        if len(tf.config.list_logical_devices("CPU")) < replicas:
+            what = f"TensorFlow has started already and cannot make {replicas} logical CPUs"
+            remedy = f"Restart the kernel and call choose_strategy({replicas}) first thing."
+            raise RuntimeError(f"{what}. {remedy}") from error
+    return tf.distribute.MirroredStrategy([cpu.name for cpu in tf.config.list_logical_devices("CPU")[:replicas]])
 
 
 def workers_in_tf_config() -> int:
@@ -49,15 +57,6 @@ def workers_in_tf_config() -> int:
     except (ValueError, AttributeError, TypeError) as error:
         form = '{"cluster": {"worker": ["host:port", …]}, "task": {"type": "worker", "index": 0}}'
         raise ValueError(f"TF_CONFIG is not what TensorFlow expects ({error}): {form}, or unset it") from error
-
-
-def writes_files(strategy: tf.distribute.Strategy) -> bool:
-    """Say if this process writes files: of several workers only the first does."""
-    resolver = getattr(strategy, "cluster_resolver", None)
-    if resolver is None or not resolver.task_type:
-        return True
-    chief = "chief" if "chief" in resolver.cluster_spec().jobs else "worker"
-    return bool(resolver.task_type == chief and resolver.task_id == 0)
 
 
 def share_out(
@@ -81,15 +80,3 @@ def explaining_lost_workers() -> Iterator[None]:
     except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError) as error:
         remedy = "Start it again, and this one: both continue from the last state"
         raise WorkerLost(f"another worker of this training is gone. {remedy}") from error
-
-
-def _logical_cpus(count: int) -> list[str]:
-    device = tf.config.list_physical_devices("CPU")[0]
-    try:
-        tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfiguration()] * count)
-    except RuntimeError as error:
-        if len(tf.config.list_logical_devices("CPU")) < count:
-            what = f"TensorFlow has started already and cannot make {count} logical CPUs"
-            remedy = f"Restart the kernel and call choose_strategy({count}) first thing."
-            raise RuntimeError(f"{what}. {remedy}") from error
-    return [cpu.name for cpu in tf.config.list_logical_devices("CPU")[:count]]

@@ -46,9 +46,8 @@ def read_catalog(location: str | Path, *, labels: str | Path | None = None) -> p
     """Read all videos at or below the folder `location` into one table, one row per video.
 
     Labels and originals come from each folder's `metadata.json` or `labels.csv`, from the folders and names of
-    FaceForensics++ and Celeb-DF, or instead from the CSV file `labels` with the columns `path` (from `location`, or a
-    file's name), `label` and, if known, `original`. Folders of faces that `processing` has written are left out. A file
-    whose suffix does not tell is opened.
+    FaceForensics++ and Celeb-DF, or instead from the CSV file `labels`: `path` (from `location`, or a file's name),
+    `label` and, if known, `original`. Folders that `processing` wrote are left out. A file of unknown suffix is opened.
 
     Raises `BrokenCatalog` if there is no such folder, no video in it, or a file of labels that cannot be read.
     Source: the DFDC data set, Dolhansky et al. 2020, https://arxiv.org/abs/2006.07397. Taught in notebook 01.
@@ -65,7 +64,10 @@ def read_catalog(location: str | Path, *, labels: str | Path | None = None) -> p
     if given and not any(entry["label"] for entry in entries):
         raise BrokenCatalog(f"{labels}: it names none of the videos in {location}. Its first is {next(iter(given))!r}.")
     catalog = pd.DataFrame(entries)
-    catalog["video"] = _unique_ids(catalog)
+    # A video is named for its file, with a mark of its folder and suffix where several files have the same name.
+    ids = catalog["name"].map(_safe_id)
+    twice = ids.str.casefold().duplicated(keep=False)  # some file systems do not distinguish upper from lower case
+    catalog["video"] = ids.where(~twice, ids + "-" + (catalog["folder"] + "/" + catalog["name"]).map(_mark))
     catalog["original"] = _original_ids(catalog)
     return catalog.sort_values("video", ignore_index=True)[list(COLUMNS)]
 
@@ -168,13 +170,6 @@ def _safe_id(name: str) -> str:
 
 def _mark(name: str) -> str:
     return hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:8]  # names may not be UTF-8
-
-
-def _unique_ids(catalog: pd.DataFrame) -> pd.Series:
-    """Name each video for its file, with a mark of its folder and suffix where several files have the same name."""
-    ids = catalog["name"].map(_safe_id)
-    twice = ids.str.casefold().duplicated(keep=False)  # some file systems do not distinguish upper from lower case
-    return ids.where(~twice, ids + "-" + (catalog["folder"] + "/" + catalog["name"]).map(_mark))
 
 
 def _original_ids(catalog: pd.DataFrame) -> list[str]:

@@ -107,11 +107,10 @@ def open_video(path: str | Path) -> Iterator["OpenVideo"]:
             raise UnreadableVideo(f"{file.name}: HEIC and AVIF pictures are not supported. Save it as JPEG.")
         if not len(container.streams):
             raise unreadable(file, "it holds nothing that can be read as a video")
-        if not container.streams.video:
-            raise UnreadableVideo(f"{file.name}: it has sound or data, but no video stream. Leave it out.")
         shown = [one for one in container.streams.video if not one.disposition & PICTURES]
         if not shown:
-            raise UnreadableVideo(f"{file.name}: it has a cover picture, but no video stream. Leave it out.")
+            holds = "a cover picture" if container.streams.video else "sound or data"
+            raise UnreadableVideo(f"{file.name}: it has {holds}, but no video stream. Leave it out.")
         # As players do: the default stream, else the first.
         stream = max(shown, key=lambda one: bool(one.disposition & Disposition.default))
         if stream.codec_context is None:
@@ -259,11 +258,8 @@ def stamp_of(packet: Packet) -> tuple[int, int] | None:
 
 def as_picture(frame: av.VideoFrame, aspect: Fraction | None) -> Picture:
     """Give a frame its size in square pixels; `aspect` is a pixel's width by its height."""
-    if not aspect or aspect == 1 or not 1 / 8 <= aspect <= 8:  # nearly every frame: no arithmetic with fractions
-        return Picture(frame, frame.width, frame.height)
-    if aspect > 1:
-        return Picture(frame, round(frame.width * aspect), frame.height)
-    return Picture(frame, frame.width, round(frame.height / aspect))
+    stretch = aspect if aspect and 1 / 8 <= aspect <= 8 else 1
+    return Picture(frame, round(frame.width * max(stretch, 1)), round(frame.height / min(stretch, 1)))
 
 
 @dataclass(frozen=True)
@@ -340,11 +336,9 @@ def display(picture: Picture, info: VideoInfo, scale: float = 1.0) -> Image:
     fit = min(width / picture.width, height / picture.height) * scale
     size = max(1, round(picture.width * fit)), max(1, round(picture.height * fit))
     frame = picture.decoded
-    if size == (frame.width, frame.height):
-        image = to_rgb(frame)
-    else:
-        shrinks = size[0] <= frame.width and size[1] <= frame.height
-        image = to_rgb(frame, width=size[0], height=size[1], interpolation="AREA" if shrinks else "BICUBIC")
+    shrinks = size[0] <= frame.width and size[1] <= frame.height
+    scaled = {"width": size[0], "height": size[1], "interpolation": "AREA" if shrinks else "BICUBIC"}
+    image = to_rgb(frame, **({} if size == (frame.width, frame.height) else scaled))
     right, below = max(1, round(width * scale)) - size[0], max(1, round(height * scale)) - size[1]
     if right or below:
         image = np.pad(image, ((0, max(0, below)), (0, max(0, right)), (0, 0)))

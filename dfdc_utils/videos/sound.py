@@ -2,9 +2,8 @@
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -20,8 +19,7 @@ TOLERANCE = 0.04
 _Kind = tuple[str, str, int]  # sample format, layout and rate
 
 
-@dataclass(frozen=True)
-class Sound:
+class Sound(NamedTuple):
     """The sound of a window of a video: mono, 16 kHz, `samples` float32 (N,) in -1..1, silence where there is none.
 
     `loudness` is the root mean square in dB below full scale, -120 for digital silence. `problem` says why there is no

@@ -1,12 +1,10 @@
 """Two pictures under a handle that one drags: an original and its fake."""
 
-import jinja2
 from markupsafe import Markup
 
 from dfdc_utils.plots import image_tag
 from dfdc_utils.videos import Image
-
-TEMPLATES = jinja2.Environment(loader=jinja2.PackageLoader("dfdc_utils.widgets", ""), autoescape=True)
+from dfdc_utils.widgets.twin import TEMPLATES
 
 
 class Compare:
@@ -24,5 +22,4 @@ class Compare:
 
     def _repr_html_(self) -> str:
         left, *rights = ((name, Markup(image_tag(image, name))) for name, image in (self._left, *self._right))
-        template = TEMPLATES.get_template("compare.html")
-        return str(template.render(left=left, rights=rights, width=self._width))
+        return TEMPLATES.get_template("compare.html").render(left=left, rights=rights, width=self._width)

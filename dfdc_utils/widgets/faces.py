@@ -78,11 +78,10 @@ def _or_note(show: Callable[..., str], *given: Any) -> str:
 
 def _crops(save_path: str | Path, video: str, frames: list[dict[str, Any]]) -> str:
     cells = plots.face_cells(save_path, video, frames, size=CELL)
-    filled = [frame["origin"] == "filled" for frame in frames]
-    captions = [f"{frame['time']:.2f} s{' filled' * made_up}" for frame, made_up in zip(frames, filled, strict=True)]
-    key = "Dashed orange: filled, since the detector missed the face there." if any(filled) else ""
-    faces = plots.pictures(list(zip(captions, cells, strict=True)), what="face")
-    return f'{faces}<div style="color:{plots.FAINT};font-size:12px">{key}</div>'
+    captions = [f"{frame['time']:.2f} s{' filled' * (frame['origin'] == 'filled')}" for frame in frames]
+    is_filled = any("filled" in caption for caption in captions)
+    key = "Dashed orange: filled, since the detector missed the face there." if is_filled else ""
+    return plots.pictures(list(zip(captions, cells, strict=True)), what="face", key=key)
 
 
 def _frames(record: dict[str, Any], path: str) -> str:
@@ -121,8 +120,7 @@ class FaceBrowser(HasTwin, ui.VBox):  # type: ignore[misc]
         self._detail = ui.HTML()
         self._close = _button("close", "back to the page", self._close_detail)
         self._opened = ui.VBox([self._close, self._detail], layout=ui.Layout(display="none"))
-        steps = {"previous": -1, "next": 1}
-        turn = [_button(word, f"{word} page", partial(self._turn, step)) for word, step in steps.items()]
+        turn = [_button(to, f"{to} page", partial(self._turn, by)) for to, by in (("previous", -1), ("next", 1))]
         # A block, since the content of a flex box would shrink to its height instead of being scrolled.
         scrolled = ui.Layout(display="block", max_height="640px", overflow="auto")
         page = ui.Box([self._rows, self._opened], layout=scrolled)
@@ -145,9 +143,7 @@ class FaceBrowser(HasTwin, ui.VBox):  # type: ignore[misc]
     def _restart(self, _change: object = None) -> None:
         """Go to the first page of the rows that match now."""
         self._pairs = _pair(self._filters.matching())
-        self._page.unobserve(self._draw, names="value")
         self._page.value, self._page.max = 1, max(1, -(-len(self._pairs) // len(self._tiles)))
-        self._page.observe(self._draw, names="value")
         self._draw()
 
     def _turn(self, step: int, _button: object) -> None:
@@ -201,11 +197,11 @@ class _Filters(ui.HBox):  # type: ignore[misc]
         first = "worst first" if "mistake" in table else "by name"
         self._order = ui.Dropdown(options=orders, value=first, description="order")
         self._choices = {column: _choice(table[column], column) for column in ("status", "label") if column in table}
-        self._score = ui.FloatRangeSlider(value=(0, 1), min=0, max=1, step=0.01, description="score")
+        how = {"description": "score", "continuous_update": False}
+        self._score = ui.FloatRangeSlider(value=(0, 1), min=0, max=1, step=0.01, **how)
         self._search = ui.Text(placeholder="part of a video's id", description="find", continuous_update=False)
         controls = [self._order, *(box for box in self._choices.values() if len(box.options) > 2)]
         controls += [self._score, self._search] if "score" in table else [self._search]
-        self._score.continuous_update = False
         for control in controls:
             control.observe(changed, names="value")
             control.style.description_width = "initial"

@@ -2,6 +2,10 @@
 
 from typing import Any
 
+import jinja2
+
+TEMPLATES = jinja2.Environment(loader=jinja2.PackageLoader("dfdc_utils.widgets", ""), autoescape=True)
+
 
 class HasTwin:
     """A base before ipywidgets' own: beside the live widget, notebooks store `as_html()`, a picture of its state."""

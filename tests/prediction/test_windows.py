@@ -19,7 +19,7 @@ LEFT, RIGHT = {"start": (20, 40), "step": (0, 0)}, {"start": (220, 60), "step": 
 
 @pytest.fixture(autouse=True)
 def _squares_for_faces(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (extraction, windows):
+    for module in (extraction, windows.faces):
         monkeypatch.setattr(module, "own_face_detector", lambda name, weights: SquareDetector())
 
 
@@ -117,7 +117,7 @@ def test_a_surprise_is_one_videos(folder: Path, monkeypatch: pytest.MonkeyPatch)
     def stumble(*_: object) -> None:
         raise ZeroDivisionError("of all things")
 
-    monkeypatch.setattr(windows, "crop_tracks", stumble)
+    monkeypatch.setattr(windows.faces, "crop_tracks", stumble)
     found = find_faces(Look(write_clip(folder / "odd.mp4", squares(30)), CONFIG))
     assert found.status == "unreadable" and found.windows == ()
     assert "odd.mp4: unexpected ZeroDivisionError: of all things" in found.error

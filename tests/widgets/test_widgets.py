@@ -363,7 +363,7 @@ def test_a_video_is_judged_by_its_path(videos: Path, detector: Judge) -> None:
     assert detector.asked == [("fake.mp4", False), ("nobody.mp4", True)]
     control(judge, "Video").value = "gone.mp4"
     press_enter(judge)
-    assert "YuNet&#x27;s weights &lt;are&gt; missing" in text(judge)
+    assert "YuNet&#39;s weights &lt;are&gt; missing" in text(judge)
     control(judge, "Video").value = " "
     press_enter(judge)
     assert "Enter the path of a video" in text(judge) and not control(judge, "Score it").disabled
