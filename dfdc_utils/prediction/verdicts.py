@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+import dfdc_utils
 from dfdc_utils.faces import Status
 from dfdc_utils.models import OOD_PERCENTILE, ModelFolder
 from dfdc_utils.prediction.windows import FaceWindow
@@ -211,9 +212,7 @@ class Prediction:
 
     def _repr_html_(self) -> str:
         """The verdict with its video, as a notebook shows it."""
-        from dfdc_utils.plots import describe  # above this folder, and needed in notebooks only
-
-        return describe(self)
+        return str(dfdc_utils.plots.describe(self))  # by its public name: that folder is above this one
 
     def heard(self) -> str:
         """What pictures and sound say apart; empty without a verdict, or for a model that does not hear."""
