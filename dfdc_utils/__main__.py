@@ -372,16 +372,20 @@ def predict(videos: tuple[Path, ...], model: str, verbose: bool, html: Path | No
         write_page(html, results, evidence)
     counts = Counter(one.verdict for one in results)
     summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
-    click.echo(f"\n{len(results)} video{'s' * (len(results) != 1)}: {summary}. {folder.caveats}", err=True)
+    partial = sum(one.is_partial for one in results)
+    rest = f" {partial} not looked at to the end: try --whole." if partial else ""
+    click.echo(f"\n{len(results)} video{'s' * (len(results) != 1)}: {summary}.{rest} {folder.caveats}", err=True)
     return SOME_FAKE if counts["fake"] else SOME_NOT_JUDGED if counts["not judged"] else NONE_FAKE
 
 
 def _in_words(prediction: Prediction, name: str, *, verbose: bool) -> str:
+    name = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in name)  # no line that a name forges
     if verbose:
         return f"{name}: {in_shell_words(prediction.in_words(), predict)}"
     error = in_shell_words(prediction.error.removeprefix(f"{name}: "), predict)
     score = "   -" if prediction.score is None else f"{prediction.score:.2f}"
-    return f"{prediction.verdict:17}  {score}  {name}{': ' if error else ''}{error}"
+    left_out = f"{prediction.left_out} more people were not judged: --max-people" if prediction.left_out else ""
+    return f"{prediction.verdict:17}  {score}  {': '.join(filter(None, (name, error, left_out)))}"
 
 
 def _write_tables(predictions: Sequence[Prediction], *, csv: Path | None, json: Path | None) -> None:

@@ -265,7 +265,11 @@ def test_predict_needs_no_metadata_and_no_name_ends_it(
     ],
 )
 def test_a_fake_wins_over_a_video_that_was_not_judged(
-    verdicts: list[str], status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    verdicts: list[str],
+    status: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     paths = [tmp_path / f"{number}.mp4" for number in range(len(verdicts))]
     for path in paths:
@@ -277,10 +281,17 @@ def test_a_fake_wins_over_a_video_that_was_not_judged(
 
         def predict_many(self, asked: list[Path], **_: object) -> Iterator[SimpleNamespace]:
             for path, verdict in zip(asked, verdicts, strict=True):
-                yield SimpleNamespace(path=path, verdict=verdict, score=0.5, error="")
+                yield SimpleNamespace(path=path, verdict=verdict, score=0.5, error="", left_out=4, is_partial=True)
 
     monkeypatch.setattr("dfdc_utils.prediction.Detector", Judge)
     assert main(["predict", *map(str, paths)]) == status
+    printed = capsys.readouterr()
+    assert printed.out.count("4 more people were not judged") == len(paths)
+    assert f"{len(paths)} not looked at to the end: try --whole." in printed.err
+    forged = tmp_path / "a.mp4\nfake               0.99  b\x1b[2K.mp4"
+    forged.touch()
+    main(["predict", str(forged)])
+    assert capsys.readouterr().out.count("\n") == 1
 
 
 # Stopping

@@ -173,14 +173,17 @@ def _mark(name: str) -> str:
 
 
 def _original_ids(catalog: pd.DataFrame) -> list[str]:
-    """Find the id of each row's original: in its own folder, else in any folder, else made from its name."""
+    """Find the id of each row's original: in its own folder, else in any folder, else made from its name.
+
+    FaceForensics++ has each original once per compression: all of these have the id of the first.
+    """
     rows = list(catalog.itertuples())
     in_part = {(row.folder, row.name): row.video for row in rows}
     anywhere = {name: video for (_, name), video in reversed(in_part.items())}
     return [
         in_part.get((row.folder, row.source)) or anywhere.get(row.source) or _safe_id(row.source)
         if row.label == "FAKE" and row.source
-        else row.video
+        else (anywhere[row.name] if "original_sequences" in row.path else row.video)
         for row in rows
     ]
 

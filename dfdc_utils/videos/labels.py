@@ -23,7 +23,7 @@ WORDS = {"0": "REAL", "1": "FAKE", "0.0": "REAL", "1.0": "FAKE", "TRUE": "FAKE",
 # Folders of FaceForensics++ (Rössler et al. 2019, https://arxiv.org/abs/1901.08971) and of Celeb-DF (Li et al. 2020,
 # https://arxiv.org/abs/1909.12962): the label of the videos in them.
 FOLDERS = {"original_sequences": "REAL", "manipulated_sequences": "FAKE"}
-FOLDERS |= {"Celeb-real": "REAL", "YouTube-real": "REAL", "Celeb-synthesis": "FAKE"}
+FOLDERS |= {"masks": "", "Celeb-real": "REAL", "YouTube-real": "REAL", "Celeb-synthesis": "FAKE"}
 # How they name fakes (target_source, actors of DeepFakeDetection, Celeb-DF). The groups make up the original's name.
 FAKES = (r"(\d{3})_\d{3}", r"(\d\d)_\d\d(__.+)__\w{8}", r"(id\d+)_id\d+(_\d+)")
 

@@ -133,6 +133,13 @@ def test_known_data_sets_are_recognised_by_their_folders(tmp_path: Path) -> None
     catalog = read_catalog(ff)
     fakes = catalog[catalog["label"] == "FAKE"]
     assert len(catalog) == 6 and sorted(fakes["original"]) == ["01__exit_phone_room", "033", "033"]
+    make_part(ff / "original_sequences/youtube/c40/videos", None, ["033.mp4", "097.mp4"])
+    make_part(ff / "manipulated_sequences/Face2Face/c40/videos", None, ["033_097.mp4"])
+    make_part(ff / "manipulated_sequences/Face2Face/masks/videos", None, ["033_097.mp4"])
+    catalog = read_catalog(ff)
+    assert catalog["label"].value_counts().to_dict() == {"REAL": 5, "FAKE": 4, "": 1}  # masks are neither
+    of_033 = catalog[catalog["label"].ne("") & catalog["path"].str.contains("/033")]
+    assert len(of_033) == 5 and of_033["original"].nunique() == 1, "else a person would be in two parts of a split"
     make_part(celeb / "Celeb-real", None, ["id0_0000.mp4"])
     make_part(celeb / "YouTube-real", None, ["00000.mp4"])
     make_part(celeb / "Celeb-synthesis", None, ["id0_id16_0000.mp4"])
