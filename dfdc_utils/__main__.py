@@ -379,13 +379,13 @@ def predict(videos: tuple[Path, ...], model: str, verbose: bool, html: Path | No
 
 
 def _in_words(prediction: Prediction, name: str, *, verbose: bool) -> str:
-    name = "".join(one if one.isprintable() else ascii(one)[1:-1] for one in name)  # no line that a name forges
-    if verbose:
-        return f"{name}: {in_shell_words(prediction.in_words(), predict)}"
     error = in_shell_words(prediction.error.removeprefix(f"{name}: "), predict)
     score = "   -" if prediction.score is None else f"{prediction.score:.2f}"
     left_out = f"{prediction.left_out} more people were not judged: --max-people" if prediction.left_out else ""
-    return f"{prediction.verdict:17}  {score}  {': '.join(filter(None, (name, error, left_out)))}"
+    line = f"{prediction.verdict:17}  {score}  {': '.join(filter(None, (name, error, left_out)))}"
+    if verbose:
+        line = f"{name}: {in_shell_words(prediction.in_words(), predict)}"
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)  # no line that a name forges
 
 
 def _write_tables(predictions: Sequence[Prediction], *, csv: Path | None, json: Path | None) -> None:

@@ -281,7 +281,9 @@ def test_a_fake_wins_over_a_video_that_was_not_judged(
 
         def predict_many(self, asked: list[Path], **_: object) -> Iterator[SimpleNamespace]:
             for path, verdict in zip(asked, verdicts, strict=True):
-                yield SimpleNamespace(path=path, verdict=verdict, score=0.5, error="", left_out=4, is_partial=True)
+                yield SimpleNamespace(
+                    path=path, verdict=verdict, score=0.5, error=f"{path.name}: odd", left_out=4, is_partial=True
+                )
 
     monkeypatch.setattr("dfdc_utils.prediction.Detector", Judge)
     assert main(["predict", *map(str, paths)]) == status
@@ -291,7 +293,7 @@ def test_a_fake_wins_over_a_video_that_was_not_judged(
     forged = tmp_path / "a.mp4\nfake               0.99  b\x1b[2K.mp4"
     forged.touch()
     main(["predict", str(forged)])
-    assert capsys.readouterr().out.count("\n") == 1
+    assert (out := capsys.readouterr().out).count("\n") == 1 and "\x1b" not in out
 
 
 # Stopping

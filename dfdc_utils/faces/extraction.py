@@ -68,10 +68,11 @@ def detect_faces(clip: Clip, detector: FaceDetector) -> tuple[list[list[Face]], 
     for index, moment in enumerate(clip.times):
         check_time()
         small = clip.small_frame(index, DETECTION_SIDE)
-        if before is not None and is_cut(before, small):
+        thumbnail = np.asarray(cv2.resize(small, THUMBNAIL, interpolation=cv2.INTER_AREA), np.uint8)
+        if before is not None and is_cut(before, thumbnail):
             shots[index:] += 1
             expected, last_look = [], -np.inf
-        before = small
+        before = thumbnail
         faces = None
         if moment - last_look < LOOK_AROUND_EVERY and small.shape[:2] == last_shape:
             faces = _find_all_again(detector, small, [face for face, _ in expected])
@@ -86,11 +87,10 @@ def detect_faces(clip: Clip, detector: FaceDetector) -> tuple[list[list[Face]], 
 
 
 def is_cut(before: Image, after: Image) -> bool:
-    """Say if a cut lies between two frames, uint8 RGB (H, W, 3)."""
-    small = [cv2.resize(image, THUMBNAIL, interpolation=cv2.INTER_AREA) for image in (before, after)]
-    one, other = (image - image.mean(axis=(0, 1)) for image in small)
+    """Say if a cut lies between two frames, uint8 RGB, shrunk to `THUMBNAIL`."""
+    one, other = (image - image.mean(axis=(0, 1)) for image in (before, after))
     correlation = (one * other).sum() / (np.linalg.norm(one) * np.linalg.norm(other) or 1.0)
-    hsv = [cv2.cvtColor(image, cv2.COLOR_RGB2HSV) for image in small]
+    hsv = [cv2.cvtColor(image, cv2.COLOR_RGB2HSV) for image in (before, after)]
     counts = [cv2.calcHist([image], [0, 1, 2], None, COLOUR_BINS, [0, 180, 0, 256, 0, 256]) for image in hsv]
     overlap = np.minimum(*counts).sum() / counts[0].sum()
     return bool(correlation < LEAST_CORRELATION and overlap < LEAST_OVERLAP)

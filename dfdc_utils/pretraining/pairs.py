@@ -3,13 +3,13 @@
 import hashlib
 import multiprocessing
 import pickle
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple, TypeVar
 
 import cv2
@@ -158,10 +158,7 @@ def _work_ahead(jobs: Iterable[Callable[[], Made]], workers: int) -> Iterator[Ma
         yield from (job() for job in jobs)
         return
     context = multiprocessing.get_context("spawn")  # forking a process in which TensorFlow has threads may hang
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        ProcessPoolExecutor(workers, context, cv2.setNumThreads, (1,)) as pool,
-    ):
+    with TemporaryDirectory() as folder, ProcessPoolExecutor(workers, context, cv2.setNumThreads, (1,)) as pool:
         left = (pool.submit(_save, job, Path(folder, str(number))) for number, job in enumerate(jobs))
         waiting = deque(islice(left, AHEAD * workers))
         try:

@@ -258,7 +258,7 @@ def stamp_of(packet: Packet) -> tuple[int, int] | None:
 
 def as_picture(frame: av.VideoFrame, aspect: Fraction | None) -> Picture:
     """Give a frame its size in square pixels; `aspect` is a pixel's width by its height."""
-    stretch = aspect if aspect and 1 / 8 <= aspect <= 8 else 1
+    stretch = aspect if aspect and aspect != 1 and 1 / 8 <= aspect <= 8 else 1  # nearly always 1: no fractions then
     return Picture(frame, round(frame.width * max(stretch, 1)), round(frame.height / min(stretch, 1)))
 
 

@@ -143,7 +143,9 @@ class FaceBrowser(HasTwin, ui.VBox):  # type: ignore[misc]
     def _restart(self, _change: object = None) -> None:
         """Go to the first page of the rows that match now."""
         self._pairs = _pair(self._filters.matching())
+        self._page.unobserve(self._draw, names="value")
         self._page.value, self._page.max = 1, max(1, -(-len(self._pairs) // len(self._tiles)))
+        self._page.observe(self._draw, names="value")
         self._draw()
 
     def _turn(self, step: int, _button: object) -> None:
