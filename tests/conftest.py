@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,13 @@ from typing import Any
 import pytest
 from outside import ROOT, outside
 from xdist.scheduler import LoadScopeScheduling
+
+gc.disable()  # until the modules are loaded: a tenth of the time went into looking for garbage among them
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
