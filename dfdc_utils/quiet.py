@@ -29,17 +29,12 @@ def _quiet() -> Iterator[None]:
         os.close(kept)
 
 
-# To look for garbage among a million objects that stay takes a quarter of the time that the imports take.
-collects = gc.isenabled()
-gc.disable()
-try:
-    with _quiet():
-        import keras
-        import tensorflow as tf
-        from keras import layers, ops
-    gc.freeze()
-finally:
-    if collects:
-        gc.enable()
+gc.disable()  # looking for garbage among a million objects that stay takes a quarter of the time of these imports
+with _quiet():
+    import keras
+    import tensorflow as tf
+    from keras import layers, ops
+gc.freeze()
+gc.enable()
 
 __all__ = ["keras", "layers", "ops", "tf"]

@@ -24,7 +24,6 @@ from dfdc_utils.videos.decoding import is_video
 from dfdc_utils.videos.labels import LABELS, Entries, read_labels, read_table
 
 log = logging.getLogger(__name__)
-
 # Drawn by a program, as the embedded sample is, or recorded by a camera. A model of one kind cannot judge the other.
 DataKind = Literal["synthetic", "recorded"]
 COLUMNS = ("video", "path", "label", "original", "person", "part", "problem")
@@ -173,18 +172,17 @@ def _mark(name: str) -> str:
 
 
 def _original_ids(catalog: pd.DataFrame) -> list[str]:
-    """Find the id of each row's original: in its own folder, else in any folder, else made from its name.
-
-    FaceForensics++ has each original once per compression: all of these have the id of the first.
-    """
-    rows = list(catalog.itertuples())
-    in_part = {(row.folder, row.name): row.video for row in rows}
+    """Find the id of each row's original: in its own folder, by its path, in any folder, or made from its name."""
+    in_part = {(row.folder, row.name): row.video for row in catalog.itertuples()}
     anywhere = {name: video for (_, name), video in reversed(in_part.items())}
+    # FaceForensics++ has each original once per compression: all of these have the id of the first.
     return [
-        in_part.get((row.folder, row.source)) or anywhere.get(row.source) or _safe_id(row.source)
+        in_part.get((row.folder, row.source))
+        or in_part.get(tuple(row.source.rpartition("/")[::2]))
+        or anywhere.get(PurePosixPath(row.source).name, _safe_id(row.source))
         if row.label == "FAKE" and row.source
         else (anywhere[row.name] if "original_sequences" in row.path else row.video)
-        for row in rows
+        for row in catalog.itertuples()
     ]
 
 

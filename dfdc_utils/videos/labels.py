@@ -14,7 +14,6 @@ import pandas as pd
 from dfdc_utils.errors import BrokenCatalog
 
 log = logging.getLogger(__name__)
-
 LABELS = ("REAL", "FAKE")
 Entries = dict[str, dict[str, Any]]
 # Columns of a CSV file, in the words of different data sets.
@@ -72,7 +71,7 @@ def _read_metadata(path: Path) -> Entries:
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
         listed = json.loads(content.decode(encoding))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         remedy = "Get it again, or remove it: its videos then have no labels."
         raise BrokenCatalog(f"{path}: not readable as JSON ({error}). {remedy}") from error
     entries = listed.values() if isinstance(listed, dict) else [listed]

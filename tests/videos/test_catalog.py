@@ -84,7 +84,9 @@ def test_a_part_without_metadata_beside_one_with(tmp_path: Path) -> None:
     assert read_catalog(tmp_path)["label"].tolist() == ["REAL", ""]
 
 
-@pytest.mark.parametrize("content", [b'{"aaa.mp4": {"label": "RE', b"", b"\xff\xfe\x00broken", b"\xff\xff"])
+@pytest.mark.parametrize(
+    "content", [b'{"aaa.mp4": {"label": "RE', b"", b"\xff\xfe\x00broken", b"\xff\xff", b"[" * 10**6]
+)
 def test_metadata_that_is_broken_is_named(tmp_path: Path, content: bytes) -> None:
     part = make_part(tmp_path / "part", None, ["aaa.mp4"])
     (part / "metadata.json").write_bytes(content)
@@ -159,6 +161,7 @@ def test_labels_come_from_a_table(tmp_path: Path) -> None:
     table.write_text("path,label,original\na/x.mp4,real,\nb/x.mp4,1,a/x.mp4\ny.mp4,fake,x.mp4\n")
     catalog = read_catalog(tmp_path, labels=table)
     assert sorted(catalog["label"]) == ["FAKE", "FAKE", "REAL"]
+    assert catalog["original"].nunique() == 1, "an original is found by its path, too: else a split would leak"
     table.write_text("filename,label\nz.mp4,1\n")
     with pytest.raises(BrokenCatalog, match=r"names none of the videos.*'z\.mp4'"):
         read_catalog(tmp_path, labels=table)
