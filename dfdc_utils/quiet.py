@@ -20,21 +20,21 @@ def _quiet() -> Iterator[None]:
     except OSError:  # no standard error to keep quiet
         yield
         return
+    gc.disable()  # looking for garbage among a million objects that stay takes a quarter of the time of the imports
     try:
         with Path(os.devnull).open("w") as nothing:
             os.dup2(nothing.fileno(), 2)
         yield
     finally:
+        gc.enable()
         os.dup2(kept, 2)
         os.close(kept)
 
 
-gc.disable()  # looking for garbage among a million objects that stay takes a quarter of the time of these imports
 with _quiet():
     import keras
     import tensorflow as tf
     from keras import layers, ops
 gc.freeze()
-gc.enable()
 
 __all__ = ["keras", "layers", "ops", "tf"]

@@ -45,7 +45,7 @@ def test_every_public_name_is_there() -> None:
 
 
 def test_importing_tensorflow_through_the_package_is_silent() -> None:
-    done = python("import dfdc_utils.models.cnn_lstm")
+    done = python("import gc, dfdc_utils.models.cnn_lstm; assert gc.isenabled() and gc.get_freeze_count() > 100_000")
     assert done.stdout == done.stderr == ""
 
 
