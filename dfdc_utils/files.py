@@ -125,8 +125,7 @@ def _owner_of(partial: Path) -> bool | None:
     if machine != _machine() or not process.isdigit():
         return None
     try:
-        # A zombie has ended: its parent has not yet asked how.
-        return bool(psutil.Process(int(process)).status() != psutil.STATUS_ZOMBIE)
+        return bool(psutil.Process(int(process)).status() != psutil.STATUS_ZOMBIE)  # which has ended
     except psutil.NoSuchProcess:
         return False
     except psutil.Error:

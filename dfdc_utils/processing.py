@@ -26,7 +26,6 @@ from dfdc_utils.videos import balance_classes, read_catalog
 from dfdc_utils.workers import WorkerDied, each_whatever_dies
 
 log = logging.getLogger(__name__)
-
 Row = dict[str, Any]  # of the catalog or the manifest
 # A pool in which nothing is done for this many time limits is dead: joblib does not notice when a Dask worker dies.
 PATIENCE = 3

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from dfdc_utils.videos import Image
 
 log = logging.getLogger(__name__)
-
 YUNET_NAME = "face_detection_yunet_2023mar.onnx"
 # From OpenCV's model zoo, MIT licence. The hash is of the weights that all results were measured with.
 YUNET_URL = f"https://github.com/opencv/opencv_zoo/raw/main/models/face_detection_yunet/{YUNET_NAME}"

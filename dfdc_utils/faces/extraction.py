@@ -22,7 +22,6 @@ from dfdc_utils.videos import Clip, Image, sample_frames
 from dfdc_utils.workers import check_time, one_thread, time_limited
 
 log = logging.getLogger(__name__)
-
 Status = Literal["ok", "no_face", "unreadable"]
 
 # Pixels, longer side: faces of a tenth of the frame are still 36 px high, enough for either detector.

@@ -6,7 +6,7 @@ A catalog is a table with one row per video. All later steps (selection, splits,
 - `label`: `REAL`, `FAKE`, or empty if unknown;
 - `original`: the id of the video from which a fake was made; a real video's own id;
 - `person`: who is in it, where `metadata.json` says so (the sample's does, DFDC's does not); two people are `3+7`;
-- `problem`: what is wrong with its entry in `metadata.json` (missing file, unknown label); empty for nearly all.
+- `problem`: what is wrong with its entry among the labels (missing file, unknown label); empty for nearly all.
 """
 
 import hashlib
@@ -34,7 +34,7 @@ VIDEO_SUFFIXES = re.compile(
     re.IGNORECASE,
 )
 OTHER_SUFFIXES = re.compile(
-    r"\.(aac|bmp|cfg|csv|flac|gz|heic|html?|in[if]|ipynb|jpe?g|json|log|m3u8?|m4a|md|mp3|nfo|np[yz]|ogg|opus|pdf|png|py"
+    r"\.(aac|bmp|cfg|csv|flac|gz|heic|html?|in[if]|ipynb|jpe?g|json|log|m3u8?|m4a|md|mp3|nfo|np[yz]|opus|pdf|png|py"
     r"|sh|srt|tar|tiff?|toml|tsv|txt|vtt|wav|webp|xml|ya?ml|zip)$",
     re.IGNORECASE,
 )
@@ -60,8 +60,8 @@ def read_catalog(location: str | Path, *, labels: str | Path | None = None) -> p
     entries = [entry for folder in folders for entry in _read_part(top, *folder, given)]
     if not entries:
         raise BrokenCatalog(f"{location}: no videos found among {others} files.")
-    if given and not any(entry["label"] for entry in entries):
-        raise BrokenCatalog(f"{labels}: it names none of the videos in {location}. Its first is {next(iter(given))!r}.")
+    if given is not None and not any(entry["label"] or entry["problem"] for entry in entries):
+        raise BrokenCatalog(f"{labels}: it names none of the videos in {location}. It begins with {[*given][:1]}.")
     catalog = pd.DataFrame(entries)
     # A video is named for its file, with a mark of its folder and suffix where several files have the same name.
     ids = catalog["name"].map(_safe_id)
@@ -74,10 +74,9 @@ def read_catalog(location: str | Path, *, labels: str | Path | None = None) -> p
 def list_videos(location: str | Path) -> list[Path]:
     """List the videos at or below a folder, in order, without a look at labels. Raises `BrokenCatalog` if none is."""
     folders, others = _walk(Path(location))
-    found = [folder / name for folder, _, videos in folders for name in sorted(videos)]
-    if not found:
-        raise BrokenCatalog(f"{location}: no videos found among {others} files.")
-    return found
+    if found := [folder / name for folder, _, videos in folders for name in sorted(videos)]:
+        return found
+    raise BrokenCatalog(f"{location}: no videos found among {others} files.")
 
 
 def balance_classes(table: pd.DataFrame, num_vids: int | None = None, *, seed: int = 0) -> pd.DataFrame:
@@ -139,7 +138,8 @@ def _read_part(
     if given is None:
         listed = read_labels(folder, names, videos)
     else:
-        listed = {name: given.get(f"{below}/{name}", given.get(name, {})) for name in videos}
+        ways = {name: (f"{below}/{name}", str((folder / name).absolute()), name, Path(name).stem) for name in videos}
+        listed = {name: next((given[way] for way in ways[name] if way in given), {}) for name in videos}
     entries = []
     for name in sorted(videos | set(listed)):
         entry = listed.get(name, {})
@@ -147,9 +147,9 @@ def _read_part(
         path, problem = str(folder / name), ""
         if not name or name in (".", "..") or "\\" in name or "\0" in name or PurePosixPath(name).name != name:
             path = ""
-            problem = f"metadata.json names {name!r}, which is not a file in its own folder. Correct that entry."
+            problem = f"{name!r}, listed among the labels, is not a file in its own folder. Correct that entry."
         elif name not in names:
-            problem = f"{name}: listed in metadata.json, but the file is not there. Copy it there, or remove its entry."
+            problem = f"{name}: listed among the labels, but the file is not there. Copy it there, or remove its entry."
         elif label not in (*LABELS, ""):
             problem = f"{name}: its label is {label!r}, not REAL or FAKE. Correct that entry."
         known = {"name": name, "path": path, "label": label if label in LABELS else "", "problem": problem}
@@ -174,7 +174,7 @@ def _mark(name: str) -> str:
 def _original_ids(catalog: pd.DataFrame) -> list[str]:
     """Find the id of each row's original: in its own folder, by its path, in any folder, or made from its name."""
     in_part = {(row.folder, row.name): row.video for row in catalog.itertuples()}
-    anywhere = {name: video for (_, name), video in reversed(in_part.items())}
+    anywhere = {key: video for (_, name), video in reversed(in_part.items()) for key in (video, name)}
     # FaceForensics++ has each original once per compression: all of these have the id of the first.
     return [
         in_part.get((row.folder, row.source))

@@ -3,13 +3,12 @@
 Each reader returns entries, `{file name: {"label", "original", "person"}}`.
 """
 
+import csv
 import json
 import logging
 import re
 from pathlib import Path, PureWindowsPath
 from typing import Any
-
-import pandas as pd
 
 from dfdc_utils.errors import BrokenCatalog
 
@@ -18,7 +17,7 @@ LABELS = ("REAL", "FAKE")
 Entries = dict[str, dict[str, Any]]
 # Columns of a CSV file, in the words of different data sets.
 NAMES = {"path": ("path", "filename", "video", "file", "name"), "label": ("label",), "original": ("original", "source")}
-WORDS = {"0": "REAL", "1": "FAKE", "0.0": "REAL", "1.0": "FAKE", "TRUE": "FAKE", "FALSE": "REAL"}
+WORDS = dict.fromkeys(("REAL", "0", "0.0", "FALSE"), "REAL") | dict.fromkeys(("FAKE", "1", "1.0", "TRUE"), "FAKE")
 # Folders of FaceForensics++ (Rössler et al. 2019, https://arxiv.org/abs/1901.08971) and of Celeb-DF (Li et al. 2020,
 # https://arxiv.org/abs/1909.12962): the label of the videos in them.
 FOLDERS = {"original_sequences": "REAL", "manipulated_sequences": "FAKE"}
@@ -48,22 +47,24 @@ def read_labels(folder: Path, names: set[str], videos: set[str]) -> Entries:
 def read_table(path: Path) -> Entries:
     """Read a CSV file with the columns `path`, `label` and, if known, `original`. Raises `BrokenCatalog`."""
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding_errors="surrogateescape")
-    except (OSError, ValueError) as error:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            table = csv.DictReader(file)
+            names = table.fieldnames = [name.strip().lower() for name in table.fieldnames or ()]
+            rows = list(table)
+    except (OSError, csv.Error) as error:
         raise BrokenCatalog(f"{path}: not readable as CSV ({error}).") from error
-    found = {wanted: [column for column in table if column.strip().lower() in words] for wanted, words in NAMES.items()}
+    found = {wanted: next((word for word in words if word in names), "") for wanted, words in NAMES.items()}
     if not (found["path"] and found["label"]):
-        raise BrokenCatalog(f"{path}: it has the columns {', '.join(table)}, but needs path and label.")
-    named = {wanted: table[columns[0]] for wanted, columns in found.items() if columns}
-    rows = pd.DataFrame(named).to_dict("records")
-    return {row["path"]: {"label": word_of(row["label"]), "original": row.get("original", "")} for row in rows}
+        raise BrokenCatalog(f"{path}: it has the columns {', '.join(names)}, but needs path and label.")
+    if longer := next((row for row in rows if any(row.get(None, ()))), None):
+        raise BrokenCatalog(f"{path}: {longer[found['path']]!r}: more values than columns. Quote names with commas.")
+    read = ([(row.get(found[wanted]) or "").replace("\\", "/") for wanted in NAMES] for row in rows)
+    return {file: {"label": word_of(label), "original": original} for file, label, original in read}
 
 
 def word_of(label: Any) -> Any:
     """`REAL` or `FAKE` for a label in another case or as a number, 0 for REAL; anything else as it is."""
-    word = str(label).strip().upper()
-    word = WORDS.get(word, word)
-    return word if word in LABELS else label
+    return WORDS.get(str(label).strip().upper(), label)
 
 
 def _read_metadata(path: Path) -> Entries:
@@ -74,12 +75,13 @@ def _read_metadata(path: Path) -> Entries:
     except (ValueError, RecursionError) as error:
         remedy = "Get it again, or remove it: its videos then have no labels."
         raise BrokenCatalog(f"{path}: not readable as JSON ({error}). {remedy}") from error
-    entries = listed.values() if isinstance(listed, dict) else [listed]
-    if not all(isinstance(entry, dict) and {"label", "is_fake", "original"} & set(entry) for entry in entries):
+    entries = listed.values() if isinstance(listed, dict) else ()
+    if not any(isinstance(entry, dict) and {"label", "is_fake", "original"} & set(entry) for entry in entries):
         log.info("%s: ignored, since it is not DFDC's: there each file name has an object with its label", path)
         return {}
     found: Entries = {}
-    for name, entry in listed.items():
+    for name, told in listed.items():
+        entry = told if isinstance(told, dict) else {"label": told}
         file = PureWindowsPath(name).name if re.match(r"[A-Za-z]:\\", name) else name  # some give the whole path
         found[file] = entry | {"label": word_of(entry.get("label", entry.get("is_fake", "")))}
     return found

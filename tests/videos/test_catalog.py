@@ -172,11 +172,58 @@ def test_labels_come_from_a_table(tmp_path: Path) -> None:
     assert row_of(read_catalog(tmp_path / "a"), "y")["label"] == "FAKE"
 
 
+@pytest.mark.parametrize(
+    "table",
+    [
+        "path,label,original\nHERE/a/x.mp4,real,\nHERE/b/y.mp4,fake,a/x.mp4\n",  # from the root
+        "label,path,original\nREAL,a\\x.mp4,\nFAKE,b\\y.mp4,a\\x.mp4\n",  # written on Windows
+        "video,path,label,original\nx,a/x.mp4,REAL,x\ny,b/y.mp4,FAKE,x\n",  # a manifest
+        "video,label,original\nx,0,\ny,1,x\n",  # names without suffix
+        "path,label,original\nx.mp4,REAL,,\ny.mp4,FAKE,x.mp4,\n",  # with a comma at the end of each row
+        "\ufeffPath, Label, Original\n\nx.mp4, real\ny.mp4, fake,x.mp4\n",
+    ],
+)
+def test_tables_of_labels_name_videos_in_many_ways(tmp_path: Path, table: str) -> None:
+    make_part(tmp_path / "a", None, ["x.mp4"])
+    make_part(tmp_path / "b", None, ["y.mp4"])
+    (tmp_path / "t.csv").write_text(table.replace("HERE", str(tmp_path)), encoding="utf-8")
+    catalog = read_catalog(tmp_path, labels=tmp_path / "t.csv")
+    assert catalog[["video", "label", "original"]].to_numpy().tolist() == [["x", "REAL", "x"], ["y", "FAKE", "x"]]
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("path,label\n", r"names none of the videos in .* \[\]"),
+        ("", "needs path and label"),
+        ("path,label\na, b.mp4,REAL\n", "'a': more values than columns. Quote names with commas"),
+    ],
+)
+def test_a_table_that_cannot_be_meant_is_named(tmp_path: Path, table: str, said: str) -> None:
+    make_part(tmp_path, None, ["x.mp4"])
+    (tmp_path / "t.csv").write_text(table)
+    with pytest.raises(BrokenCatalog, match=rf"t\.csv: .*{said}"):
+        read_catalog(tmp_path, labels=tmp_path / "t.csv")
+
+
+def test_one_bad_entry_or_label_costs_no_other(tmp_path: Path) -> None:
+    make_part(tmp_path, {"a.mp4": REAL, "b.mp4": "REAL", "c.mp4": None}, ["a.mp4", "b.mp4", "c.mp4"])  # type: ignore[dict-item]
+    catalog = read_catalog(tmp_path)
+    assert catalog["label"].tolist() == ["REAL", "REAL", ""]
+    assert row_of(catalog, "c")["problem"] == "c.mp4: its label is None, not REAL or FAKE. Correct that entry."
+    (tmp_path / "t.csv").write_text("path,label\na.mp4,maybe\n")
+    catalog = read_catalog(tmp_path, labels=tmp_path / "t.csv")
+    assert "its label is 'maybe'" in row_of(catalog, "a")["problem"]
+    (tmp_path / "metadata.json").unlink()
+    (tmp_path / "labels.csv").write_text("path,label\ngone.mp4,REAL\n")
+    assert "metadata" not in row_of(read_catalog(tmp_path), "gone")["problem"]
+
+
 def test_videos_of_any_container_are_found_and_the_rest_is_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     source = clips.write_clip(tmp_path / "a.mp4", clips.numbered(5))
-    for name in ("b.ts", "c.flv", "d.m2ts", "no suffix", "odd.suffix"):
+    for name in ("b.ts", "c.flv", "d.m2ts", "e.ogg", "no suffix", "odd.suffix"):
         (tmp_path / name).write_bytes(source.read_bytes())
     for name in ("._a.mp4", "list.m3u8", "notes.txt", "thumb.jpg"):
         (tmp_path / name).write_bytes(b"#EXTM3U")
@@ -184,8 +231,8 @@ def test_videos_of_any_container_are_found_and_the_rest_is_counted(
     with caplog.at_level("INFO"):
         names = [path.name for path in list_videos(tmp_path)]
         catalog = read_catalog(tmp_path)
-    assert names == ["a.mp4", "b.ts", "c.flv", "d.m2ts", "no suffix", "odd.suffix"]
-    assert len(catalog) == 6 and "6 videos, 5 files that are no videos" in caplog.text
+    assert names == ["a.mp4", "b.ts", "c.flv", "d.m2ts", "e.ogg", "no suffix", "odd.suffix"]
+    assert len(catalog) == 7 and "7 videos, 5 files that are no videos" in caplog.text
 
 
 @pytest.mark.parametrize(
