@@ -27,7 +27,6 @@ from tqdm import tqdm
 import dfdc_utils
 
 if TYPE_CHECKING:
-    from dfdc_utils.models import ModelFolder
     from dfdc_utils.prediction import Prediction
 
 DATA = Path("data")
@@ -208,8 +207,9 @@ def process(location: Path, save_path: Path | None, num_vids: int, for_model: st
 
 def _read_settings(model: str) -> dict[str, Any]:
     """Read how a model's sequences are made. No option given beside it may say otherwise."""
-    context = click.get_current_context()
-    needed = _open_model(model).sequence.settings
+    from dfdc_utils.models import ModelFolder
+
+    context, needed = click.get_current_context(), ModelFolder.open(model).sequence.settings
     if needed["detector"] == "auto":  # any will do
         del needed["detector"]
     for name, value in needed.items():
@@ -291,11 +291,12 @@ def evaluate(save_path: Path, model: str | None, results: Path | None) -> None:
     These are its own test split, or for 'pretrained' all labelled videos. Prints each metric with its 95 % interval,
     and compares with baselines. Tables of a model from elsewhere go to a folder of its name, by default in 'results'.
     """
+    from dfdc_utils.models import ModelFolder
     from dfdc_utils.processing import read_manifest
 
     own = save_path.parent / "model"
     read_manifest(save_path)
-    folder = _open_model(model or str(own))
+    folder = ModelFolder.open(model or str(own))
     folder.require_faces(save_path)
     name = "" if folder.path.resolve() == own.resolve() else folder.path.resolve().name
     results = results or save_path.parent / "results" / name
@@ -341,11 +342,12 @@ def predict(videos: tuple[Path, ...], model: str, verbose: bool, html: Path | No
     prints = [str(target) for target in targets.values()].count("-")
     if prints > 1:
         raise click.UsageError("--csv - and --json - would mix on standard output. Name a file for one of them.")
+    from dfdc_utils.models import ModelFolder
     from dfdc_utils.videos import list_videos
 
     found = (path for one in videos for path in (list_videos(one) if one.is_dir() else [one]))
     listed = list(dict.fromkeys(path.absolute() for path in found))  # each once, in order
-    folder = _open_model(model)
+    folder = ModelFolder.open(model)
     _prepare_targets(html, *targets.values())
     from dfdc_utils.prediction import Detector
 
@@ -433,12 +435,6 @@ def pretrain(location: Path, save_path: Path, weights: str, **options: Any) -> N
     encoder = pretraining.EncoderConfig(weights=None if weights == "none" else weights)
     pretraining.pretrain(location, save_path, config=pretraining.PretrainingConfig(encoder=encoder), **options)
     print(save_path / "card.md")
-
-
-def _open_model(name: str) -> ModelFolder:
-    from dfdc_utils.models import ModelFolder
-
-    return ModelFolder.open(name)
 
 
 def _check_weights(weights: str | None, *names: str) -> None:

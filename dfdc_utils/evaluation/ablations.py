@@ -32,8 +32,7 @@ def ablate(table: pd.DataFrame, save_path: str | Path, folder: ModelFolder, *, s
     without a layer `features_and_change` or a split, `ConfigMismatch` for other faces. Taught in notebook 05.
     """
     folder.require_faces(save_path)
-    layers = {layer.name for layer in folder.model.layers}
-    if "features_and_change" not in layers or folder.split is None:
+    if "features_and_change" not in {layer.name for layer in folder.model.layers} or folder.split is None:
         raise ValueError(f"{folder.model.name} has no features and change over time to replace: use build_cnn_lstm")
     front = keras.Model(folder.model.input, folder.model.get_layer("features_and_change").output)
     back = keras.Model(front.output, folder.model.output)

@@ -50,8 +50,7 @@ class Speech:
         """Cut the sound about each frame, at `times` (T,) seconds from the video's first frame: int16 (T, SLICE)."""
         padded = np.pad(self.samples, SLICE)
         middles = np.round((np.asarray(times) - self.start) * SOUND_RATE).astype(int)
-        begins = np.clip(middles + SLICE // 2, 0, len(padded) - SLICE)
-        return np.asarray(padded[begins[:, None] + np.arange(SLICE)])
+        return np.asarray(padded[np.clip(middles + SLICE // 2, 0, len(padded) - SLICE)[:, None] + np.arange(SLICE)])
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write `audio.wav` into a video's folder, unless there is no sound; return what `faces.json` says of it."""

@@ -150,9 +150,7 @@ def find_flaw(track: Track, sharpness: float, *, widest: float) -> str:
         return "too blurred"
     if track.detected[track.in_shot].mean() < LEAST_DETECTED:
         return "found in too few frames"
-    if len(steps) and (steps > 1).mean() > MAX_JUMPS:
-        return "not one face: it jumps"
-    return ""
+    return "not one face: it jumps" if len(steps) and (steps > 1).mean() > MAX_JUMPS else ""
 
 
 def hide_and_fill(track: Track, fraction: float, policy: str = "past_mean", *, seed: int = 0) -> NDArray[np.float64]:
@@ -161,8 +159,7 @@ def hide_and_fill(track: Track, fraction: float, policy: str = "past_mean", *, s
     The IoU of frames that the policy drops is 0. Taught in notebook 02.
     """
     seen = np.flatnonzero(track.detected)
-    count = min(round(fraction * len(seen)), len(seen) - 1)
-    hidden = np.random.default_rng(seed).permutation(seen)[:count]
+    hidden = np.random.default_rng(seed).permutation(seen)[: min(round(fraction * len(seen)), len(seen) - 1)]
     detected = track.detected.copy()
     detected[hidden] = False
     boxes = np.where(detected[:, None], track.boxes, np.nan)

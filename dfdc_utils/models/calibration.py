@@ -84,14 +84,12 @@ def calibrate(labels: Any, scores: Any, *, false_positive_rate: float = FALSE_PO
 
     from scipy.optimize import minimize_scalar  # here, since importing it takes longer than opening a model
 
-    fitted = minimize_scalar(loss, bounds=(-3, 3), method="bounded")
-    draft = Calibration(temperature=float(np.exp(fitted.x)))
+    draft = Calibration(temperature=float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x)))
     calibrated = draft.apply(scores)
     ranked = np.sort(calibrated[~labels])[::-1]
     threshold = max(0.5, float(ranked[int(false_positive_rate * real)]))  # that many may lie above it
     false_positives, hits = int((calibrated[~labels] > threshold).sum()), int((calibrated[labels] > threshold).sum())
-    upper = float(binomial_interval(false_positives, real)[1])
-    rates = (false_positives / real, upper, hits / fake, real, fake)
+    rates = (false_positives / real, float(binomial_interval(false_positives, real)[1]), hits / fake, real, fake)
     return Calibration(draft.temperature, threshold, *rates, highest_real=float(ranked[0]))
 
 

@@ -39,8 +39,7 @@ class OODDetector:
         scale = training.std(axis=0) + 1e-6  # Ledoit and Wolf shrink towards equal variances: make them equal first
         fitted = LedoitWolf().fit(training / scale)
         whitening = np.linalg.cholesky(fitted.precision_) / scale[:, None]
-        parts = (fitted.location_ * scale, whitening, np.arange(101.0))
-        draft = cls(*(part.astype(np.float32) for part in parts))
+        draft = cls(*(one.astype(np.float32) for one in (fitted.location_ * scale, whitening, np.arange(101.0))))
         percentiles = np.percentile(draft.distance(validation), range(101))
         return replace(draft, percentiles=percentiles.astype(np.float32))
 

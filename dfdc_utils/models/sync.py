@@ -71,9 +71,7 @@ def hears(model: keras.Model) -> bool:
 
 def picture_part(model: keras.Model) -> keras.Model:
     """The part of a model that sees: the model itself if it takes no sound."""
-    if not hears(model):
-        return model
-    return keras.Model(model.input["sequence"], model.get_layer("picture").output)
+    return keras.Model(model.input["sequence"], model.get_layer("picture").output) if hears(model) else model
 
 
 def sync_part(model: keras.Model) -> keras.Model:

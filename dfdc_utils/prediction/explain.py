@@ -48,8 +48,7 @@ def _see_frames(model: keras.Model, sequence: Image) -> tuple[NDArray[np.float32
         return None, None
     _, *places, features, _ = encoder(_as_batch(model, sequence)[0])  # places are (T, h, w, 1)
     logits = take_apart(model)[1].get_layer("frame_logit")(features)[:, 0]
-    heat = np.asarray(tf.image.resize(places[0], sequence.shape[1:3])[..., 0]) if places else None
-    return heat, np.asarray(logits)
+    return np.asarray(tf.image.resize(places[0], sequence.shape[1:3])[..., 0]) if places else None, np.asarray(logits)
 
 
 def weigh_evidence(model: keras.Model, sequence: Image) -> tuple[float, NDArray[np.float32]]:

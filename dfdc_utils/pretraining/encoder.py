@@ -81,8 +81,7 @@ def train_encoder(
         labels = np.repeat(np.array([[0.0], [1.0]], np.float32), len(frames.reals), axis=0)
         places = np.concatenate([np.zeros_like(frames.masks), frames.masks])[..., None]
         encoder.reset_metrics()  # otherwise Keras returns the mean of all batches so far
-        pictures = np.concatenate([frames.reals, frames.fakes])
-        loss = float(encoder.train_on_batch(pictures, [labels, places])[0])
+        loss = float(encoder.train_on_batch(np.concatenate([frames.reals, frames.fakes]), [labels, places])[0])
         progress.sums[0] += loss
         progress.step += 1
         if scored := progress.step % config.every == 0 or progress.step == config.steps:

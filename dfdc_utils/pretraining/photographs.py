@@ -81,8 +81,7 @@ def prepare_pictures(
     stored = pd.read_csv(listed, dtype={"file": str}) if listed.is_file() else pd.DataFrame()
     files = [Path(location) / file for file in table["file"]]
     sizes = [path.stat().st_size if path.is_file() else -1 for path in files]
-    finder = face_detector.name + (" and face mesh" if mesh else "")
-    wanted = table[["file"]].assign(bytes=sizes, detector=finder)
+    wanted = table[["file"]].assign(bytes=sizes, detector=face_detector.name + (" and face mesh" if mesh else ""))
     if not (pictures.is_file() and set(wanted) <= set(stored) and stored[list(wanted)].equals(wanted)):
         kept: list[Image] = []
         found: list[NDArray[np.float32]] = []

@@ -13,8 +13,7 @@ def smooth_path(rng: np.random.Generator, frame_count: int, slowest: float, fast
     seconds = np.arange(frame_count) / FRAME_RATE
     path = np.zeros(frame_count)
     for weight in (0.6, 0.3, 0.2):
-        period = rng.uniform(fastest, slowest)
-        path += weight * np.sin(2 * np.pi * (seconds / period + rng.random()))
+        path += weight * np.sin(2 * np.pi * (seconds / rng.uniform(fastest, slowest) + rng.random()))
     return path
 
 

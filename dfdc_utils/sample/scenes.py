@@ -135,8 +135,7 @@ def draw_room(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
     floor = int(0.72 * rows)
     room[:] = _colour(rng, 150, 190, 0.08) * (1.05 - 0.2 * ys)
     room[floor:] = _colour(rng, 80, 110, 0.25) * (0.7 + 0.5 * ys[floor:])
-    boards = (np.arange(columns) // 37 % 2 * 6).astype(np.float32)
-    room[floor:] += boards[None, :, None]
+    room[floor:] += (np.arange(columns) // 37 % 2 * 6).astype(np.float32)[None, :, None]  # boards
     room[floor - 5 : floor] = 215.0
 
     def box(x: float, y: float, w: float, h: float, colour: tuple[int, int, int]) -> None:

@@ -88,8 +88,7 @@ def self_blend(
         inner, outer = (frame, changed) if outer_is_changed else (changed, frame)
         blend.real[index] = _resample(outer, np.ones(2), outer_shift)
         # Growth is about the middle of what is covered.
-        middle = landmarks[index, outline.anchors].mean(axis=0)
-        offset = shift + course[index, :2] * size + middle * (1 - scale)
+        offset = shift + course[index, :2] * size + landmarks[index, outline.anchors].mean(axis=0) * (1 - scale)
         inner = _resample(inner, scale, offset)
         mask = outline.draw((landmarks[index] + outer_shift) * scale + offset, size)
         _lay_over(blend, index, inner, mask, feather, ratio)

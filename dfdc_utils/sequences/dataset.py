@@ -235,8 +235,7 @@ def plan_batches(
     for epoch in range(epochs):
         order = np.random.default_rng([seed, epoch]).permutation(count) if shuffle else np.arange(count)
         numbers[epoch, :, :batch_size] = np.resize(order, (steps, batch_size))
-    padding = np.arange(batch_size, width) % batch_size
-    numbers[:, :, batch_size:] = numbers[:, :, padding]
+    numbers[:, :, batch_size:] = numbers[:, :, np.arange(batch_size, width) % batch_size]
     real = np.arange(steps)[:, None] * batch_size + np.arange(width) < count
     real[:, batch_size:] = False
     weights = np.broadcast_to(real / real.sum(axis=1, keepdims=True), numbers.shape)

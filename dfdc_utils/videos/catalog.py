@@ -99,8 +99,7 @@ def balance_classes(table: pd.DataFrame, num_vids: int | None = None, *, seed: i
     real = real.head(each)
     # One fake of each chosen original before a second one of any.
     alone, turn = ~fake["original"].isin(real["video"]), fake.groupby("original").cumcount()
-    fake = fake.iloc[np.lexsort((turn, alone))].head(each)
-    return pd.concat([real, fake]).sort_values("video", ignore_index=True)
+    return pd.concat([real, fake.iloc[np.lexsort((turn, alone))].head(each)]).sort_values("video", ignore_index=True)
 
 
 def _walk(top: Path) -> tuple[list[tuple[Path, set[str], set[str]]], int]:

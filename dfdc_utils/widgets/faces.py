@@ -12,7 +12,7 @@ import pandas as pd
 
 from dfdc_utils import plots
 from dfdc_utils.faces import read_faces
-from dfdc_utils.widgets.twin import HasTwin
+from dfdc_utils.widgets.twin import HasTwin, one_at_a_time
 
 CELL, FRAME = 60, 250  # pixels: sixteen crops, or four frames, are as wide as a notebook usually is
 ANY = "any"  # neither a status nor a label; ipywidgets takes None for no choice at all
@@ -140,6 +140,7 @@ class FaceBrowser(HasTwin, ui.VBox):  # type: ignore[misc]
         cells = "".join(f'<div style="width:50%">{tile.as_html()}</div>' for pair in self._tiles for tile in pair)
         return f'{self._where.value}<div style="display:flex;flex-wrap:wrap">{cells}</div>'
 
+    @one_at_a_time
     def _restart(self, _change: object = None) -> None:
         """Go to the first page of the rows that match now."""
         self._pairs = _pair(self._filters.matching())
@@ -148,9 +149,11 @@ class FaceBrowser(HasTwin, ui.VBox):  # type: ignore[misc]
         self._page.observe(self._draw, names="value")
         self._draw()
 
+    @one_at_a_time
     def _turn(self, step: int, _button: object) -> None:
         self._page.value += step  # stays between the first page and the last
 
+    @one_at_a_time
     def _draw(self, _change: object = None) -> None:
         self._show_opened(False)
         first = (self._page.value - 1) * len(self._tiles)
@@ -170,16 +173,19 @@ class FaceBrowser(HasTwin, ui.VBox):  # type: ignore[misc]
         picked = f", {len(self._picked)} picked" if self._picked else ""
         self._where.value = f'<span role="status">{self._found}{picked}</span>'
 
+    @one_at_a_time
     def _pick(self, row: Row, ticked: bool) -> None:
         (self._picked.add if ticked else self._picked.discard)(row["video"])
         self._say_where()
 
+    @one_at_a_time
     def _open(self, tile: "_Tile") -> None:
         assert tile.row is not None  # an empty tile is not shown
         self._came_from, self._detail.value = tile, clip_detail(self._save_path, tile.row)
         self._show_opened(True)
         self._close.focus()
 
+    @one_at_a_time
     def _close_detail(self, _button: object) -> None:
         self._show_opened(False)
         self._came_from.opener.focus()

@@ -7,7 +7,7 @@ import pandas as pd
 from dfdc_utils.evaluation import REAL_PER_FAKE, count_calls, weigh_precision
 from dfdc_utils.models import binomial_interval
 from dfdc_utils.plots import COLOURS
-from dfdc_utils.widgets.twin import TEMPLATES, HasTwin
+from dfdc_utils.widgets.twin import TEMPLATES, HasTwin, one_at_a_time
 
 
 class ThresholdExplorer(HasTwin, ui.VBox):  # type: ignore[misc]
@@ -46,6 +46,7 @@ class ThresholdExplorer(HasTwin, ui.VBox):  # type: ignore[misc]
         """The table of `count_calls` at this threshold."""
         return count_calls(self._scores, self.threshold)
 
+    @one_at_a_time
     def _draw(self, _change: object = None) -> None:
         self._shown.value = self._render(is_stored=False)
 

@@ -1,5 +1,8 @@
-"""What is shown of a widget where no kernel runs: in a stored notebook, and on a website."""
+"""What widgets share: a picture where no kernel runs, in a stored notebook or on a website; and one thing at a time."""
 
+from collections.abc import Callable
+from functools import wraps
+from threading import RLock
 from typing import Any
 
 import jinja2
@@ -12,3 +15,14 @@ class HasTwin:
 
     def _repr_mimebundle_(self: Any, **options: Any) -> dict[str, Any]:
         return {**super()._repr_mimebundle_(**options), "text/html": self.as_html()}  # type: ignore[misc]
+
+
+def one_at_a_time(react: Callable[..., None]) -> Callable[..., None]:
+    """Let a widget's reaction wait for those that run: JupyterLab handles messages in two threads of the kernel."""
+
+    @wraps(react)
+    def wait(self: Any, *given: Any, **named: Any) -> None:
+        with vars(self).setdefault("_reacting", RLock()):
+            react(self, *given, **named)
+
+    return wait

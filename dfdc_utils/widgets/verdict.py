@@ -9,7 +9,7 @@ import ipywidgets as ui
 from dfdc_utils.plots import describe, list_verdicts, note
 from dfdc_utils.prediction import Detector, Prediction
 from dfdc_utils.videos import list_videos
-from dfdc_utils.widgets.twin import HasTwin
+from dfdc_utils.widgets.twin import HasTwin, one_at_a_time
 
 SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm")
 
@@ -47,6 +47,7 @@ class VideoJudge(HasTwin, ui.VBox):  # type: ignore[misc]
         """The last answer, without the controls."""
         return str(self._answer.value)
 
+    @one_at_a_time
     def _take(self, _change: object) -> None:
         if not self._upload.value:
             return
@@ -58,6 +59,7 @@ class VideoJudge(HasTwin, ui.VBox):  # type: ignore[misc]
             file.write_bytes(upload["content"])
             self._judge(str(file), is_upload=True)
 
+    @one_at_a_time
     def _judge(self, named: str, *, is_upload: bool = False) -> None:
         self._answer.value = ""  # it is of another video
         self._path.value = "" if is_upload else named

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import ipywidgets as ui
@@ -19,7 +20,7 @@ from predictions import prediction, track
 from dfdc_utils.faces import write_faces
 from dfdc_utils.prediction import Prediction
 from dfdc_utils.processing import read_manifest
-from dfdc_utils.widgets import FaceBrowser, ThresholdExplorer, VideoJudge
+from dfdc_utils.widgets import FaceBrowser, ThresholdExplorer, VideoJudge, faces, verdict
 from dfdc_utils.widgets.faces import clip_detail
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # ipywidgets' own, on creating any widget
@@ -412,3 +413,53 @@ def test_an_upload_is_judged_and_deleted_whatever_folders_its_name_holds(
     assert [name for name, _ in detector.asked] == ["nobody.mp4", "fake.mp4"] and "<strong>Fake" in text(judge)
     assert control(judge, "or upload one").value == ()
     assert control(judge, "Video").value == ""  # it would name another file than the verdict
+
+
+class TestTwoThreads:
+    """JupyterLab sends a widget's messages to two threads of its kernel, now to the one, now to the other."""
+
+    @staticmethod
+    def overtake(patch: pytest.MonkeyPatch, place: Any, slow: str, first: Callable[[], object]) -> Callable[[], object]:
+        """Begin the `first` in a thread that sticks in the function `slow`; what is returned ends it."""
+        work, begun, go_on = getattr(place, slow), Event(), Event()
+
+        def stick(*given: Any, **named: Any) -> Any:
+            result = work(*given, **named)
+            if not begun.is_set():
+                begun.set()
+                go_on.wait(0.5)  # one that waits for its turn never lets it go on
+            return result
+
+        patch.setattr(place, slow, stick)
+        thread = Thread(target=first)
+        thread.start()
+        assert begun.wait(10)
+        return lambda: (go_on.set(), thread.join())
+
+    def test_a_page_is_of_one_choice(self, folder: Path, table: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+        browser = FaceBrowser(table, folder, page_size=2)
+        label = control(browser, "label")
+        end = self.overtake(monkeypatch, faces, "_strip", lambda: setattr(label, "value", "REAL"))
+        label.value = "FAKE"
+        end()
+        assert [caption.split()[0] for caption in captions(browser)] == ["FAKE"] * 4
+
+    def test_the_counts_are_those_of_the_threshold(self, scores: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
+        explorer = ThresholdExplorer(scores)
+        slider = control(explorer, "threshold")
+        end = self.overtake(monkeypatch, explorer, "_render", lambda: setattr(slider, "value", 0.2))
+        slider.value = 0.8
+        end()
+        assert text(explorer) == text(ThresholdExplorer(scores, threshold=0.8))
+
+    def test_an_answer_is_of_the_video_last_asked_for(
+        self, videos: Path, detector: Judge, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        judge = VideoJudge(detector, videos / "nobody.mp4")  # type: ignore[arg-type]
+        pick, path = control(judge, "or pick"), control(judge, "Video")
+        end = self.overtake(monkeypatch, verdict, "describe", lambda: setattr(pick, "value", str(videos / "fake.mp4")))
+        path.value = str(videos / "nobody.mp4")
+        press_enter(judge)
+        end()
+        assert "Not judged" in text(judge) and judge.prediction is detector.answers["nobody"]
+        assert path.value == str(videos / "nobody.mp4")
