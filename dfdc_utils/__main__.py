@@ -213,8 +213,7 @@ def _read_settings(model: str) -> dict[str, Any]:
     if needed["detector"] == "auto":  # any will do
         del needed["detector"]
     for name, value in needed.items():
-        given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        if given and context.params[name] != value:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE and context.params[name] != value:
             flag = f"--{name.replace('_', '-')}"
             raise click.UsageError(f"{flag} {context.params[name]}: {model} needs {value}. Leave {flag} out.")
     return needed

@@ -50,12 +50,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Groups:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The group of the sample comes first, beginning with the notebooks, then the file with the longest tests."""
+    """The group of the sample comes first, beginning with the notebooks, then the folder with the longest tests."""
 
     def place(item: pytest.Item) -> int:
         if _is_of_sample(item.path):
             return 0 if item.path.suffix == ".ipynb" else 1
-        return 2 if item.path.name == "test_strategies.py" else 3
+        return 2 if item.path.parent.name == "training" else 3
 
     items.sort(key=place)
 

@@ -235,8 +235,7 @@ def _grow_brows(canvas: Canvas, person: Person, albedo: np.ndarray, rng: np.rand
     mask = np.clip(band * (0.80 + 0.18 * hairs), 0, 1) * f.brow_density
     colour = np.asarray(person.hair_colour, np.float32) * 0.62
     # Grey and fair people keep darker brows.
-    colour = np.minimum(colour, np.asarray(person.skin, np.float32) * 0.50)
-    paint(albedo, colour, mask * 0.92)
+    paint(albedo, np.minimum(colour, np.asarray(person.skin, np.float32) * 0.50), mask * 0.92)
 
 
 def _normals(height: np.ndarray, scale: float) -> np.ndarray:

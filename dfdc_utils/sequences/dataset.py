@@ -87,8 +87,7 @@ class SequenceStore:
         self.audio, self._save_path = audio, save_path
         self.in_memory = self.size <= MEMORY_FRACTION * psutil.virtual_memory().available if cache is None else cache
         with tf.device("CPU:0"):
-            tracks = table["track"] if "track" in table else [0] * len(table)
-            self._people = list(zip(videos, tracks, strict=True))
+            self._people = list(zip(videos, table["track"] if "track" in table else [0] * len(table), strict=True))
             count = config.frame_count
             paths = [faces.sequence_paths(save_path, video, count, track=track) for video, track in self._people]
             self._paths = tf.constant(paths)

@@ -115,6 +115,9 @@ def open_video(path: str | Path) -> Iterator["OpenVideo"]:
         stream = max(shown, key=lambda one: bool(one.disposition & Disposition.default))
         if stream.codec_context is None:
             raise unreadable(file, "its codec is unknown to this version of FFmpeg")
+        if stream.width * stream.height > MAX_PIXELS:
+            what = f"its pictures are {stream.width} x {stream.height} pixels, and {MAX_PIXELS / 1e6:.0f} million"
+            raise UnreadableVideo(f"{file.name}: {what} are the most that can be read. Scale it down.")
         yield OpenVideo(file, container, stream)
 
 
@@ -152,7 +155,7 @@ class OpenVideo:
 
         Where the clock starts anew, as in joined files, it goes on from the packet before.
         """
-        offset, last, ordered, second = 0, None, False, 1 / (self.stream.time_base or 1)
+        offset, end, last, ordered, second = 0, 0, None, False, 1 / (self.stream.time_base or 1)
         try:
             for packet in self.container.demux(self.stream):
                 if packet.size == 0:  # the end
@@ -160,11 +163,13 @@ class OpenVideo:
                 check_time()
                 tick = packet.pts if packet.dts is None else packet.dts
                 if tick is not None:
-                    # Decoding times never fall; without them, frames may be stored after later ones.
-                    slack = 0 if ordered and packet.dts is not None else second
-                    if last is not None and tick + offset < last - slack:
-                        offset = last + (packet.duration or 1) - tick
+                    # Decoding times never fall, nor do key frames come too late; others may be stored after later ones.
+                    known = packet.is_keyframe or packet.dts not in (None, packet.pts)
+                    shown = tick if packet.pts is None else packet.pts
+                    if last is not None and tick + offset < last - (0 if known and ordered else second):
+                        offset = end - shown
                     last, ordered = tick + offset, packet.dts is not None
+                    end = max(end, shown + offset + (packet.duration or 1))
                 if offset:
                     packet.pts = None if packet.pts is None else packet.pts + offset
                     packet.dts = None if packet.dts is None else packet.dts + offset

@@ -31,8 +31,7 @@ def tone_map(frame: av.VideoFrame, **size: Any) -> NDArray[np.uint8]:
     peak = np.maximum(light.max(axis=-1, keepdims=True), 1e-6)
     room = 1 - KNEE
     compressed = np.where(peak > KNEE, KNEE + room * (1 - np.exp(-(peak - KNEE) / room)), peak)
-    shown = np.clip(light * (compressed / peak), 0, 1) ** (1 / 2.4)
-    return np.asarray((255 * shown).round(), np.uint8)
+    return np.asarray((255 * np.clip(light * (compressed / peak), 0, 1) ** (1 / 2.4)).round(), np.uint8)
 
 
 @functools.cache

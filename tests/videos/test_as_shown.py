@@ -147,6 +147,19 @@ def test_joined_files_whose_clock_starts_anew_are_looked_at_to_the_end(
     assert last.times[-1] > length - 0.3
 
 
+@pytest.mark.parametrize("length", [8, 60])
+@pytest.mark.parametrize("suffix", ["ts", "mkv"])
+def test_times_go_on_without_a_gap_where_files_were_joined(tmp_path: Path, suffix: str, length: int) -> None:
+    """With frames stored after later ones, whose decoding times FFmpeg knows in one container and not in the other."""
+    frames, joined = list(clips.numbered(2 * length)), tmp_path / f"joined.{suffix}"
+    parts = (clips.write_clip(tmp_path / f"part.{suffix}", some) for some in (frames[:length], frames[length:]))
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    clip = sample_frames(joined, 16, capture_sec=2 * length / 30)
+    assert len(clip) == 16
+    shown = [clips.read_number(clip.frame(index)) for index in range(16)]
+    np.testing.assert_allclose(clip.times, np.array(shown) / 30, atol=0.002)
+
+
 @pytest.mark.parametrize("suffix", ["mp4", "mkv"])
 def test_the_stream_that_a_player_shows_is_looked_at(tmp_path: Path, suffix: str) -> None:
     """A cover picture or another angle comes first in the file."""

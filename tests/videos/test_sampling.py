@@ -428,6 +428,11 @@ def test_frames_of_more_pixels_than_allowed_are_not_decoded(plain: Path, monkeyp
         sample_frames(plain)
     monkeypatch.setattr(decoding, "MAX_PIXELS", aligned)
     assert len(sample_frames(plain, 4)) == 4
+    info = probe_video(plain)
+    monkeypatch.setattr(decoding, "MAX_PIXELS", info.width * info.height - 1)
+    for read in (probe_video, sample_frames):
+        with pytest.raises(UnreadableVideo, match=rf"are {info.width} x {info.height} pixels, .*Scale it down"):
+            read(plain)
 
 
 def test_the_number_of_frames_in_a_window_is_limited(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:

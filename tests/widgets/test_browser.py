@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: Debian's package is `chromium`"),
 ]
 
-NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("0*.ipynb"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("0*.ipynb"))
 PICTURES = ROOT / "data" / "sample" / "results" / "screenshots"
 PATIENCE = 240  # seconds for all cells; two idle cores take a tenth of it
 SLOW = 30_000  # milliseconds for an answer of the model
@@ -88,7 +88,7 @@ def stored_verdict(path: Path) -> str:
 def folder(
     sample_faces: Path, manifest: pd.DataFrame, videos: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A notebook with the widgets, and copies of the stored notebooks."""
+    """A notebook with the widgets, and one that was stored: a verdict, then all cells of the stored notebooks."""
     folder = tmp_path_factory.mktemp("lab")
     manifest.to_csv(folder / "manifest.csv", index=False)
     faces = folder / "faces"
@@ -103,15 +103,16 @@ def folder(
     padding = (50_000_000).to_bytes(4, "big") + b"free" + bytes(50_000_000 - 8)
     (folder / "large.mp4").write_bytes(videos["REAL"].read_bytes() + padding)
     shown = nbformat.v4.new_output("execute_result", {"text/html": stored_verdict(videos["FAKE"])}, execution_count=1)
-    cell = nbformat.v4.new_code_cell("detector.predict(VIDEO)", outputs=[shown], execution_count=1)
+    stored = [nbformat.v4.new_code_cell("detector.predict(VIDEO)", outputs=[shown], execution_count=1)]
+    for path in NOTEBOOKS:
+        cells = nbformat.read(path, as_version=4).cells
+        stored += [nbformat.from_dict({**cell, "id": f"{path.stem}_{cell.id}"}) for cell in cells]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=[cell], metadata=kernel), folder / "stored.ipynb")
+    nbformat.write(nbformat.v4.new_notebook(cells=stored, metadata=kernel), folder / "stored.ipynb")
     named = {"TESTS": str(ROOT / "tests"), "FACES": str(faces), "VIDEO": str(videos["ok"])}
     constants = "\n".join(f"{name} = {value!r}" for name, value in named.items())
     cells = [nbformat.v4.new_code_cell(source.strip()) for source in (constants, *CELLS)]
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / "widgets.ipynb")
-    for name in NOTEBOOKS:
-        (folder / f"{name}.ipynb").write_bytes((ROOT / "notebooks" / f"{name}.ipynb").read_bytes())
     return folder
 
 
@@ -326,20 +327,6 @@ def heading(shown: Locator, level: int) -> Locator:
     return shown.frame_locator("iframe").get_by_role("heading", level=level)
 
 
-def test_a_stored_verdict_is_seen_where_scripts_and_frames_are_not(
-    browser: Browser, address: Callable[[str], str], folder: Path
-) -> None:
-    """JupyterLab removes both from the outputs of a notebook that this user has not run."""
-    notebook = Notebook(browser, address, folder / "stored.ipynb")
-    shown = notebook.page.locator(".jp-OutputArea-output")
-    expect(shown.get_by_role("img")).to_have_count(2)  # the boxed frame and the gauge
-    assert notebook.page.evaluate("[...document.querySelectorAll('.jp-OutputArea img')].every(one => one.naturalWidth)")
-    expect(shown).to_contain_text("This is not proof.")
-    expect(shown.locator("iframe")).to_have_count(0)
-    notebook.page.close()
-    assert notebook.complaints == []
-
-
 def test_no_widget_has_a_serious_fault(notebook: Notebook) -> None:
     for cell in ("FaceBrowser(manifest", "ThresholdExplorer(scores"):
         notebook.run_cell(cell)
@@ -354,15 +341,29 @@ def test_nothing_is_cut_off(notebook: Notebook) -> None:
     assert notebook.page.evaluate(CUT_OFF) == []
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
-def test_stored_outputs_are_shown_whole(
-    browser: Browser, address: Callable[[str], str], folder: Path, name: str
-) -> None:
-    """Opened and not run: its tables and figures, without an error of the page."""
-    notebook = Notebook(browser, address, folder / f"{name}.ipynb")
-    assert notebook.page.evaluate(CUT_OFF) == []
+@pytest.fixture(scope="module")
+def stored(browser: Browser, address: Callable[[str], str], folder: Path) -> Iterator[Notebook]:
+    """Opened and not run. In the end its window must not have complained."""
+    notebook = Notebook(browser, address, folder / "stored.ipynb")
+    yield notebook
     notebook.page.close()
     assert notebook.complaints == []
+
+
+def test_a_stored_verdict_is_seen_where_scripts_and_frames_are_not(stored: Notebook) -> None:
+    """JupyterLab removes both from the outputs of a notebook that this user has not run."""
+    shown = stored.page.locator(".jp-OutputArea-output").first
+    expect(shown.get_by_role("img")).to_have_count(2)  # the boxed frame and the gauge
+    assert shown.evaluate("shown => [...shown.querySelectorAll('img')].every(one => one.naturalWidth)")
+    expect(shown).to_contain_text("This is not proof.")
+    expect(shown.locator("iframe")).to_have_count(0)
+
+
+def test_stored_outputs_are_shown_whole(stored: Notebook) -> None:
+    """The tables and figures of all notebooks."""
+    tables, figures = (stored.page.locator(f".jp-OutputArea {kind}").count() for kind in ("table", "img"))
+    assert tables > 10 and figures > 20
+    assert stored.page.evaluate(CUT_OFF) == []
 
 
 def test_the_handle_between_two_pictures_moves_by_mouse_and_keyboard(browser: Browser, tmp_path: Path) -> None:
