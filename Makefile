@@ -21,9 +21,10 @@ override DFDC_YUNET := $(call absolute,$(DFDC_YUNET))
 endif
 export DFDC_DATA DFDC_YUNET
 # Benchmarks are run on the sample, with the face detector that everybody has. The tests also run
-# on the sample; those of YuNet and of real clips run where DFDC_YUNET and DFDC_CLIPS name these.
+# on the sample; those of YuNet and of real clips run where DFDC_YUNET and DFDC_CLIPS name these. Two run at a time, so
+# TensorFlow's threads, one per core in each, would wait for each other.
 ON_SAMPLE := env -u DFDC_DATA -u DFDC_YUNET
-TESTS := $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
+TESTS := TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help run lab test check lint coverage sample notebooks docs bench install clean
