@@ -368,9 +368,8 @@ def predict(videos: tuple[Path, ...], model: str, verbose: bool, html: Path | No
     if html:
         from dfdc_utils.plots import write_page
 
-        evidence = detector.gather_evidence(results, show_progress=sys.stderr.isatty())
-        click.echo(f"writing {html}", err=True)
-        write_page(html, results, evidence)
+        write_page(html, results, detector.gather_evidence(results, show_progress=sys.stderr.isatty()))
+        click.echo(f"written: {html}", err=True)
     counts = Counter(one.verdict for one in results)
     summary = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
     partial = sum(one.is_partial for one in results)

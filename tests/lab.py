@@ -187,7 +187,7 @@ class Notebook:
         self.page.keyboard.press("Shift+Enter")
         expect(prompt).not_to_have_text(before)
         expect(prompt).not_to_have_text("[*]:", timeout=30_000)
-        return self.cell(text).locator(".jp-OutputArea").inner_text()
+        return self.cell(text).locator(".jp-Cell-outputArea").inner_text()
 
     def widget(self, text: str) -> Locator:
         """The widget that the cell with this text shows."""

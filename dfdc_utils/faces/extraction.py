@@ -91,8 +91,7 @@ def is_cut(before: Image, after: Image) -> bool:
     correlation = (one * other).sum() / (np.linalg.norm(one) * np.linalg.norm(other) or 1.0)
     hsv = [cv2.cvtColor(image, cv2.COLOR_RGB2HSV) for image in (before, after)]
     counts = [cv2.calcHist([image], [0, 1, 2], None, COLOUR_BINS, [0, 180, 0, 256, 0, 256]) for image in hsv]
-    overlap = np.minimum(*counts).sum() / counts[0].sum()
-    return bool(correlation < LEAST_CORRELATION and overlap < LEAST_OVERLAP)
+    return bool(correlation < LEAST_CORRELATION and np.minimum(*counts).sum() / counts[0].sum() < LEAST_OVERLAP)
 
 
 def extract_tracks(

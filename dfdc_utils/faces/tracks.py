@@ -142,8 +142,7 @@ def find_flaw(track: Track, sharpness: float, *, widest: float) -> str:
     `widest` is the width of the widest face in the clip, in pixels. Taught in notebook 06.
     """
     seen = track.boxes[track.detected]
-    centres = seen[:, :2] + seen[:, 2:] / 2
-    steps = np.linalg.norm(np.diff(centres, axis=0), axis=1) / seen[:-1, 2]
+    steps = np.linalg.norm(np.diff(seen[:, :2] + seen[:, 2:] / 2, axis=0), axis=1) / seen[:-1, 2]  # of the centres
     if track.width < max(LEAST_WIDTH, LEAST_RELATIVE_WIDTH * widest):
         return f"too small ({track.width:.0f} pixels wide)"
     if sharpness < LEAST_SHARPNESS:

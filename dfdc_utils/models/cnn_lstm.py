@@ -56,8 +56,7 @@ def build_cnn_lstm(
 
     def project(name: str) -> keras.KerasTensor:  # (B, T, F)
         # In float32 from here on: half precision would lose the small changes from frame to frame.
-        projected = layers.Dense(feature_count, dtype="float32", name=name)(x)
-        return ops.reshape(projected, (-1, frame_count, feature_count))
+        return ops.reshape(layers.Dense(feature_count, dtype="float32", name=name)(x), (-1, frame_count, feature_count))
 
     features = project("features")
     if head == "mean":

@@ -96,8 +96,7 @@ def find_faces(look: Look) -> VideoFaces:
     try:
         limit = look.time_limit + (2 * probe_video(look.path).duration if look.whole else 0.0)
         with one_thread(), time_limited(look.path, limit):
-            clips = sample_windows(look.path, **how) if look.whole else iter([sample_frames(look.path, **how)])
-            for clip in clips:
+            for clip in sample_windows(look.path, **how) if look.whole else [sample_frames(look.path, **how)]:
                 if look.whole and not clip.info.duration:
                     allow_more_time(2 * (float(clip.times[-1]) - seconds))
                 seconds, duration, drawn = float(clip.times[-1]), clip.info.duration, clip.info.is_synthetic

@@ -107,8 +107,7 @@ class PairSource:
             clips = np.empty((len(part), 2, frame_count, encoding.size, encoding.size, 3), np.uint8)
             for place, number in enumerate(part):
                 clip, points = move_still(*self.still(number), frame_count, encoding.size, generator)
-                has_outline = self._meshes is not None and generator.random() < MESHES
-                outline = MeshOutline(generator) if has_outline else None
+                outline = MeshOutline(generator) if self._meshes is not None and generator.random() < MESHES else None
                 if swaps and generator.random() < swaps:
                     donor = self._choose_donor(int(number), points[0, :5], generator)
                     blend = swap_face(clip, points, donor.picture, donor.landmarks, generator, outline)

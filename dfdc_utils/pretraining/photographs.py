@@ -56,8 +56,7 @@ def find_photographs(location: str | Path, *, validation: float = 0.1, seed: int
     people = sorted(table["identity"].unique())
     if len(people) < 4:
         raise ValueError(f"{folder} shows {len(people)} people: training and validation need at least two each")
-    shuffled = np.random.default_rng(seed).permutation(people)
-    held_out = set(shuffled[: max(2, round(validation * len(people)))])
+    held_out = set(np.random.default_rng(seed).permutation(people)[: max(2, round(validation * len(people)))])
     table["split"] = np.where(table["identity"].isin(held_out), "validation", "train")
     return table.sort_values("file", ignore_index=True)
 

@@ -129,8 +129,7 @@ class SpatialSwap:
         enlarge = np.column_stack([np.diag(factors), 0.5 * factors - 0.5 + shift]).astype(np.float32)
         face = cv2.warpAffine(face, enlarge, (width, height), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         x, y = self.canvas.x[self.window] - offset[0], self.canvas.y[self.window] - INNER_Y - offset[1]
-        radius = np.hypot(x / INNER_WIDTH, y / INNER_HEIGHT)
-        mask = 1.0 - ramp(1.0 - self.edge, 1.0 + 0.3 * self.edge, radius)
+        mask = 1.0 - ramp(1.0 - self.edge, 1.0 + 0.3 * self.edge, np.hypot(x / INNER_WIDTH, y / INNER_HEIGHT))
         seam = 1.0 + self.seam * 4.0 * mask * (1.0 - mask)
         target = lit[self.window]
         target += mask[..., None] * (face * (self.gain * self.flicker[index]).astype(np.float32) - target)

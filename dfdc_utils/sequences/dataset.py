@@ -183,8 +183,7 @@ class WrongSounds(_Pairs):
         example = self._real.load(own)
         draws = tf.random.stateless_uniform((3,), seed)
         other = (own + 1 + tf.cast(draws[0] * (count - 1), tf.int64)) % count
-        moves = self.shape[0] - 2 * least + 1
-        moved = tf.roll(example["audio"], least + tf.cast(draws[1] * moves, tf.int32), 0)
+        moved = tf.roll(example["audio"], least + tf.cast(draws[1] * (self.shape[0] - 2 * least + 1), tf.int32), 0)
         wrong = tf.where(draws[2] < OTHERS, self._real.load_sound(other)["audio"], moved)
         return {**example, "audio": tf.where(number < self._pair_count, example["audio"], wrong)}
 

@@ -50,9 +50,8 @@ def choose_strategy(replicas: int | None = None) -> tf.distribute.Strategy:
 
 def workers_in_tf_config() -> int:
     """Count the workers that `TF_CONFIG` names; 1 without it. Raises `ValueError` if it cannot be read."""
-    text = os.environ.get("TF_CONFIG") or "{}"
     try:
-        cluster = json.loads(text).get("cluster", {})
+        cluster = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {})
         return max(1, sum(len(cluster.get(kind, [])) for kind in ("chief", "worker")))
     except (ValueError, AttributeError, TypeError) as error:
         form = '{"cluster": {"worker": ["host:port", …]}, "task": {"type": "worker", "index": 0}}'

@@ -5,13 +5,23 @@ from functools import wraps
 from threading import RLock
 from typing import Any
 
+import ipywidgets as ui
 import jinja2
 
 TEMPLATES = jinja2.Environment(loader=jinja2.PackageLoader("dfdc_utils.widgets", ""), autoescape=True)
 
 
 class HasTwin:
-    """A base before ipywidgets' own: beside the live widget, notebooks store `as_html()`, a picture of its state."""
+    """A base before `VBox`: beside the live widget, notebooks store `as_html()`, a picture of its state.
+
+    It adds a part without a look of its own, which names the handles of sliders for screen readers.
+    """
+
+    def __init__(self: Any, children: list[ui.Widget]) -> None:
+        script = {"application/javascript": TEMPLATES.get_template("sliders.js").render()}
+        run = ({"output_type": "display_data", "data": script, "metadata": {}},)
+        super().__init__([*children, ui.Output(outputs=run, layout=ui.Layout(display="none"))])  # type: ignore[call-arg]
+        self.add_class("dfdc-named")
 
     def _repr_mimebundle_(self: Any, **options: Any) -> dict[str, Any]:
         return {**super()._repr_mimebundle_(**options), "text/html": self.as_html()}  # type: ignore[misc]
