@@ -11,7 +11,6 @@ import os
 import re
 import sys
 import traceback
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
@@ -114,8 +113,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    # joblib counts the work that is thrown away when a command is stopped.
-    warnings.filterwarnings("ignore", r"\d+ tasks have been successfully executed", UserWarning)
     try:
         return cli.main(arguments, prog_name="dfdc", standalone_mode=False) or 0
     except click.ClickException as error:

@@ -19,6 +19,9 @@ import cv2
 
 from dfdc_utils.errors import TookTooLong
 
+# joblib counts the work that is thrown away when it is stopped, and warns when it replaces a worker, idle or large.
+warnings.filterwarnings("ignore", r"\d+ tasks have been successfully executed|A worker stopped while", UserWarning)
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 

@@ -213,7 +213,7 @@ class _Filters(ui.HBox):  # type: ignore[misc]
         for control in controls:
             control.observe(changed, names="value")
             control.style.description_width = "initial"
-            control.layout.width = "220px" if control is self._score else "auto"
+            control.layout.width = "280px" if control is self._score else "auto"
         super().__init__(controls, layout=ui.Layout(flex_flow="row wrap"))
 
     def matching(self) -> pd.DataFrame:
