@@ -74,6 +74,8 @@ def processing(
     if not time_limit > 0:  # this way round it refuses NaN too
         raise ValueError(f"time_limit={time_limit} must be positive")
     catalog = read_catalog(location, labels=labels)
+    if (catalog["label"] == "").all():
+        log.warning("%s: no video has a label. To train, give a metadata.json as in DFDC, or a table", location)
     if num_vids is not None and num_vids < len(catalog):
         catalog = balance_classes(catalog, num_vids, seed=seed)
     target = prepare_target(Path(save_path))

@@ -306,6 +306,21 @@ def test_a_surprise_in_one_video_is_a_row_and_a_log_line(
     assert "aaa.mp4: unexpected" in caplog.text
 
 
+def test_videos_without_any_label_are_said(
+    tmp_path: Path, clip_store: Path, squares: SquareDetector, caplog: pytest.LogCaptureFixture
+) -> None:
+    location = tmp_path / "videos"
+    location.mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        shutil.copy(clip_store / "one.mp4", location / name)
+    processing(location, tmp_path / "faces", workers=1, show_progress=False, detector="haar")
+    assert "no video has a label. To train, give a metadata.json" in caplog.text
+    caplog.clear()
+    (location / "metadata.json").write_text(json.dumps({"a.mp4": {"label": "REAL"}}))
+    processing(location, tmp_path / "faces", workers=1, show_progress=False, detector="haar")
+    assert "no video has a label" not in caplog.text
+
+
 def test_names_that_are_not_utf8_do_not_stop_the_batch(
     squares: SquareDetector, clip_store: Path, tmp_path: Path
 ) -> None:

@@ -184,8 +184,7 @@ def crop_face(image: Image | FrameView, box: Boxes, face_size: int = 96, *, marg
     """
     x, y, width, height = (float(value) for value in box)
     image_height, image_width = image.shape[:2]
-    inside = x < image_width and y < image_height and x + width > 0 and y + height > 0
-    if not (width > 0 and height > 0 and inside):
+    if not (width > 0 and height > 0 and x < image_width and y < image_height and x + width > 0 and y + height > 0):
         raise ValueError(f"box {box!r} is empty or outside the frame of {image_width} x {image_height} pixels")
     side = max(2, round(margin * max(width, height)))
     left, top = round(x + width / 2 - side / 2), round(y + height / 2 - side / 2)
@@ -228,8 +227,7 @@ def reflect_indices(start: int, count: int, length: int) -> NDArray[np.intp]:
 def _affinity(last: Boxes, box: Boxes) -> float:
     """Rate `box` as the next of a track after `last`: above 1 if they overlap, up to 1 if they are near, else 0."""
     overlap = box_overlap(last, box)
-    growth = max(last[2], box[2]) / max(min(last[2], box[2]), 1e-9)
-    if growth > MAX_GROWTH:
+    if max(last[2], box[2]) / max(min(last[2], box[2]), 1e-9) > MAX_GROWTH:
         return 0.0
     if overlap > 0:
         return 1.0 + overlap

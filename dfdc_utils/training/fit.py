@@ -278,7 +278,7 @@ class _Run:
         epoch, step = divmod(progress.step - 1, self.loop.steps)
         rate, lower = float(self.loop.model.optimizer.learning_rate), self.loop.config.learning_rate / 10
         what = f"{self.path}: the loss is NaN after step {step + 1} of epoch {epoch + 1} (learning rate {rate:.2g})"
-        remedy = f"Try learning_rate={lower:.2g}, more warmup_epochs, or mixed_precision=False."
+        remedy = f"Try learning_rate={lower:.2g}, or mixed_precision=False."
         raise TrainingDiverged(f"{what}. {remedy} An older model here is kept.")
 
     def finish(self, folder: models.ModelFolder, history: pd.DataFrame, model: keras.Model | None) -> None:
