@@ -198,7 +198,7 @@ def process(location: Path, save_path: Path | None, num_vids: int, for_model: st
 
     save_path = save_path or data_folder(location, base=DATA) / "faces"
     manifest = processing(location, save_path, num_vids=num_vids or None, show_progress=sys.stderr.isatty(), **settings)
-    print(manifest["status"].value_counts().to_string())
+    print(manifest.value_counts(["label", "status"], sort=False).to_string())
     print(save_path / "manifest.csv")
 
 
@@ -250,7 +250,7 @@ def train(save_path: Path, model: Path | None, head: str, no_baseline: bool, afr
     manifest = read_manifest(save_path)
     usable = manifest[(manifest["status"] == "ok") & (manifest["label"] != "")]
     if usable.empty:
-        raise ValueError(f"{save_path}: no video with a face has a label. Add a metadata.json as in DFDC.")
+        raise ValueError(f"{save_path}: no video with a face has a label. Process again with labels: see --labels.")
     chosen = usable if settings["self_blend"] else balance_classes(usable)
     table = split_by_group(chosen, need_fakes=not settings["self_blend"], seed=settings["seed"])
     model = model or save_path.parent / "model"

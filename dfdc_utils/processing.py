@@ -74,8 +74,9 @@ def processing(
     if not time_limit > 0:  # this way round it refuses NaN too
         raise ValueError(f"time_limit={time_limit} must be positive")
     catalog = read_catalog(location, labels=labels)
-    if (catalog["label"] == "").all():
-        log.warning("%s: no video has a label. To train, give a metadata.json as in DFDC, or a table", location)
+    if len(reasons := catalog.loc[catalog["label"] == "", "problem"]):
+        why = max(reasons) or "give a metadata.json as in DFDC, or a table (see data/README.md)"
+        log.warning("%s: %d of %d videos have no label: %s", location, len(reasons), len(catalog), why)
     if num_vids is not None and num_vids < len(catalog):
         catalog = balance_classes(catalog, num_vids, seed=seed)
     target = prepare_target(Path(save_path))
@@ -179,8 +180,8 @@ def _work_through(
 
 def _record_death(job: Job) -> None:
     what = f"the process that worked on it ended, or hung for more than {2 * job.time_limit:g} s"
-    remedy = "The next run tries it again. If it fails again, use fewer workers, or leave it out."
     record = faces.blank_record(job.video, job.path, job.config) | {"status": "unreadable", "retry": True}
+    remedy = "The next run tries it again. If it fails again, use fewer workers, or leave it out."
     record["error"] = f"{job.path.name}: {what}. {remedy}"
     faces.write_faces(job.target, record, [], np.empty(0), overwrite=job.overwrite)
 

@@ -306,7 +306,7 @@ def test_a_surprise_in_one_video_is_a_row_and_a_log_line(
     assert "aaa.mp4: unexpected" in caplog.text
 
 
-def test_videos_without_any_label_are_said(
+def test_videos_without_a_label_are_said(
     tmp_path: Path, clip_store: Path, squares: SquareDetector, caplog: pytest.LogCaptureFixture
 ) -> None:
     location = tmp_path / "videos"
@@ -314,11 +314,12 @@ def test_videos_without_any_label_are_said(
     for name in ("a.mp4", "b.mp4"):
         shutil.copy(clip_store / "one.mp4", location / name)
     processing(location, tmp_path / "faces", workers=1, show_progress=False, detector="haar")
-    assert "no video has a label. To train, give a metadata.json" in caplog.text
-    caplog.clear()
-    (location / "metadata.json").write_text(json.dumps({"a.mp4": {"label": "REAL"}}))
-    processing(location, tmp_path / "faces", workers=1, show_progress=False, detector="haar")
-    assert "no video has a label" not in caplog.text
+    assert "2 of 2 videos have no label: give a metadata.json as in DFDC" in caplog.text
+    for label, said in (("deepfake", "1 of 2 videos have no label: b.mp4: its label is 'deepfake'"), ("FAKE", "")):
+        caplog.clear()
+        (location / "metadata.json").write_text(json.dumps({"a.mp4": {"label": "REAL"}, "b.mp4": {"label": label}}))
+        processing(location, tmp_path / "faces", workers=1, show_progress=False, detector="haar")
+        assert said in caplog.text if said else not caplog.text
 
 
 def test_names_that_are_not_utf8_do_not_stop_the_batch(

@@ -96,8 +96,7 @@ def _weigh_features(parts: _Parts, maps: list[tf.Tensor], features: tf.Tensor) -
     by_kind = (tf.where(kind, slopes, 0) for kind in (~is_change, is_change))
     of_features, of_changes = _pull_back(parts.compare, features, *by_kind)
     # A change counts for its frame and, negated, for the one before. A sum from the end recovers each one's own weight.
-    of_changes = tf.cumsum(of_changes, axis=0, reverse=True)
-    return float(parts.judge(end)[0, 0]), of_features, of_changes
+    return float(parts.judge(end)[0, 0]), of_features, tf.cumsum(of_changes, axis=0, reverse=True)
 
 
 def _pull_back(function: Callable[[Any], tf.Tensor], value: Any, *slopes: tf.Tensor) -> list[Any]:
