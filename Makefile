@@ -21,9 +21,9 @@ override DFDC_YUNET := $(call absolute,$(DFDC_YUNET))
 endif
 export DFDC_DATA DFDC_YUNET
 # Benchmarks are run on the sample, with the face detector that everybody has. The tests also run
-# on the sample; those of YuNet and of real clips run where DFDC_YUNET and DFDC_CLIPS name these. Two run at a time, so
-# TensorFlow's threads, one per core in each, would wait for each other.
+# on the sample; those of YuNet and of real clips run where DFDC_YUNET and DFDC_CLIPS name these.
 ON_SAMPLE := env -u DFDC_DATA -u DFDC_YUNET
+# Two tests run at a time. With TensorFlow's default, one thread per core in each, they would wait for each other.
 TESTS := TF_NUM_INTRAOP_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help

@@ -75,7 +75,7 @@ def processing(
         raise ValueError(f"time_limit={time_limit} must be positive")
     catalog = read_catalog(location, labels=labels)
     if len(reasons := catalog.loc[catalog["label"] == "", "problem"]):
-        why = max(reasons) or "give a metadata.json as in DFDC, or a table (see data/README.md)"
+        why = next(filter(None, reasons), "give a metadata.json as in DFDC, or a table (see data/README.md)")
         log.warning("%s: %d of %d videos have no label: %s", location, len(reasons), len(catalog), why)
     if num_vids is not None and num_vids < len(catalog):
         catalog = balance_classes(catalog, num_vids, seed=seed)

@@ -80,8 +80,8 @@ def _read_metadata(path: Path) -> Entries:
         log.info("%s: ignored, since it is not DFDC's: there each file name has an object with its label", path)
         return {}
     found: Entries = {}
-    for name, told in listed.items():
-        entry = told if isinstance(told, dict) else {"label": told}
+    for name, value in listed.items():
+        entry = value if isinstance(value, dict) else {"label": value}
         file = PureWindowsPath(name).name if re.match(r"[A-Za-z]:\\", name) else name  # some give the whole path
         found[file] = entry | {"label": word_of(entry.get("label", entry.get("is_fake", "")))}
     return found
