@@ -198,7 +198,7 @@ def process(location: Path, save_path: Path | None, num_vids: int, for_model: st
 
     save_path = save_path or data_folder(location, base=DATA) / "faces"
     manifest = processing(location, save_path, num_vids=num_vids or None, show_progress=sys.stderr.isatty(), **settings)
-    print(manifest.value_counts(["label", "status"], sort=False).to_string())
+    print(manifest.replace({"label": {"": "no label"}}).value_counts(["label", "status"], sort=False).to_string())
     print(save_path / "manifest.csv")
 
 

@@ -403,6 +403,16 @@ def test_another_model_s_results_are_kept_apart(
     assert "metrics need REAL and FAKE videos" in capsys.readouterr().err
 
 
+def test_process_counts_videos_by_label_and_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A missing label is said: an empty cell would look like the label above it."""
+    for name in ("a.mp4", "b.mp4"):
+        clips.write_clip(tmp_path / name, clips.numbered(5))
+    (tmp_path / "labels.csv").write_text("path,label\na.mp4,FAKE\n")
+    assert main(["process", str(tmp_path), "--save-path", str(tmp_path / "faces"), "--detector", "haar"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert rows[1:3] == [["FAKE", "no_face", "1"], ["no", "label", "no_face", "1"]]
+
+
 @pytest.mark.slow
 def test_self_blends_train_on_a_folder_without_fakes(
     sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
