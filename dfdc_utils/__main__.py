@@ -379,7 +379,8 @@ def _in_words(prediction: Prediction, name: str, *, verbose: bool) -> str:
     error = in_shell_words(prediction.error.removeprefix(f"{name}: "), predict)
     score = "   -" if prediction.score is None else f"{prediction.score:.2f}"
     left_out = f"{prediction.left_out} more people were not judged: --max-people" if prediction.left_out else ""
-    line = f"{prediction.verdict:17}  {score}  {': '.join(filter(None, (name, error, left_out)))}"
+    words = " ".join(filter(None, (error, prediction.windows_in_words(), left_out)))
+    line = f"{prediction.verdict:17}  {score}  {': '.join(filter(None, (name, words)))}"
     if verbose:
         line = f"{name}: {in_shell_words(prediction.in_words(), predict)}"
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in line)  # no line that a name forges

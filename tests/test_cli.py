@@ -281,14 +281,15 @@ def test_a_fake_wins_over_a_video_that_was_not_judged(
 
         def predict_many(self, asked: list[Path], **_: object) -> Iterator[SimpleNamespace]:
             for path, verdict in zip(asked, verdicts, strict=True):
+                seen = SimpleNamespace(path=path, verdict=verdict, score=0.5, left_out=4, is_partial=True)
                 yield SimpleNamespace(
-                    path=path, verdict=verdict, score=0.5, error=f"{path.name}: odd", left_out=4, is_partial=True
+                    **vars(seen), error=f"{path.name}: odd", windows_in_words=lambda: "3 of 9 windows score above 0.54."
                 )
 
     monkeypatch.setattr("dfdc_utils.prediction.Detector", Judge)
     assert main(["predict", *map(str, paths)]) == status
     printed = capsys.readouterr()
-    assert printed.out.count("4 more people were not judged") == len(paths)
+    assert printed.out.count("4 more people were not judged") == printed.out.count("3 of 9 windows") == len(paths)
     assert f"{len(paths)} not looked at to the end: try --whole." in printed.err
     forged = tmp_path / "a.mp4\nfake               0.99  b\x1b[2K.mp4"
     forged.touch()

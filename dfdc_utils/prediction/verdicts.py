@@ -210,6 +210,11 @@ class Prediction:
         words = TEMPLATES.get_template("in_words.txt.j2").render(one=self, person=self.decisive, rare=RARE)
         return " ".join(filter(None, words.split("\n")))
 
+    def windows_in_words(self) -> str:
+        """Which windows score high, if some do and some do not; empty without a verdict."""
+        template, person = TEMPLATES.get_template("windows.txt.j2"), self.decisive
+        return template.render(one=self, person=person).strip() if person else ""
+
     def _repr_html_(self) -> str:
         """The verdict with its video, as a notebook shows it."""
         return str(dfdc_utils.plots.describe(self))  # by its public name: that folder is above this one

@@ -161,6 +161,8 @@ def test_words_name_doubts_and_fake_parts(clip: Path) -> None:
     assert "Treat the score as a guess." in describe(still).partition("<iframe")[0]
     crossing = prediction(track((0.62, 0.5, 0.7)))
     assert "0.50 to 0.70, on both sides of the threshold" in describe(crossing).partition("<iframe")[0]
+    spliced = prediction(track(*[(0.1, 0.0, 0.2)] * 9, (0.9, 0.8, 0.95)))
+    assert "<p>1 of 10 windows score above 0.60, the highest" in describe(spliced).partition("<iframe")[0]
 
 
 def test_heat_is_bright_where_it_is_and_leaves_the_rest_grey() -> None:

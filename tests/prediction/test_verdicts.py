@@ -40,7 +40,9 @@ def test_a_track_is_the_mean_of_its_windows_and_knows_the_worst() -> None:
 def test_a_fake_in_a_part_of_a_video_is_not_averaged_away() -> None:
     spliced = prediction(track(*[(0.1, 0.0, 0.2)] * 9, (0.9, 0.8, 0.95)))
     assert spliced.score == pytest.approx(0.18) and spliced.verdict == "unsure"
-    assert "1 of 10 windows score above 0.60, the highest 9.0 to 11.0 s." in spliced.in_words()
+    assert spliced.windows_in_words() == "1 of 10 windows score above 0.60, the highest 9.0 to 11.0 s."
+    assert spliced.windows_in_words() in spliced.in_words()
+    assert not prediction(track((0.9, 0.8, 0.95), (0.8, 0.7, 0.95))).windows_in_words()  # all of it
     assert prediction(track(*[(0.1, 0.0, 0.2)] * 10)).verdict == "no sign of a fake"
 
 
