@@ -33,6 +33,9 @@ LOOK_AROUND_EVERY = 2.5
 REACH = 1.6
 # Pixels, the coarsest grid of YuNet: a region that is cut along it gives the same boxes as the whole image.
 GRID = 32
+# Pixels, longer side: YuNet follows a face of twice this size at half the scale, one of four times at a quarter. That
+# halves the time on clips of 640 x 480 and loses no face; boxes overlap with those before by 0.93 (IoU, 136 clips).
+FOLLOWED_SIZE = 64
 THUMBNAIL = (32, 32)  # pixels of the two frames between which a cut is looked for
 COLOUR_BINS = (8, 4, 4)  # of hue, saturation and value
 # Two frames are of two shots if both their pattern and their colours differ. Of 3,000 pairs of frames of two different
@@ -76,7 +79,7 @@ def detect_faces(clip: Clip, detector: FaceDetector) -> tuple[list[list[Face]], 
         if moment - last_look < LOOK_AROUND_EVERY and small.shape[:2] == last_shape:
             faces = _find_all_again(detector, small, [face for face, _ in expected])
         if faces is None:
-            faces, last_look, last_shape = detector.detect(small), moment, small.shape[:2]
+            faces, last_look, last_shape = _look_around(detector, small, expected), moment, small.shape[:2]
         recent = [(face, seen) for face, seen in expected if moment - seen < LOOK_AROUND_EVERY]
         missing = [one for one in recent if not any(box_overlap(one[0].box, other.box) > 0 for other in faces)]
         expected = [(face, moment) for face in faces] + missing
@@ -153,25 +156,48 @@ def describe_failure(path: Path, error: Exception) -> tuple[Status, str, bool]:
     return "unreadable", f"{path.name}: unexpected {type(error).__name__}: {error}. Please report it.", True
 
 
+def _look_around(detector: FaceDetector, image: Image, expected: list[tuple[Face, float]]) -> list[Face]:
+    """Search a whole frame, in a smaller size if all faces that are expected are large and nobody else is there."""
+    shrink = min((_shrink(detector, face) for face, _ in expected), default=1)
+    faces = _detect(detector, image, shrink)
+    strangers = [face for face in faces if not any(box_overlap(face.box, known.box) > 0 for known, _ in expected)]
+    if shrink > 1 and (strangers or len(faces) < len(expected)):  # a small picture may show a face where none is
+        shrink, faces = 1, _detect(detector, image, 1)
+    again = (_shrink(detector, face) != shrink and _find_again(detector, image, face) for face in faces)
+    return [found or face for found, face in zip(again, faces, strict=True)]  # at the size it is followed at
+
+
 def _find_all_again(detector: FaceDetector, image: Image, faces: list[Face]) -> list[Face] | None:
     """Find all of `faces` in the next frame; None if one of them is uncertain, and the whole frame must be searched."""
     again: list[Face] = []
     for face in faces:
-        found = _find_again(detector, image, face.box)
+        found = _find_again(detector, image, face)
         if found is None or any(box_overlap(found.box, other.box) > 0.5 for other in again):  # two became one
             return None
         again.append(found)
     return again or None
 
 
-def _find_again(detector: FaceDetector, image: Image, box: NDArray[np.float64]) -> Face | None:
-    height, width = image.shape[:2]
-    reach = REACH * max(box[2], box[3]) / 2
+def _shrink(detector: FaceDetector, face: Face) -> int:
+    """How many times smaller the picture is in which a face is followed."""
+    return 2 ** max(0, int(np.log2(max(face.box[2:]) / FOLLOWED_SIZE))) if detector.name == "yunet" else 1
+
+
+def _detect(detector: FaceDetector, image: Image, shrink: int, smallest: float | None = None) -> list[Face]:
+    size = (image.shape[1] // shrink, image.shape[0] // shrink)
+    image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    found = detector.detect(image, smallest=smallest and smallest / shrink)
+    return [_moved(face, scale=shrink) for face in found]
+
+
+def _find_again(detector: FaceDetector, image: Image, face: Face) -> Face | None:
+    (height, width), box, shrink = image.shape[:2], face.box, _shrink(detector, face)
+    reach, grid = REACH * max(box[2], box[3]) / 2, GRID * shrink
     x, y = box[0] + box[2] / 2, box[1] + box[3] / 2
-    left, top = (int(max(0, start) // GRID * GRID) for start in (x - reach, y - reach))
-    right, bottom = (int(min(side, -(-end // GRID) * GRID)) for side, end in ((width, x + reach), (height, y + reach)))
-    region = np.ascontiguousarray(image[top:bottom, left:right])
-    faces = [_moved(face, by=(left, top)) for face in detector.detect(region, smallest=max(box[2:]) / MAX_GROWTH)]
+    left, top = (int(max(0, start) // grid * grid) for start in (x - reach, y - reach))
+    right, bottom = (int(min(side, -(-end // grid) * grid)) for side, end in ((width, x + reach), (height, y + reach)))
+    found = _detect(detector, image[top:bottom, left:right], shrink, smallest=max(box[2:]) / MAX_GROWTH)
+    faces = [_moved(one, by=(left, top)) for one in found]
     best = max(faces, key=lambda face: box_overlap(face.box, box), default=None)
     if best is None or box_overlap(best.box, box) == 0:
         return None

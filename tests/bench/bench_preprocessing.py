@@ -24,9 +24,12 @@ from sounds import sounding
 from workers import peak_memory
 
 from dfdc_utils.faces import box_overlap, read_faces
+from dfdc_utils.faces.detectors import YuNetDetector
+from dfdc_utils.faces.extraction import detect_faces
 from dfdc_utils.processing import processing
 from dfdc_utils.sample.voices import _join
-from dfdc_utils.workers import each
+from dfdc_utils.videos import probe_video, sample_frames
+from dfdc_utils.workers import each, one_thread
 
 CORES = 2  # that all figures are given for
 ROUNDS = 9
@@ -205,6 +208,22 @@ def test_preprocessing(
     assert floor <= 1.0 or not yunet
     assert gain >= 1.8
     assert max(memory.values()) <= 400e6
+
+
+def test_detection_costs_no_more_than_decoding_at_low_resolution(validation_clips: Path, yunet_path: Path) -> None:
+    """Real clips of at most 480 lines, with the large faces that such clips have: YuNet against decoding their 5 s."""
+    detector, ratios = YuNetDetector(yunet_path), dict[str, float]()
+    for compression in ("c23", "c40"):
+        paths = [path for path in validation_clips.rglob(f"{compression}_*.mp4") if probe_video(path).height <= 480]
+        clips = [sample_frames(path, 16, capture_sec=WINDOW) for path in paths]
+        seconds: dict[str, list[float]] = {"detection": [], "decoding": []}
+        with one_thread():
+            for _ in range(ROUNDS):
+                seconds["detection"].append(timed(lambda clips=clips: [detect_faces(one, detector) for one in clips]))
+                seconds["decoding"].append(timed(lambda paths=paths: [decode_and_forget(path) for path in paths]))
+        ratios[compression] = float(np.median(np.array(seconds["detection"]) / np.array(seconds["decoding"])))
+        print(f"\nYuNet / decoding, {len(paths)} clips, {compression}: {ratio(seconds, 'detection', 'decoding')}")
+    assert ratios["c23"] <= 1.0  # of the usual bit rate; what is strongly compressed is decoded in half the time
 
 
 def test_sound_costs_little(hd_clips: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from dfdc_utils.faces import (
     read_faces,
     work_on,
 )
-from dfdc_utils.faces.detectors import HaarDetector, YuNetDetector
+from dfdc_utils.faces.detectors import HaarDetector, YuNetDetector, largest
 from dfdc_utils.faces.extraction import detect_faces
 from dfdc_utils.faces.tracks import crop_face, smooth_boxes
 from dfdc_utils.videos import Clip, Image, sample_frames
@@ -49,13 +49,15 @@ def make_clip(path: Path, **more: object) -> Clip:
     return sample_frames(clips.write_clip(path, clips.squares(150, **settings)), 16)  # type: ignore[arg-type]
 
 
-def everywhere(clip: Clip, detector: FaceDetector) -> list[list[Face]]:
-    """A whole look at every frame."""
+def everywhere(clip: Clip, detector: FaceDetector, *, as_followed: bool = False) -> list[list[Face]]:
+    """A whole look at every frame; `as_followed`: in the size in which the largest face in it is followed."""
     found = []
     for index in range(len(clip)):
         small = clip.small_frame(index, extraction.DETECTION_SIDE)
-        scale = clip.info.width / small.shape[1]
-        found.append([replace(face, box=face.box * scale) for face in detector.detect(small)])
+        scale, faces = clip.info.width / small.shape[1], detector.detect(small)
+        if as_followed and faces:
+            faces = extraction._detect(detector, small, extraction._shrink(detector, largest(faces)))
+        found.append([replace(face, box=face.box * scale) for face in faces])
     return found
 
 
@@ -71,6 +73,46 @@ def test_between_whole_looks_only_the_surroundings_are_searched(tmp_path: Path) 
     assert max(height * width for height, width in detector.shown if (height, width) != (360, 640)) < 360 * 640 / 4
     for moment, faces in zip(clip.times, found, strict=True):
         assert [face.box.tolist() for face in faces] == [pytest.approx([60 + round(moment * 30), 100, 80, 80], abs=2)]
+
+
+class Scaling(Counting):
+    """Stands in for YuNet, which follows large faces in smaller pictures, and sees a ghost in small whole pictures."""
+
+    name = "yunet"
+    ghosts = 0
+
+    def detect(self, image: Image, *, smallest: float | None = None) -> list[Face]:
+        there = [Face(np.array([10.0, 10.0, 40.0, 40.0]), 0.7)] * (self.ghosts and image.shape[1] == 320)
+        return super().detect(image, smallest=smallest) + there
+
+
+@pytest.mark.parametrize(("side", "shrink"), [(120, 1), (140, 2), (260, 4)])
+def test_large_faces_are_followed_in_smaller_pictures(tmp_path: Path, side: int, shrink: int) -> None:
+    where = {"start": (200, 50), "step": (1, 0), "side": side}
+    clip, detector = make_clip(tmp_path / "a.mp4", people=[(MAGENTA, where)]), Scaling()
+    found, _ = detect_faces(clip, detector)
+    whole = (360 // shrink, 640 // shrink)
+    assert detector.shown[0] == (360, 640) and (shrink == 1 or whole in detector.shown[1:])
+    assert max(height * width for height, width in detector.shown[1:]) <= whole[0] * whole[1]
+    for moment, faces in zip(clip.times, found, strict=True):
+        assert len(faces) == 1
+        assert faces[0].box == pytest.approx([200 + round(moment * 30), 50, side, side], abs=2 * shrink)
+
+
+def test_a_stranger_in_a_smaller_picture_is_looked_for_in_the_whole_one(tmp_path: Path) -> None:
+    people = [(MAGENTA, {"start": (200, 50), "step": (1, 0), "side": 140})]
+    clip, detector = make_clip(tmp_path / "a.mp4", people=people), Scaling()
+    detector.ghosts = 1
+    assert [len(faces) for faces in detect_faces(clip, detector)[0]] == [1] * 16
+    assert detector.shown.count((180, 320)) == 1 and detector.shown.count((360, 640)) == 2
+    # The same where one who is expected is missing.
+    frames = list(clips.squares(150, size=(640, 360), people=people, hidden=range(60, 75)))
+    lost = Scaling()
+    seen = [
+        bool(faces) for faces in detect_faces(sample_frames(clips.write_clip(tmp_path / "b.mp4", frames), 16), lost)[0]
+    ]
+    assert seen == [not 60 <= round(moment * 30) < 75 for moment in clip.times]
+    assert lost.shown.count((360, 640)) >= 1 + seen.count(False)
 
 
 def test_a_face_that_is_lost_is_looked_for_everywhere(tmp_path: Path) -> None:
@@ -171,7 +213,8 @@ def test_real_faces_are_found_where_whole_looks_find_them(
     for path in sorted(real_clips.rglob("*.mp4")):
         clip = sample_frames(path)
         ours, all_of_them = (
-            follow_faces(found)[0] for found in (detect_faces(clip, detector)[0], everywhere(clip, detector))
+            follow_faces(found)[0]
+            for found in (detect_faces(clip, detector)[0], everywhere(clip, detector, as_followed=True))
         )
         frames += len(clip)
         lost += int((all_of_them.detected & ~ours.detected).sum())
