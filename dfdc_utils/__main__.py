@@ -402,6 +402,7 @@ def _write_tables(predictions: Sequence[Prediction], *, csv: Path | None, json: 
             sys.stdout.write(text)
         else:
             write_atomically(target, text)
+            click.echo(f"written: {target}", err=True)
 
 
 @cli.command()

@@ -201,6 +201,7 @@ def _manifest_row(row: Row, record: dict[str, Any], seconds: float = np.nan) -> 
         "width": record.get("width", 0),
         "height": record.get("height", 0),
         "fps": record.get("fps", 0.0),
+        "is_synthetic": record.get("is_synthetic", False),
         "face_height": round(float(np.median([frame["box"][3] for frame in detected])), 1) if detected else 0.0,
         "sharpness": main["sharpness"],
         "has_audio": record.get("sound", {}).get("has_audio", False),

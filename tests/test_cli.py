@@ -243,8 +243,9 @@ def test_predict_needs_no_metadata_and_no_name_ends_it(
     targets = [tmp_path / "out" / name for name in ("v.csv", "v.json", "v.html")]
     options = [part for target in targets for part in (f"--{target.suffix[1:]}", str(target))]
     assert main(["predict", str(tmp_path), "--model", tiny, *options]) in (0, 1)
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
     assert len(out.splitlines()) == 3 and "caf\\udce9.mp4" in out
+    assert re.findall(r"(?m)^written: .*?(v\.\w+)$", err) == [target.name for target in targets]
     for target in targets:
         text = target.read_text(encoding="utf-8")  # strict
         assert "udce9" in text and "한국어" in text
@@ -358,10 +359,11 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly(sample: Path, tiny: str, 
 
 @pytest.mark.slow
 def test_the_commands_go_the_whole_way(sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Process, train, evaluate on a few videos of the sample, as a shell user would."""
+    """Process, train, evaluate on a few videos of the sample, as a shell user would, who has copied them elsewhere."""
     faces = str(tmp_path / "faces")
+    copied = Path(shutil.copytree(sample / "dfdc_train_part_0", tmp_path / "mine"))
     options = ["--num-vids", "24", "--frame-count", "4", "--face-size", "32", "--detector", "haar"]
-    assert main(["process", str(sample), "--save-path", faces, *options]) == 0
+    assert main(["process", str(copied), "--save-path", faces, *options]) == 0
     assert main(["train", "--save-path", faces, "--epochs", "1", "--seed", "1"]) == 0
     assert main(["evaluate", "--save-path", faces]) == 0
     printed = capsys.readouterr().out
@@ -370,7 +372,7 @@ def test_the_commands_go_the_whole_way(sample: Path, tmp_path: Path, capsys: pyt
     card = (tmp_path / "model" / "card.md").read_text()
     assert "the embedded synthetic sample" in card
     assert (tmp_path / "results" / "scores.csv").is_file() and (tmp_path / "results" / "summary.csv").is_file()
-    assert main(["process", str(sample), "--save-path", faces, *options, "--margin", "2"]) == 2
+    assert main(["process", str(copied), "--save-path", faces, *options, "--margin", "2"]) == 2
     assert "--overwrite to make the faces again" in capsys.readouterr().err
 
 

@@ -135,6 +135,7 @@ def work_on(job: Job) -> float:
                 clip = sample_frames(job.path, job.config.frame_count, capture_sec=job.config.capture_sec)
                 times, info = clip.times, clip.info
                 record |= {"frames": len(clip), "width": info.width, "height": info.height, "fps": round(info.fps, 3)}
+                record["is_synthetic"] = info.is_synthetic
                 speech = Speech.of(clip)
                 people = crop_tracks(clip, extract_tracks(clip, detector, job.config), job.config)
                 check_time()

@@ -190,15 +190,16 @@ def count_labels(table: pd.DataFrame) -> str:
     return ", ".join(f"{(table['label'] == label).sum()} {label}" for label in LABELS)
 
 
-def name_data(table: pd.DataFrame) -> tuple[str, DataKind]:
-    """Say in words which videos a catalog or manifest lists, and whether any of them is synthetic."""
-    folders = {Path(path).parent for path in table["path"] if path} if "path" in table else set()
-    drawn = {folder for folder in folders if (folder.parent / "sample.json").is_file()}  # make_sample writes it last
-    kind: DataKind = "synthetic" if drawn else "recorded"
-    if not folders:
-        return "videos of unknown origin", kind
-    if drawn == folders:
-        return "the embedded synthetic sample", kind
-    names = ", ".join(sorted({folder.name for folder in folders})[:3])
-    mixed = ", mixed with the embedded synthetic sample" if drawn else ""
-    return f"videos in {len(folders)} folders ({names}{', …' if len(folders) > 3 else ''}){mixed}", kind
+def name_data(manifest: pd.DataFrame) -> tuple[str, DataKind]:
+    """Say in words which videos a manifest lists, and whether any of them is synthetic, by the mark in its file."""
+    drawn = manifest.get("is_synthetic", pd.Series(False, manifest.index)).astype(bool)
+    kind: DataKind = "synthetic" if drawn.any() else "recorded"
+    folders = {Path(path).parent for path in manifest["path"][~drawn] if path} if "path" in manifest else set()
+    names = sorted({folder.name for folder in folders})
+    listed = f"({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+    where = f"videos in {len(folders)} folder{'s' * (len(folders) != 1)} {listed}"
+    recorded = where if folders else "videos of unknown origin"
+    synthetic = "the embedded synthetic sample"
+    if not drawn.any():
+        return recorded, kind
+    return synthetic if drawn.all() else f"{recorded}, mixed with {synthetic}", kind

@@ -45,10 +45,15 @@ def read_labels(folder: Path, names: set[str], videos: set[str]) -> Entries:
 
 
 def read_table(path: Path) -> Entries:
-    """Read a CSV file with the columns `path`, `label` and, if known, `original`. Raises `BrokenCatalog`."""
+    """Read a CSV file with the columns `path`, `label` and, if known, `original`; some programs separate them by `;`.
+
+    Raises `BrokenCatalog`, also where two rows of the same video differ.
+    """
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            table = csv.DictReader(file)
+            header = file.readline()
+            file.seek(0)
+            table = csv.DictReader(file, delimiter=max(",;\t", key=header.count))
             names = table.fieldnames = [name.strip().lower() for name in table.fieldnames or ()]
             rows = list(table)
     except (OSError, csv.Error) as error:
@@ -58,8 +63,13 @@ def read_table(path: Path) -> Entries:
         raise BrokenCatalog(f"{path}: it has the columns {', '.join(names)}, but needs path and label.")
     if longer := next((row for row in rows if any(row.get(None, ()))), None):
         raise BrokenCatalog(f"{path}: {longer[found['path']]!r}: more values than columns. Quote names with commas.")
-    read = ([(row.get(found[wanted]) or "").replace("\\", "/") for wanted in NAMES] for row in rows)
-    return {file: {"label": word_of(label), "original": original} for file, label, original in read}
+    entries: Entries = {}
+    for row in rows:
+        file, label, original = ((row.get(found[wanted]) or "").replace("\\", "/") for wanted in NAMES)
+        entry = {"label": word_of(label), "original": original}
+        if entries.setdefault(file, entry) != entry:
+            raise BrokenCatalog(f"{path}: {file!r}: two rows that differ, {entries[file]} and {entry}. Remove one.")
+    return entries
 
 
 def word_of(label: Any) -> Any:

@@ -13,7 +13,7 @@ from tables import families, table_of
 
 from dfdc_utils.errors import BrokenCatalog
 from dfdc_utils.videos import LABELS, balance_classes, list_videos, read_catalog
-from dfdc_utils.videos.catalog import COLUMNS
+from dfdc_utils.videos.catalog import COLUMNS, name_data
 
 Listing = dict[str, dict[str, object]]
 
@@ -181,6 +181,8 @@ def test_labels_come_from_a_table(tmp_path: Path) -> None:
         "video,label,original\nx,0,\ny,1,x\n",  # names without suffix
         "path,label,original\nx.mp4,REAL,,\ny.mp4,FAKE,x.mp4,\n",  # with a comma at the end of each row
         "\ufeffPath, Label, Original\n\nx.mp4, real\ny.mp4, fake,x.mp4\n",
+        "path;label;original\nx.mp4;0;\ny.mp4;1;x.mp4\n",  # as some spreadsheets write it
+        "path\tlabel\toriginal\nx.mp4\t0\t\ny.mp4\t1\tx.mp4\nx.mp4\treal\t\n",  # and one row twice
     ],
 )
 def test_tables_of_labels_name_videos_in_many_ways(tmp_path: Path, table: str) -> None:
@@ -196,6 +198,7 @@ def test_tables_of_labels_name_videos_in_many_ways(tmp_path: Path, table: str) -
     [
         ("path,label\n", r"names none of the videos in .* \[\]"),
         ("", "needs path and label"),
+        ("path,label\nx.mp4,0\nx.mp4,1\n", "'x.mp4': two rows that differ, .*REAL.* and .*FAKE.*Remove one"),
         ("path,label\na, b.mp4,REAL\n", "'a': more values than columns. Quote names with commas"),
     ],
 )
@@ -449,3 +452,24 @@ def test_balance_without_one_class_says_which(label: str) -> None:
 def test_balance_of_less_than_two(asked: int) -> None:
     with pytest.raises(ValueError, match=f"num_vids={asked}"):
         balance_classes(families(5), asked)
+
+
+@pytest.mark.parametrize(
+    ("paths", "drawn", "expected"),
+    [
+        (["a/x.mp4", "a/y.mp4"], [False, False], ("videos in 1 folder (a)", "recorded")),
+        (["a/x.mp4", "b/y.mp4"], None, ("videos in 2 folders (a, b)", "recorded")),
+        (
+            [f"{n}/x.mp4" for n in range(4)],
+            [True, False, False, False],
+            ("videos in 3 folders (1, 2, 3), mixed with the embedded synthetic sample", "synthetic"),
+        ),
+        (["a/x.mp4", "b/y.mp4"], [True, True], ("the embedded synthetic sample", "synthetic")),
+        (["", ""], [False, False], ("videos of unknown origin", "recorded")),
+    ],
+)
+def test_data_are_named_by_the_marks_in_their_files(
+    paths: list[str], drawn: list[bool] | None, expected: tuple[str, str]
+) -> None:
+    manifest = pd.DataFrame({"path": paths} | ({"is_synthetic": drawn} if drawn else {}))
+    assert name_data(manifest) == expected
