@@ -157,7 +157,7 @@ class Detector:
         tracks = [TrackScore(one, tuple(window for window in scored if window.faces.track == one)) for one in people]
         tracks.sort(key=lambda track: -track.score)
         status, error = _check(found, tracks, self.folder)
-        looked_at = (found.seconds, tuple(tracks), self.folder, found.duration, found.left_out)
+        looked_at = (found.seconds, tuple(tracks), self.folder, found.duration, found.left_out, found.detector)
         return Prediction(found.path, status, error, *looked_at)
 
     def _score(self, windows: tuple[FaceWindow, ...]) -> list[WindowScore]:

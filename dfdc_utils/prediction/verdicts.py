@@ -127,6 +127,7 @@ class Prediction:
     folder: ModelFolder = field(repr=False)  #: the model's
     duration: float = 0.0  #: of the video, in seconds; 0 if unknown
     left_out: int = 0  #: how many people more were not scored
+    detector: str = ""  #: that found the faces
 
     def __repr__(self) -> str:
         return f"<Prediction {self.path.name}: {self.headline}>"

@@ -81,6 +81,7 @@ class VideoFaces:
     duration: float = 0.0  # in seconds, 0 if unknown
     is_synthetic: bool = False  # whether it is a clip of the embedded sample
     left_out: int = 0  # people who were too many to look at, in the window with most
+    detector: str = ""  # that found the faces
 
 
 def find_faces(look: Look) -> VideoFaces:
@@ -119,7 +120,7 @@ def find_faces(look: Look) -> VideoFaces:
         why, error, _ = faces.describe_failure(look.path, failure)
         if not (windows and isinstance(failure, UnreadableVideo)):  # else what came before the break is kept
             windows, status = [], why
-    return VideoFaces(look.path, status, error, seconds, tuple(windows), duration, drawn, left_out)
+    return VideoFaces(look.path, status, error, seconds, tuple(windows), duration, drawn, left_out, detector.name)
 
 
 def _as_window(times: NDArray[np.float64], person: CroppedTrack, frame_count: int) -> FaceWindow:

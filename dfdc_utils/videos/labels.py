@@ -65,10 +65,10 @@ def read_table(path: Path) -> Entries:
         raise BrokenCatalog(f"{path}: {longer[found['path']]!r}: more values than columns. Quote names with commas.")
     entries: Entries = {}
     for row in rows:
-        file, label, original = ((row.get(found[wanted]) or "").replace("\\", "/") for wanted in NAMES)
+        name, label, original = ((row.get(found[wanted]) or "").replace("\\", "/") for wanted in NAMES)
         entry = {"label": word_of(label), "original": original}
-        if entries.setdefault(file, entry) != entry:
-            raise BrokenCatalog(f"{path}: {file!r}: two rows that differ, {entries[file]} and {entry}. Remove one.")
+        if entries.setdefault(name, entry) != entry:
+            raise BrokenCatalog(f"{path}: {name!r}: two rows that differ, {entries[name]} and {entry}. Remove one.")
     return entries
 
 

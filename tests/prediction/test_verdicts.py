@@ -144,7 +144,10 @@ def test_error_rates_are_those_of_what_was_measured() -> None:
     assert "never measured" in unmeasured and "carries over" not in unmeasured
     columns = ("fake", "real", "fake_called_fake", "real_called_fake", "real_unsure")
     deepfakes = pd.DataFrame([(10, 20, 6, 1, 2), (5, 0, 1, 0, 0)], columns=columns)
-    measured = replace(model_folder(), deepfakes=deepfakes).caveats
+    folder = replace(model_folder(), deepfakes=deepfakes)
+    measured = folder.caveats
+    seen = prediction(track((0.9, 0.8, 0.95)), folder=folder)
+    assert "YuNet" not in seen.in_words() and "with YuNet" in replace(seen, detector="haar").in_words()
     assert "1 of 20 real ones were called fake and 2 unsure; 7 of 15 fakes were called fake." in measured
     assert "carries over" not in measured
 
