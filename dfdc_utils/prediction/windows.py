@@ -100,7 +100,8 @@ def find_faces(look: Look) -> VideoFaces:
             for clip in sample_windows(look.path, **how) if look.whole else [sample_frames(look.path, **how)]:
                 if look.whole and not clip.info.duration:
                     allow_more_time(2 * (float(clip.times[-1]) - seconds))
-                seconds, duration, drawn = float(clip.times[-1]), clip.info.duration, clip.info.is_synthetic
+                seconds, drawn = float(clip.times[-1]), clip.info.is_synthetic
+                duration = clip.info.duration and max(clip.info.duration, seconds)  # a joined file may say less
                 try:
                     tracks = faces.extract_tracks(clip, detector, everyone, instead=instead)
                 except NoFaceFound as nobody:

@@ -388,8 +388,15 @@ def _cut(frame: av.VideoFrame, left: int, top: int, width: int, height: int) -> 
 
 
 def unreadable(path: str | Path, what: str) -> UnreadableVideo:
-    """Return an error that says what is wrong with a file."""
-    return UnreadableVideo(f"{Path(path).name}: {what}. Get the file again from its source, or leave it out.")
+    """Return an error that says what is wrong with a file, and what to do, by its first bytes."""
+    start, remedy = b"", "Get the file again from its source, or leave it out"
+    with contextlib.suppress(OSError), Path(path).open("rb") as file:
+        start = file.read(200)
+    if start[8:12] == b"WEBP":
+        remedy = "FFmpeg does not decode animated WebP: convert it, for example to GIF"
+    elif re.fullmatch(rb"[\t\n\r -~]+", start):
+        remedy = "It is text, such as a playlist or a web page: give the video that it names, or leave it out"
+    return UnreadableVideo(f"{Path(path).name}: {what}. {remedy}.")
 
 
 def reason(error: Exception) -> str:

@@ -83,7 +83,7 @@ def test_statuses_say_what_is_wrong(folder: Path, tmp_path: Path) -> None:
     assert gone.status == "unreadable" and "gone.mp4: file not found" in gone.error
     (tmp_path / "text.mp4").write_text("no video")
     broken = find_faces(Look(tmp_path / "text.mp4", CONFIG, whole=True))
-    assert broken.status == "unreadable" and "Get the file again" in broken.error
+    assert broken.status == "unreadable" and "It is text" in broken.error
 
 
 def test_frames_of_other_shots_are_counted_and_not_shown(folder: Path) -> None:
@@ -159,3 +159,10 @@ def test_the_time_for_a_video_of_unknown_length_grows_with_what_was_seen(
     monkeypatch.setattr(windows, "sample_windows", lambda *_, **__: unknown)
     found = find_faces(Look(raw, CONFIG, whole=True))
     assert sum(given) == pytest.approx(2 * found.seconds) and found.seconds > 3.5
+
+
+def test_a_joined_file_is_at_least_as_long_as_what_was_seen_of_it(folder: Path) -> None:
+    part, joined = write_clip(folder / "part.mkv", squares(60)), folder / "joined.mkv"
+    joined.write_bytes(2 * part.read_bytes())
+    found = find_faces(Look(joined, CONFIG, whole=True))
+    assert found.duration >= found.seconds > 3.5

@@ -294,7 +294,8 @@ BAD_FILES = {
 @pytest.mark.parametrize("read", [sample_frames, probe_video])
 def test_what_is_no_video_is_named_with_a_remedy(tmp_path: Path, kind: str, read) -> None:  # type: ignore[no-untyped-def]
     path = BAD_FILES[kind](tmp_path / "bad clip.mp4")
-    with pytest.raises(UnreadableVideo, match=r"^bad clip\.mp4: .+\. (Get the file again|Leave it out|Check the path)"):
+    remedies = "Get the file again|It is text|Leave it out|Check the path"
+    with pytest.raises(UnreadableVideo, match=rf"^bad clip\.mp4: .+\. ({remedies})"):
         read(path)
 
 
@@ -310,6 +311,23 @@ def test_the_reason_tells_the_kinds_apart(tmp_path: Path) -> None:
     assert "file not found" in reasons["missing"]
     assert "cannot be opened" in reasons["no index"]
     assert len(set(reasons.values())) >= 5
+
+
+@pytest.mark.parametrize(
+    ("content", "remedy"),
+    [
+        (b"#EXTM3U\n#EXTINF:5,\nx.mp4\n", "playlist or a web page: give the video that it names"),
+        (b"<!DOCTYPE html>\r\n\t<title>404</title>", "playlist or a web page: give the video that it names"),
+        (b'{"error": "expired"}', "playlist or a web page: give the video that it names"),
+        (b"RIFF\x1a\0\0\0WEBPVP8X", "does not decode animated WebP: convert it"),
+        (bytes(range(256)), "Get the file again"),
+    ],
+)
+def test_the_remedy_fits_what_the_file_is(tmp_path: Path, content: bytes, remedy: str) -> None:
+    path = tmp_path / "x.mp4"
+    path.write_bytes(content)
+    with pytest.raises(UnreadableVideo, match=remedy):
+        probe_video(path)
 
 
 @pytest.mark.parametrize("fraction", [0.4, 0.55, 0.7, 0.85, 0.97])
