@@ -42,5 +42,5 @@ class TrainingCurve(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _summary(self, epoch: int) -> str:
         best = min(self._rows, key=lambda row: row["val_loss"])
-        lowest = f"best: epoch {best['epoch']}, validation log loss {best['val_loss']:.3f}"
+        lowest = f"best: epoch {best['epoch']:.0f}, validation log loss {best['val_loss']:.3f}"
         return f"epoch {epoch} of at most {self.params['epochs']}; {lowest}"

@@ -16,9 +16,11 @@ import psutil
 import pytest
 from fake_models import open_model
 from hd_clips import decode_and_forget, draw_hd_clips
+from scipy.stats import binom
 
 from dfdc_utils.faces import SequenceConfig
 from dfdc_utils.prediction import Detector
+from dfdc_utils.videos import read_catalog
 
 ROUNDS = 9
 MANY = 100
@@ -95,6 +97,26 @@ def test_a_hundred_videos_take_no_more_memory_than_ten(hd_clips: list[Path]) -> 
         print(f"{who}: {', '.join(f'{value:.0f}' for value in values)}")
     assert held[-1] - held[0] < 40
     assert workers[-1] - workers[0] < 40
+
+
+def test_real_videos_of_many_windows_are_called_fake_no_more_often(
+    validation_clips: Path, yunet_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole real videos: a rule over windows must not find more and more fakes, the longer a video is."""
+    monkeypatch.setenv("DFDC_YUNET", str(yunet_path))
+    catalog = read_catalog(validation_clips)
+    paths = catalog.loc[catalog["label"] == "REAL", "path"]
+    detector = Detector.load("pretrained")
+    rows = pd.DataFrame(
+        [(max((len(one.windows) for one in seen.people), default=0), seen.verdict)
+         for seen in detector.predict_many(paths, whole=True, show_progress=False)],
+        columns=["windows", "verdict"],
+    )  # fmt: skip
+    rows["windows"] = pd.cut(rows["windows"], [0, 1, 3, 5, np.inf], labels=["1", "2 to 3", "4 to 5", "6 or more"])
+    counts = pd.crosstab(rows["windows"], rows["verdict"])
+    print(f"\nVerdicts on whole real videos, by windows\n{counts.to_string()}")
+    allowed = binom.ppf(0.975, counts.sum(axis=1), detector.folder.calibration.false_positive_rate)
+    assert (counts["fake"] <= allowed).all()
 
 
 def if_there(request: pytest.FixtureRequest, fixture: str) -> Path | None:

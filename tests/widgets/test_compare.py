@@ -90,7 +90,7 @@ def test_a_curve_grows_and_leaves_a_line(
     curve.set_params({"epochs": 4})
     curve.on_train_begin()
     for epoch, loss in enumerate((0.7, 0.4, 0.5)):
-        row = {"epoch": epoch + 1, "loss": loss, "accuracy": 0.5, "val_loss": loss, "val_accuracy": 0.5}
+        row = {"epoch": float(epoch + 1), "loss": loss, "accuracy": 0.5, "val_loss": loss, "val_accuracy": 0.5}
         curve.on_epoch_end(epoch, row)
     shown = curve._shown.value
     assert re.search(r"epoch 3 of at most 4; best: epoch 2, validation log loss 0\.400; at most \d+ s left", shown)
