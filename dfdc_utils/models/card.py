@@ -6,7 +6,6 @@
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import jinja2
 import pandas as pd
@@ -34,29 +33,11 @@ def write_card(folder: ModelFolder, **measured: pd.DataFrame) -> Path:
         counts["originals"] = folder.split.groupby("split")["original"].nunique()
         counts = counts.reset_index()
     templates = jinja2.Environment(loader=jinja2.FileSystemLoader(Path(__file__).parent), trim_blocks=True)
-    templates.filters |= {"table": _table, "inline": _inline}
-    text = templates.get_template("card.md.j2").render(
-        folder=folder,
-        measured=measured,
-        tables=tables,
-        counts=counts,
-        best=history.loc[history["val_loss"].idxmin()] if "epoch" in history else None,
-        settings={key: value for key, value in folder.note.items() if key not in OWN_SECTIONS},
-        sequence=asdict(folder.sequence),
-        ood_percentile=OOD_PERCENTILE,
-    )
+    best = history.loc[history["val_loss"].idxmin()] if "epoch" in history else None
+    settings = {key: value for key, value in folder.note.items() if key not in OWN_SECTIONS}
+    shown = {"folder": folder, "measured": measured, "tables": tables, "counts": counts, "best": best}
+    shown |= {"settings": settings, "sequence": asdict(folder.sequence), "ood_percentile": OOD_PERCENTILE}
+    text = templates.get_template("card.md.j2").render(shown)
     # Parts that are left out leave their blank lines.
     write_atomically(folder.path / "card.md", re.sub(r"\n{3,}", "\n\n", text) + "\n")
     return folder.path / "card.md"
-
-
-def _table(table: pd.DataFrame) -> str:
-    """Format a table as Markdown; `DataFrame.to_markdown` would need one more package."""
-    head, *rows = table.to_csv(index=False, sep="|", float_format="%.3f").splitlines()
-    lines = [head, "|".join(["---"] * len(table.columns)), *rows]
-    return "\n".join(f"| {line.replace('|', ' | ')} |" for line in lines)
-
-
-def _inline(settings: dict[str, Any]) -> str:
-    texts = {key: f"({_inline(value)})" if isinstance(value, dict) else str(value) for key, value in settings.items()}
-    return ", ".join(f"{key} {text}" for key, text in texts.items())

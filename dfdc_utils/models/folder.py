@@ -72,15 +72,10 @@ class ModelFolder:
         if not note:
             raise FileNotFoundError(f"{path} holds no finished model. Run `dfdc train` again to finish its training.")
         split, ood, deepfakes = path / "split.csv", path / "ood.npz", path / "deepfakes.csv"
-        return cls(
-            path,
-            SequenceConfig.load(path / "sequence.json"),
-            Calibration.load(path / "calibration.json"),
-            note,
-            pd.read_csv(split, dtype=str, keep_default_na=False) if split.is_file() else None,
-            OODDetector.load(ood) if ood.is_file() else None,
-            pd.read_csv(deepfakes) if deepfakes.is_file() else None,
-        )
+        always = (SequenceConfig.load(path / "sequence.json"), Calibration.load(path / "calibration.json"), note)
+        videos = pd.read_csv(split, dtype=str, keep_default_na=False) if split.is_file() else None
+        detector = OODDetector.load(ood) if ood.is_file() else None
+        return cls(path, *always, videos, detector, pd.read_csv(deepfakes) if deepfakes.is_file() else None)
 
     @contextlib.contextmanager
     def rewriting(self) -> Iterator[None]:
