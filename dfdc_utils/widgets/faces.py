@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import pandas as pd
 
 from dfdc_utils import plots
 from dfdc_utils.faces import read_faces
-from dfdc_utils.widgets.twin import HasTwin, one_at_a_time
+from dfdc_utils.widgets.twin import TEMPLATES, HasTwin, one_at_a_time
 
 CELL, FRAME = 60, 250  # pixels: sixteen crops, or four frames, are as wide as a notebook usually is
 ANY = "any"  # neither a status nor a label; ipywidgets takes None for no choice at all
@@ -32,26 +31,14 @@ def clip_detail(save_path: str | Path, row: Row) -> str:
 
     The video itself is read from `path` in the row. Haar's scores are left out: they are always 1.
     """
-    parts = [f"<strong>{escape(_name_of(row))}</strong>"]
-    if reason := _why_not(row):
-        parts.append(plots.note(reason))
+    reason, record = _why_not(row), None
     try:
-        parts += _show_record(save_path, row, read_faces(save_path, row["video"]))
+        record = read_faces(save_path, row["video"])
     except FileNotFoundError as error:
-        parts += [] if reason else [plots.note(str(error))]
-    return f'<div style="line-height:1.4;padding:4px">{"".join(parts)}</div>'
-
-
-def _show_record(save_path: str | Path, row: Row, record: dict[str, Any]) -> list[str]:
-    parts, people = [], range(len(record["tracks"]))
-    for number in people:
-        who = f"Person {number + 1}" if len(people) > 1 else ""
-        parts.append(f"{who}: {plots.describe_track(record, number)}.")
-        parts.append(_or_note(_crops, save_path, row["video"], record["tracks"][number]["frames"]))
-    if record["status"] != "unreadable":  # decoding it might hang again
-        parts.append(_or_note(_frames, record, row.get("path", "")))
-    timelines = (plots.plot_timeline(record, number) for number in people if record["config"]["detector"] != "haar")
-    return [*parts, *(plots.figure_tag(timeline, timeline.axes[0].get_title()) for timeline in timelines)]
+        reason = reason or str(error)
+    shown = {"name": _name_of(row), "reason": reason, "record": record, "row": row, "save_path": save_path}
+    how = {"plots": plots, "or_note": _or_note, "crops": _crops, "frames": _frames}
+    return TEMPLATES.get_template("detail.html").render(shown, **how)
 
 
 def _name_of(row: Row) -> str:
@@ -137,8 +124,8 @@ class FaceBrowser(HasTwin, ui.VBox):  # type: ignore[misc]
 
     def as_html(self) -> str:
         """The page that is shown, without its controls."""
-        cells = "".join(f'<div style="width:50%">{tile.as_html()}</div>' for pair in self._tiles for tile in pair)
-        return f'{self._where.value}<div style="display:flex;flex-wrap:wrap">{cells}</div>'
+        shown = {"where": self._where.value, "pairs": self._tiles, "name_of": _name_of}
+        return TEMPLATES.get_template("browser.html").render(shown)
 
     @one_at_a_time
     def _restart(self, _change: object = None) -> None:
@@ -239,27 +226,20 @@ class _Tile(ui.VBox):  # type: ignore[misc]
         self.opener = _button("open", "", lambda _button: opened(self))
         self._tick = ui.Checkbox(indent=False, layout=ui.Layout(width="auto", flex="1"))
         self._tick.observe(lambda change: self.row and picked(self.row, change["new"]), names="value")
-        self._picture = ui.HTML()
+        self.picture = ui.HTML()
         half = ui.Layout(width="50%", margin="2px", padding="2px")
-        super().__init__([ui.HBox([self._tick, self.opener]), self._picture], layout=half)
+        super().__init__([ui.HBox([self._tick, self.opener]), self.picture], layout=half)
 
     def show(self, row: Row | None, picture: str, *, picked: bool) -> None:
         """Show another row in the same place, or nothing for None."""
         self.row = row
-        self._tick.value, self._picture.value = picked, picture
+        self._tick.value, self.picture.value = picked, picture
         self.layout.visibility = "visible" if row else "hidden"
         if row:
             self._tick.description = _name_of(row)
             self.opener.tooltip = f"open {row['video']}: all its faces, frames with boxes, scores"
             line = "dashed" if row["label"] == "FAKE" else "solid"
             self.layout.border = f"2px {line} {plots.COLOURS.get(row['label'], plots.COLOURS[''])}"
-
-    def as_html(self) -> str:
-        """Caption and faces of the video, in its frame; nothing for an empty place."""
-        if self.row is None:
-            return ""
-        parts = f"{escape(self._tick.description)}{self._picture.value}"
-        return f'<div style="margin:2px;padding:2px;border:{self.layout.border_top}">{parts}</div>'
 
 
 def _button(word: str, tooltip: str, clicked: Callable[[object], None]) -> ui.Button:
