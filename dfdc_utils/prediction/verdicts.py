@@ -222,11 +222,7 @@ class Prediction:
 
     def heard(self) -> str:
         """What pictures and sound say apart; empty without a verdict, or for a model that does not hear."""
-        person = self.decisive
-        if person is None or person.pictures is None:
-            return ""
-        sound = f"not judged, {person.worst.faces.sound_flaw}" if person.sound is None else f"{person.sound:.2f}"
-        return f"Pictures alone: {person.pictures:.2f}. Sound that does not fit the mouth: {sound}."
+        return TEMPLATES.get_template("heard.txt.j2").render(person=self.decisive).strip()
 
     def to_row(self) -> dict[str, Any]:
         """One row of a table."""
