@@ -56,10 +56,8 @@ def train_encoder(
     encoder = _start(config)
     begun_from = hashlib.sha256(b"".join(weight.tobytes() for weight in encoder.get_weights())).hexdigest()
     _train_normalisation(encoder, train.make_frames(train.choose(0, config.people), STATISTICS_SEED).reals)
-    falling = max(1, config.steps - config.warm_up)
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0, falling, warmup_target=config.learning_rate, warmup_steps=config.warm_up
-    )
+    warmup = {"warmup_target": config.learning_rate, "warmup_steps": config.warm_up}
+    rate = keras.optimizers.schedules.CosineDecay(0.0, max(1, config.steps - config.warm_up), **warmup)
     optimizer = keras.optimizers.Adam(rate, use_ema=True, ema_momentum=config.ema)
     encoder.compile(optimizer, keras.losses.BinaryCrossentropy(from_logits=True), jit_compile=False)
     optimizer.build(encoder.trainable_variables)

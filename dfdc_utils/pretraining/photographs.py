@@ -135,10 +135,9 @@ def cut_photograph(picture: Image, face_detector: FaceDetector) -> tuple[Image, 
 
 def _faces_of_videos(folder: Path) -> pd.DataFrame:
     manifest = read_manifest(folder)
-    real = manifest[(manifest["status"] == "ok") & (manifest["label"] != "FAKE")]
     rows = [
         {"file": str(Path(path).relative_to(folder)), "identity": row.original or row.video}
-        for row in real.itertuples()
+        for row in manifest[(manifest["status"] == "ok") & (manifest["label"] != "FAKE")].itertuples()
         for path in sequence_paths(folder, row.video, PER_VIDEO)
     ]
     return pd.DataFrame(rows, columns=["file", "identity"]).drop_duplicates("file")

@@ -4,7 +4,9 @@ An interrupted run keeps the cropped photographs and the encoder's last save.
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +68,7 @@ def pretrain(
     config = config or PretrainingConfig()
     folder = prepare_target(Path(save_path), what="the model")
     work = prepare_target(folder / "work", what="what pretraining needs to continue")
-
-    def say(text: str) -> None:
-        if show_progress:
-            print(text, flush=True)
-
+    say: Callable[[str], None] = partial(print, flush=True) if show_progress else lambda _: None
     seed, size = config.encoder.seed, config.encoder.face_size
     table = find_photographs(location, seed=seed)
     face_detector = face_detector or load_face_detector("yunet")
@@ -82,17 +80,14 @@ def pretrain(
     people = {name: part.drop_duplicates("identity") for name, part in parts.items()}  # one picture of each
     counts = {"validation": config.validation_people, "train": config.ood_people}
     few = [people[name].sample(min(n, len(people[name])), random_state=seed) for name, n in counts.items()]
-    train, validation, counted, some = (
-        PairSource(work, part, face_size=size, seed=seed) for part in (*parts.values(), *few)
-    )
+    sources = (PairSource(work, part, face_size=size, seed=seed) for part in (*parts.values(), *few))
+    train, validation, counted, some = sources
     encoder, history = train_encoder(train, validation, work, config.encoder, workers=workers, say=say)
     model = build_on_encoder(encoder, config.frame_count)
     see = WithStyle(model)
     say("scoring sequences of people of the validation split")
-    unseen = {
-        fakes: observe(see, counted, first_seed=VALIDATION_SEED, swaps=swaps, workers=workers)
-        for fakes, swaps in (("self-blends", 0.0), ("swaps", 1.0))
-    }
+    how = {"first_seed": VALIDATION_SEED, "workers": workers}
+    unseen = {fakes: observe(see, counted, swaps=swaps, **how) for fakes, swaps in (("self-blends", 0), ("swaps", 1))}
     scores, _ = unseen["self-blends"]  # not both: each person counts once
     fitted = replace(calibrate(scores["label"] == "FAKE", scores["score"]), counted=COUNTED, fakes="self-blends")
     metrics = measure({fakes: table for fakes, (table, _) in unseen.items()})
@@ -117,8 +112,8 @@ def pretrain(
     sequence = SequenceConfig(frame_count=config.frame_count, face_size=size, margin=SEQUENCE_MARGIN)
     made = ModelFolder(folder, sequence, fitted, note, None, ood)
     with made.rewriting():
-        with replacing(folder / "model.keras") as partial:
-            model.save(partial)
+        with replacing(folder / "model.keras") as file:
+            model.save(file)
         for name, rows in (("history", pd.DataFrame(history).astype({"step": int})), ("metrics", metrics)):
             write_atomically(folder / f"{name}.csv", rows.round(4).to_csv(index=False))
         write_card(made)
