@@ -110,8 +110,7 @@ def resample_groups(scores: pd.DataFrame, resamples: int) -> Iterator[NDArray[np
     The groups are those of the split (column `group`), else originals with their fakes. Each resample has both classes.
     Raises `ValueError` if `scores` lacks a class or has one source group only.
     """
-    by = "group" if "group" in scores else "original"
-    groups = list(scores.reset_index(drop=True).groupby(by).indices.values())
+    groups = list(scores.groupby("group" if "group" in scores else "original").indices.values())
     fake = (scores["label"] == "FAKE").to_numpy()
     if len(groups) < 2 or len(set(fake)) < 2:
         raise ValueError(f"{len(groups)} source groups with {len(set(fake))} classes are too few to resample")

@@ -104,8 +104,7 @@ def compare(scores: pd.DataFrame, baselines: dict[str, NDArray[np.float64]], *, 
     labels, own, auc = _labels(scores), scores["score"].to_numpy(), METRICS["AUC"]
     rows: list[dict[str, Any]] = []
     for name, values in {"model": own, **baselines}.items():
-        metrics = {metric: METRICS[metric](labels, values) for metric in ("AUC", "log loss", "accuracy")}
-        row = {"scored by": name, **metrics}
+        row = {"scored by": name, **{one: METRICS[one](labels, values) for one in ("AUC", "log loss", "accuracy")}}
         if name != "model":
             drawn = resample_groups(scores, resamples)
             gains = [auc(labels[at], own[at]) - auc(labels[at], values[at]) for at in drawn]

@@ -187,8 +187,7 @@ def _shrink(detector: FaceDetector, face: Face) -> int:
 def _detect(detector: FaceDetector, image: Image, shrink: int, smallest: float | None = None) -> list[Face]:
     size = (image.shape[1] // shrink, image.shape[0] // shrink)
     image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
-    found = detector.detect(image, smallest=smallest and smallest / shrink)
-    return [_moved(face, scale=shrink) for face in found]
+    return [_moved(face, scale=shrink) for face in detector.detect(image, smallest=smallest and smallest / shrink)]
 
 
 def _find_again(detector: FaceDetector, image: Image, face: Face) -> Face | None:

@@ -123,12 +123,10 @@ class ModelFolder:
     @property
     def caveats(self) -> str:
         """What holds for every video that this model scores: its error rates, and what it was trained on."""
-        sentences = [self.calibration.in_words()]
-        if self.deepfakes is not None:
-            sentences.append(self.error_rates)
-        elif self.calibration.real:
-            sentences.append("How this carries over to other videos is not known.")
-        return " ".join([*sentences, f"The model was trained on {self.data}."])
+        unknown = "How this carries over to other videos is not known." if self.calibration.real else ""
+        elsewhere = unknown if self.deepfakes is None else self.error_rates
+        sentences = (self.calibration.in_words(), elsewhere, f"The model was trained on {self.data}.")
+        return " ".join(filter(None, sentences))
 
     @functools.cached_property
     def digest(self) -> str:

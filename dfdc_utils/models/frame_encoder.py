@@ -85,8 +85,7 @@ def build_on_encoder(encoder: keras.Model, frame_count: int = 16) -> keras.Model
     head = keras.Model(inputs, layers.Activation("sigmoid", dtype="float32", name="score")(logit), name="head_mean")
     frame_logit.set_weights(encoder.get_layer("frame_logit").get_weights())
     sequence = keras.Input((frame_count, size, size, 3), name="sequence")
-    frames = ops.reshape(sequence, (-1, size, size, 3))  # (B·T, H, W, 3)
-    *_, features, _ = see_frames(encoder)(frames)
+    *_, features, _ = see_frames(encoder)(ops.reshape(sequence, (-1, size, size, 3)))  # of (B·T, H, W, 3)
     return keras.Model(sequence, head(ops.reshape(features, (-1, frame_count, count))), name="pretrained_mean")
 
 

@@ -40,8 +40,7 @@ class OODDetector:
         fitted = LedoitWolf().fit(training / scale)
         whitening = np.linalg.cholesky(fitted.precision_) / scale[:, None]
         draft = cls(*(one.astype(np.float32) for one in (fitted.location_ * scale, whitening, np.arange(101.0))))
-        percentiles = np.percentile(draft.distance(validation), range(101))
-        return replace(draft, percentiles=percentiles.astype(np.float32))
+        return replace(draft, percentiles=np.percentile(draft.distance(validation), range(101)).astype(np.float32))
 
     def distance(self, styles: Any) -> NDArray[np.float64]:
         """Distances (N,) of styles (N, S), in standard deviations of the training data."""

@@ -58,8 +58,7 @@ def _build_features(shape: tuple[int, int, int]) -> keras.Model:
     waves = ops.reshape(audio, (-1, SLICE))
     mel = layers.MelSpectrogram(**MEL, sampling_rate=SOUND_RATE, min_freq=50, max_freq=7600, name="log_mel")(waves)
     mel = ops.reshape(mel, (-1, frame_count, *mel.shape[1:]))
-    centred = mel - ops.mean(mel, axis=(1, 2, 3), keepdims=True)
-    mel = centred / (ops.std(mel, axis=(1, 2, 3), keepdims=True) + 1e-3)
+    mel = (mel - ops.mean(mel, axis=(1, 2, 3), keepdims=True)) / (ops.std(mel, axis=(1, 2, 3), keepdims=True) + 1e-3)
     heard = _features(ops.reshape(mel, (-1, *mel.shape[2:], 1)), "sound", frame_count)
     return keras.Model([sequence, audio], [seen, heard], name="mouth_and_sound")
 

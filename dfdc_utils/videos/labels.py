@@ -79,9 +79,8 @@ def word_of(label: Any) -> Any:
 
 def _read_metadata(path: Path) -> Entries:
     content = path.read_bytes()
-    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
-        listed = json.loads(content.decode(encoding))
+        listed = json.loads(content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"))
     except (ValueError, RecursionError) as error:
         remedy = "Get it again, or remove it: its videos then have no labels."
         raise BrokenCatalog(f"{path}: not readable as JSON ({error}). {remedy}") from error
