@@ -19,7 +19,7 @@ LEFT, RIGHT = {"start": (20, 40), "step": (0, 0)}, {"start": (220, 60), "step": 
 
 @pytest.fixture(autouse=True)
 def _squares_for_faces(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (extraction, windows.faces):
+    for module in (windows.faces, extraction):  # in this order: the first gives what the second has when it is asked
         monkeypatch.setattr(module, "own_face_detector", lambda name, weights: SquareDetector())
 
 
