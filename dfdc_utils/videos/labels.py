@@ -51,9 +51,8 @@ def read_table(path: Path) -> Entries:
     """
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            header = file.readline()
-            file.seek(0)
-            table = csv.DictReader(file, delimiter=max(",;\t", key=header.count))
+            lines = list(file)
+            table = csv.DictReader(lines, delimiter=max(",;\t", key="".join(lines[:1]).count))
             names = table.fieldnames = [name.strip().lower() for name in table.fieldnames or ()]
             rows = list(table)
     except (OSError, csv.Error) as error:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import clips
@@ -207,6 +208,16 @@ def test_a_table_that_cannot_be_meant_is_named(tmp_path: Path, table: str, said:
     (tmp_path / "t.csv").write_text(table)
     with pytest.raises(BrokenCatalog, match=rf"t\.csv: .*{said}"):
         read_catalog(tmp_path, labels=tmp_path / "t.csv")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_table_may_come_through_a_pipe(tmp_path: Path) -> None:
+    """As `--labels <(...)` gives it: it can be read once."""
+    make_part(tmp_path, None, ["x.mp4"])
+    os.mkfifo(tmp_path / "pipe")
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit((tmp_path / "pipe").write_text, "path,label\nx.mp4,1\n")
+        assert read_catalog(tmp_path, labels=tmp_path / "pipe")["label"].tolist() == ["FAKE"]
 
 
 def test_one_bad_entry_or_label_costs_no_other(tmp_path: Path) -> None:
