@@ -45,10 +45,12 @@ myst_heading_anchors = 3
 myst_links_external_new_tab = True
 default_role = "code"  # docstrings put names between single backticks
 autodoc_typehints = "none"  # the signature would be longer than the text
+autodoc_inherit_docstrings = False  # Keras writes its own in Markdown, which reStructuredText cannot read
 autodoc_member_order = "bysource"
 add_module_names = False
 
 html_theme = "furo"
 html_title = project
 html_extra_path = ["site"]
+html_static_path, html_css_files = ["static"], ["print.css"]
 html_show_sphinx = False
