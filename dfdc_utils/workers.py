@@ -58,7 +58,9 @@ def each(
         limit = None if count == 1 else patience  # nothing can end work in this process
         pool = joblib.Parallel(n_jobs=count, return_as="generator_unordered", batch_size=1, timeout=limit)
         try:
-            with _interrupts_held_back():
+            if os.name == "posix":
+                resource_tracker.ensure_running()  # else it starts within the block, and unblocks all (Python 3.11)
+            with interrupts_held_back():
                 results = pool(joblib.delayed(work)(item) for item in items)
                 stack.callback(_close, results)
             for result in results:  # noqa: UP028 (`yield from` would let joblib warn when this iterator is closed)
@@ -109,20 +111,24 @@ def each_whatever_dies(
 
 
 @contextlib.contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Start processes that ignore Ctrl-C: the terminal sends it to all, and each would print a traceback.
+def interrupts_held_back() -> Iterator[None]:
+    """Raise a Ctrl-C that comes within this block at its end: TensorFlow crashes if one is raised in its midst.
 
-    A new process inherits which signals are blocked. A Ctrl-C within this block is raised at its end.
+    Processes that start in it ignore Ctrl-C: the terminal sends it to all, and each would print a traceback.
     """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    resource_tracker.ensure_running()  # else it starts within the block, and unblocks all (Python 3.11)
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    came: list[int] = []
+    main = threading.current_thread() is threading.main_thread()  # others are not interrupted
+    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number)) if main else None
+    block = getattr(signal, "pthread_sigmask", lambda *_: ())  # not on Windows; new processes inherit what is blocked
+    before = block(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        block(signal.SIG_SETMASK, before)
+        if main:
+            signal.signal(signal.SIGINT, handler or signal.SIG_DFL)
+            if came:
+                signal.raise_signal(signal.SIGINT)
 
 
 def _close(results: Any) -> None:

@@ -3,6 +3,7 @@
 python docs/make_demo.py    # from the repository's folder, after `make run`; needs chromium
 """
 
+import argparse
 import io
 import shutil
 import tempfile
@@ -60,4 +61,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     main()

@@ -3,13 +3,15 @@ from __future__ import annotations
 import builtins
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import workers
 
 from dfdc_utils import workers as module
-from dfdc_utils.workers import WorkerDied, each, each_whatever_dies
+from dfdc_utils.workers import WorkerDied, each, each_whatever_dies, interrupts_held_back
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +58,25 @@ def test_ctrl_c_reaches_this_process_only() -> None:
     """Else each worker that starts or waits would print a traceback."""
     assert list(each(workers.holds_interrupts_back, [0, 1], workers=2)) == [True, True]
     assert not workers.holds_interrupts_back(0)
+
+
+def test_ctrl_c_is_raised_at_the_end_of_a_block_that_holds_it_back(interrupt: Callable[[], None]) -> None:
+    came_to = []
+    with pytest.raises(KeyboardInterrupt):
+        with interrupts_held_back():
+            interrupt()
+            time.sleep(0.01)
+            came_to.append("the end of the block")
+        came_to.append("what follows it")
+    assert came_to == ["the end of the block"]
+    with pytest.raises(KeyboardInterrupt):  # again at once
+        interrupt()
+        time.sleep(10)
+
+
+def test_interrupts_are_held_back_in_any_thread() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(interrupts_held_back()(os.getpid)).result() == os.getpid()
 
 
 @pytest.mark.parametrize("count", [1, 2])

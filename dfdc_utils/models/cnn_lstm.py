@@ -146,5 +146,4 @@ def application_maps(
 
 def prepare_frames(name: str, frames: keras.KerasTensor) -> keras.KerasTensor:
     """Scale frames in 0..255 to the range that a network of `keras.applications` was trained on."""
-    module = sys.modules[getattr(keras.applications, name).__module__]
-    return module.preprocess_input(ops.cast(frames, "float32"))
+    return sys.modules[getattr(keras.applications, name).__module__].preprocess_input(ops.cast(frames, "float32"))

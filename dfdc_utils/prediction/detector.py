@@ -21,7 +21,7 @@ from dfdc_utils.prediction.windows import FaceWindow, Look, VideoFaces, find_fac
 from dfdc_utils.quiet import tf
 from dfdc_utils.sequences import stack_faces
 from dfdc_utils.videos import Image
-from dfdc_utils.workers import WorkerDied, each_whatever_dies
+from dfdc_utils.workers import WorkerDied, each_whatever_dies, interrupts_held_back
 
 # Sequences scored at once, with four views of each: 0.1 GB for the small CNN, 2 GB for a large backbone.
 SEQUENCES_AT_ONCE = 8
@@ -165,11 +165,12 @@ class Detector:
         for start in range(0, len(windows), SEQUENCES_AT_ONCE):
             some = windows[start : start + SEQUENCES_AT_ONCE]
             sequences = np.stack([decode_faces(window) for window in some])  # (W, T, H, W, 3)
-            seen = [self._score_batch(tf.constant(view)) for view in _views(sequences, symmetric=self._symmetric)]
+            with interrupts_held_back():
+                seen = [self._score_batch(tf.constant(view)) for view in _views(sequences, symmetric=self._symmetric)]
+                heard = self._listen(sequences, some)  # (W,), 0 where the sound cannot be judged
             raw = np.stack([scored.numpy() for scored, _ in seen])  # (views, W)
             if not np.isfinite(raw).all():
                 raise ConfigMismatch("the model's scores are not numbers: its weights are damaged. Train again.")
-            heard = self._listen(sequences, some)  # (W,), 0 where the sound cannot be judged
             calibrated = self.folder.calibration.apply(raw + heard * (1 - raw))
             alone = self.folder.calibration.apply([raw[0], heard])
             away = self.folder.ood.percentile(seen[0][1]) if self.folder.ood else [None] * len(some)

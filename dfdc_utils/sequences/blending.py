@@ -117,8 +117,7 @@ def swap_face(
     blend = Blend(sequence, np.empty_like(sequence), np.empty(sequence.shape[:3], np.float32))
     match: Any = None
     for index, frame in enumerate(sequence):
-        there = landmarks[index, outline.anchors] + course[index, :2] * size
-        placed = align(donor_landmarks[outline.anchors], there)
+        placed = align(donor_landmarks[outline.anchors], landmarks[index, outline.anchors] + course[index, :2] * size)
         inner = cv2.warpAffine(donor, placed, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
         mask = outline.draw(landmarks[index], size)
         match = match or _match_colours(inner, frame, mask > 0.5)  # once: it must not follow changes of light

@@ -203,8 +203,7 @@ def _calibrate(
     elif loop.config.sync:
         fakes, made = "fakes, of them or of their sound", _score_pairs(model, loop)[1][1::2]
     scores = np.append(score_people(model, validation, save_path), made)
-    labels = np.append(validation["label"] == "FAKE", np.ones(len(made)))
-    calibration = models.calibrate(labels, scores)
+    calibration = models.calibrate(np.append(validation["label"] == "FAKE", np.ones(len(made))), scores)
     return replace(calibration, fakes=fakes) if fakes else calibration
 
 

@@ -20,6 +20,7 @@ from dfdc_utils.models import contrast, copy_cnn, features_over_time, hears, pic
 from dfdc_utils.quiet import keras, tf
 from dfdc_utils.sequences import OTHERS, SelfBlends, SequenceStore, Store, WrongSounds, with_judged_sound
 from dfdc_utils.training.strategies import share_out
+from dfdc_utils.workers import interrupts_held_back
 
 # Decoded validation batches up to this size (bytes) are kept: with two replicas, each new iterator takes 0.1 s.
 KEPT_SIZE = 5e8
@@ -187,6 +188,7 @@ class TrainingLoop:
         """Return the values of all variables of model and optimizer."""
         return [keras.ops.convert_to_numpy(variable) for variable in self._variables]
 
+    @interrupts_held_back()
     def take_step(self, progress: Progress) -> dict[str, float]:
         """Take the next step and count it in `progress`; return the batch's loss (labels not smoothed) and accuracy."""
         loss, accuracy = (float(value) for value in self._step(next(self._batches)))
@@ -196,6 +198,7 @@ class TrainingLoop:
         progress.step += 1
         return {"loss": loss, "accuracy": accuracy}
 
+    @interrupts_held_back()
     def score_validation(self) -> NDArray[np.float64]:
         """Score the validation sequences: (V,), in the order of `labels`."""
         if self.config.frames_per_video:

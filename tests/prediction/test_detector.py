@@ -8,7 +8,8 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -280,6 +281,26 @@ except KeyboardInterrupt:
         rest, errors = process.communicate(timeout=120)
     assert first in ("ok\n", "no_face\n") and rest.splitlines()[-1] == "stopped" and process.returncode == 0
     assert "Traceback" not in errors and "KeyboardInterrupt" not in errors
+
+
+def test_ctrl_c_waits_until_a_window_is_scored(
+    trained: Detector, sample: Path, interrupt: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Raised in the midst of TensorFlow it may end the process: a segmentation fault, which writes no table."""
+    scored, score = [], trained._score_batch
+
+    def score_slowly(view: Any) -> Any:
+        interrupt()
+        time.sleep(0.01)
+        scored.append(score(view))
+        return scored[-1]
+
+    monkeypatch.setattr(trained, "_score_batch", score_slowly)
+    with pytest.raises(KeyboardInterrupt):
+        trained.predict(next(sample.glob("dfdc*/*.mp4")))
+    assert len(scored) == len(
+        list(prediction._views(np.zeros((1, 1, 9, 9, 3), np.uint8), symmetric=trained._symmetric))
+    )
 
 
 # The model in the package

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,7 +23,7 @@ from dfdc_utils.evaluation import score_videos
 from dfdc_utils.faces import SequenceConfig
 from dfdc_utils.models import MEAN_BASELINE, Calibration, ModelFolder, build_cnn_lstm, load_model, start_from
 from dfdc_utils.sequences import split_by_group
-from dfdc_utils.training import TrainingConfig, is_trained, train, train_baseline
+from dfdc_utils.training import TrainingConfig, is_trained, loop, train, train_baseline
 
 QUICK = TrainingConfig(epochs=12, batch_size=4, learning_rate=5e-3)
 SHORT = TrainingConfig(epochs=2, batch_size=4)
@@ -57,6 +59,24 @@ def interrupted(folder: Path, table: pd.DataFrame, tmp_path_factory: pytest.Temp
         train(table, folder, model, config=QUICK, callbacks=[Interrupter()], show_progress=False)
     assert {path.name for path in model.iterdir()} == {"progress.npz", "best.keras"}
     return model
+
+
+def test_ctrl_c_waits_for_the_end_of_a_step(
+    folder: Path, table: pd.DataFrame, interrupt: Callable[[], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Raised in the midst of TensorFlow it may end the process: a segmentation fault, which saves nothing."""
+    steps = []
+
+    def step(self: Any, batch: Any) -> tuple[float, float]:
+        interrupt()
+        time.sleep(0.01)
+        steps.append(batch)
+        return 0.5, 0.5
+
+    monkeypatch.setattr(loop.TrainingLoop, "_step", step)
+    with pytest.raises(KeyboardInterrupt):
+        train(table, folder, tmp_path, config=SHORT, show_progress=False)
+    assert len(steps) == 1
 
 
 @pytest.mark.slow
