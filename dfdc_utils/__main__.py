@@ -274,7 +274,7 @@ def train(save_path: Path, model: Path | None, head: str, no_baseline: bool, afr
         os.environ["DFDC_RESTARTS"] = str(left - 1)
         # TensorFlow cannot continue once a worker is gone: this command begins again in place of this process.
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
-    print(model / "model.keras")
+    print(models.ModelFolder.open(model).calibration.in_words(), model / "model.keras", sep="\n")
 
 
 @cli.command()
@@ -336,13 +336,16 @@ def predict(videos: tuple[Path, ...], model: str, verbose: bool, html: Path | No
     """
     targets = {kind: options.pop(kind) for kind in ("csv", "json")}
     prints = [str(target) for target in targets.values()].count("-")
-    if prints > 1:
-        raise click.UsageError("--csv - and --json - would mix on standard output. Name a file for one of them.")
+    if prints > 1 or str(html) == "-":
+        raise click.UsageError("Only one table can go to standard output, and no page. Name a file for the others.")
     from dfdc_utils.models import ModelFolder
     from dfdc_utils.videos import list_videos
 
     found = (path for one in videos for path in (list_videos(one) if one.is_dir() else [one]))
-    listed = list(dict.fromkeys(path.absolute() for path in found))  # each once, in order
+    listed = list({path.parent.resolve() / path.name: path.absolute() for path in found}.values())  # each once
+    files = [*(one.resolve() for one in (html, *targets.values()) if one), *{path.resolve() for path in listed}]
+    if len(set(files)) < len(files):
+        raise click.UsageError(f"{max(files, key=files.count)} would be overwritten. Write to another file.")
     folder = ModelFolder.open(model)
     _prepare_targets(html, *targets.values())
     from dfdc_utils.prediction import Detector
@@ -376,9 +379,9 @@ def predict(videos: tuple[Path, ...], model: str, verbose: bool, html: Path | No
 
 
 def _in_words(prediction: Prediction, name: str, *, verbose: bool) -> str:
-    error = in_shell_words(prediction.error.removeprefix(f"{name}: "), predict)
+    error = in_shell_words(prediction.error.removeprefix(f"{prediction.path.name}: "), predict)
     score = "   -" if prediction.score is None else f"{prediction.score:.2f}"
-    left_out = f"{prediction.left_out} more people were not judged: --max-people" if prediction.left_out else ""
+    left_out = f"{prediction.left_out} more not judged, see --max-people" if prediction.left_out else ""
     words = " ".join(filter(None, (error, prediction.windows_in_words(), left_out)))
     line = f"{prediction.verdict:17}  {score}  {': '.join(filter(None, (name, words)))}"
     if verbose:

@@ -177,7 +177,7 @@ def check_time() -> None:
     """Raise `TookTooLong` if this thread is over the time for the video that it works on, if that is limited."""
     started, seconds, name = _limits.get(threading.get_ident(), (0.0, math.inf, ""))
     if time.monotonic() - started > seconds:
-        raise TookTooLong(f"{name}: timed out after {seconds:g} s. Raise the time limit.")
+        raise TookTooLong(f"{name}: timed out after {seconds:g} s. Raise `time_limit`.")
 
 
 def _set_limit(limit: tuple[float, float, str] | None) -> None:

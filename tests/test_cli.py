@@ -42,7 +42,11 @@ MISTAKES = {
     "predict videos --model model/model.keras": r"model holds .*not finished|no finished model",
     "predict videos --csv videos": r"'--csv': File 'videos' is a directory",
     "predict videos --html notes.txt/a.html": r"notes\.txt: a\.html cannot be written \(File exists\)",
-    "predict videos --csv - --json -": r"--csv - and --json - would mix",
+    "predict videos --csv - --json -": r"Only one table can go to standard output",
+    "predict videos --html -": r"and no page",
+    "predict videos --csv videos/a.mp4": r"videos/a\.mp4 would be overwritten\. Write to another file",
+    "predict videos/a.mp4 --html videos/../videos/a.mp4": r"videos/a\.mp4 would be overwritten",
+    "predict videos --csv out --json ./out": r"/out would be overwritten",
     "predict videos --workers 0": r"'--workers': 0 is not in the range x>=1",
     "predict videos --workers -5": r"'--workers': -5 is not in the range x>=1",
     "predict videos --time-limit nan": r"'--time-limit': nan is not a number",
@@ -224,7 +228,7 @@ def test_predict_keeps_the_order_of_its_input_and_makes_folders(
     empty = clips.write_clip(tmp_path / "empty.mp4", clips.numbered(30))
     assert main(["predict", str(empty), "--model", tiny]) == 3
     printed = capsys.readouterr()
-    assert printed.out.endswith(" --whole.\n") and "1 video: 1 not judged" in printed.err
+    assert printed.out.endswith(" or a larger version.\n") and "1 video: 1 not judged" in printed.err
 
 
 @pytest.mark.slow
@@ -290,7 +294,7 @@ def test_a_fake_wins_over_a_video_that_was_not_judged(
     monkeypatch.setattr("dfdc_utils.prediction.Detector", Judge)
     assert main(["predict", *map(str, paths)]) == status
     printed = capsys.readouterr()
-    assert printed.out.count("4 more people were not judged") == printed.out.count("3 of 9 windows") == len(paths)
+    assert printed.out.count("4 more not judged, see --max-people") == printed.out.count("3 of 9 windows") == len(paths)
     assert f"{len(paths)} not looked at to the end: try --whole." in printed.err
     forged = tmp_path / "a.mp4\nfake               0.99  b\x1b[2K.mp4"
     forged.touch()

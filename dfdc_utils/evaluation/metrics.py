@@ -51,8 +51,7 @@ def calibration_error(labels: Any, scores: Any) -> float:
     """
     labels, scores = np.asarray(labels, float), np.asarray(scores, float)
     bins = np.minimum((scores * BINS).astype(int), BINS - 1)
-    gaps = np.bincount(bins, scores - labels, BINS)  # in each bin, the number of videos times the gap
-    return float(np.abs(gaps).sum() / len(scores))
+    return float(np.abs(np.bincount(bins, scores - labels, BINS)).sum() / len(scores))
 
 
 def count_calls(scores: pd.DataFrame, threshold: float = THRESHOLD) -> pd.DataFrame:
@@ -78,8 +77,7 @@ def _accuracy(labels: Any, scores: Any) -> float:
 
 
 def _log_loss(labels: Any, scores: Any) -> float:
-    given = np.where(labels, scores, 1 - scores)  # the probability given to the right class
-    return float(-np.log(np.clip(given, np.finfo(float).eps, None)).mean())
+    return float(-np.log(np.clip(np.where(labels, scores, 1 - scores), np.finfo(float).eps, None)).mean())
 
 
 # scikit-learn has all but the last, 10 to 50 times slower for the few videos of a resample.

@@ -83,8 +83,7 @@ def detect_faces(clip: Clip, detector: FaceDetector) -> tuple[list[list[Face]], 
         recent = [(face, seen) for face, seen in expected if moment - seen < LOOK_AROUND_EVERY]
         missing = [one for one in recent if not any(box_overlap(one[0].box, other.box) > 0 for other in faces)]
         expected = [(face, moment) for face in faces] + missing
-        scale = clip.view(index).shape[1] / small.shape[1]  # a stream may change its size
-        found.append([_moved(face, scale=scale) for face in faces])
+        found.append([_moved(face, scale=clip.view(index).shape[1] / small.shape[1]) for face in faces])
     return found, shots
 
 

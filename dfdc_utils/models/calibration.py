@@ -56,7 +56,10 @@ class Calibration:
     def load(cls, path: str | Path) -> Self:
         """Read it from JSON. Raises `FileNotFoundError` if there is none, `ValueError` if the file is not one."""
         try:
-            return cls(**json.loads(Path(path).read_text(encoding="utf-8")))
+            read = cls(**json.loads(Path(path).read_text(encoding="utf-8")))
+            if 0 <= read.threshold <= 1 and 0 < read.temperature < np.inf:
+                return read
+            raise ValueError("the threshold is not from 0 to 1, or the temperature not positive")
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{path}: the model is not calibrated. Finish its training first.") from error
         except (OSError, TypeError, ValueError) as error:
@@ -107,8 +110,7 @@ def binomial_interval(count: Any, total: Any, *, level: float = 0.95) -> tuple[A
     outside = (1 - level) / 2
     # The beta distribution is not defined for a count of 0 (low end: 0), nor for all of the total (high end: 1).
     low = np.where(count > 0, beta.ppf(outside, np.maximum(count, 1), total - count + 1), 0.0)
-    high = np.where(count < total, beta.ppf(1 - outside, count + 1, np.maximum(total - count, 1)), 1.0)
-    return low[()], high[()]
+    return low[()], np.where(count < total, beta.ppf(1 - outside, count + 1, np.maximum(total - count, 1)), 1.0)[()]
 
 
 def _logits(scores: Any) -> Scores:

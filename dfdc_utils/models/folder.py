@@ -118,7 +118,7 @@ class ModelFolder:
         sums = self.deepfakes.sum(numeric_only=True).astype(int)
         real = "{real_called_fake} of {real} real ones were called fake and {real_unsure} unsure".format_map(sums)
         fake = "{fake_called_fake} of {fake} fakes were called fake".format_map(sums)
-        return f"On clips of other data sets (see its card), {real}; {fake}."
+        return f"On clips of other data sets (see the model's card), {real}; {fake}."
 
     @property
     def caveats(self) -> str:

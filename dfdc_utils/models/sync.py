@@ -107,8 +107,7 @@ def contrast(
         return (ops.sum(own * is_own, axis=1) + both) / 2
 
     loss = weigh(-ops.log(1 - every + 1e-7), -ops.log(every + 1e-7), -ops.log(moved + 1e-7))
-    accuracy = weigh(*(ops.cast(right, "float32") for right in (every <= 0.5, every > 0.5, moved > 0.5)))
-    return loss, accuracy
+    return loss, weigh(*(ops.cast(right, "float32") for right in (every <= 0.5, every > 0.5, moved > 0.5)))
 
 
 def fit_sharpness(model: keras.Model, labels: NDArray[np.float32], scores: NDArray[np.float32]) -> None:

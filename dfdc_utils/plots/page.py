@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 import dfdc_utils
 from dfdc_utils.files import write_atomically
 from dfdc_utils.plots.theme import CHANCE, FAKE, REAL, rgb
-from dfdc_utils.prediction import MOST_EXPLAINED, Explanation, Prediction
+from dfdc_utils.prediction import MOST_EXPLAINED, RARE, Explanation, Prediction
 from dfdc_utils.videos import Image, Preview, make_preview
 from dfdc_utils.workers import WorkerDied, each_whatever_dies, time_limited
 
@@ -35,7 +35,7 @@ JPEG_QUALITY = 85  # for images that are only looked at: half the bytes of 95
 # Of a video in a page: a minute takes up to 3 MB. Many videos share five minutes: fifty have six seconds each.
 MAX_SECONDS, ALL_SECONDS = 60.0, 300.0
 BEFORE_WORST = 10.0  # seconds that a part of a long video begins before its most suspicious window
-TIME_LIMIT = 120.0  # seconds for a preview
+TIME_LIMIT, FONT = 120.0, cv2.FONT_HERSHEY_SIMPLEX  # seconds for a preview; of the numbers on its still
 
 
 class Media(NamedTuple):
@@ -126,7 +126,7 @@ def _render(predictions: Sequence[Prediction], evidence: Mapping[Path, Evidence]
 def _template(name: str) -> jinja2.Template:
     folder = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
     templates = jinja2.Environment(loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    templates.globals |= {"data_uri": _data_uri, "jpeg_uri": _jpeg_uri, "lay_heat": lay_heat, "zip": zip}
+    templates.globals |= {"data_uri": _data_uri, "jpeg_uri": _jpeg_uri, "lay_heat": lay_heat, "zip": zip, "rare": RARE}
     return templates.get_template(name)
 
 
@@ -164,9 +164,11 @@ def draw_still(preview: Preview, people: list[dict[str, Any]], threshold: float)
         if abs(person["times"][index] - preview.still_at) > 2 * person["step"]:
             continue  # not there
         box = (np.array(person["boxes"][index]) * [width, height, width, height]).round().astype(int).tolist()
-        score, thick = person["scores"][index], 3 if person["decides"] else 1
+        score, thick = person["scores"][index], 3 if person["decides"] else 2
         cv2.rectangle(drawn, box, (0, 0, 0), thick + 2)  # a dark rim shows on any background
         cv2.rectangle(drawn, box, rgb(CHANCE if score is None else FAKE if score > threshold else REAL), thick)
+        for colour, thick in (((0, 0, 0), 5), ((255, 255, 255), 2)) if len(people) > 1 else ():
+            cv2.putText(drawn, f"{person['number']}", (box[0] + 6, box[1] + 20), FONT, 0.6, colour, thick)
     return drawn
 
 

@@ -4,6 +4,7 @@ from .detector import (
     decode_faces as decode_faces,
 )
 from .verdicts import (
+    RARE as RARE,
     Explanation as Explanation,
     Prediction as Prediction,
     WindowScore as WindowScore,

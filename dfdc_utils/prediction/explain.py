@@ -83,9 +83,8 @@ class _Parts(NamedTuple):
 
 def _weigh_features(parts: _Parts, maps: list[tf.Tensor], features: tf.Tensor) -> tuple[float, tf.Tensor, tf.Tensor]:
     """The logit, and its gradients with respect to each feature and to its change from the frame before: (T, F)."""
-    nothing = parts.pool([tf.zeros_like(scale) for scale in maps])
     # Scaling all maps moves the head's input along a straight line, so the path need not go through the CNN.
-    start, end = (parts.compare(one) for one in (nothing, features))
+    start, end = (parts.compare(one) for one in (parts.pool([tf.zeros_like(scale) for scale in maps]), features))
     middles = (np.arange(STEPS, dtype=np.float32) + 0.5) / STEPS
     path = tf.concat([start + fraction * (end - start) for fraction in middles], axis=0)
     with tf.GradientTape() as tape:

@@ -175,6 +175,8 @@ class Prediction:
             return "This is a single picture, and the model was trained and measured on videos."
         if person.ood_percentile is not None and person.ood_percentile >= OOD_PERCENTILE:
             return "The model was trained on nothing like these faces."
+        if self.folder.calibration.recall == 0:
+            return "The model called none of the fakes fake that it was validated on: train on more videos."
         if trained and step and not 1 / MAX_TIME_FACTOR <= step / trained <= MAX_TIME_FACTOR:
             return f"Its frames are {step:.2f} s apart; the model was trained on frames that are {trained:.2f} s apart."
         return ""
@@ -213,8 +215,7 @@ class Prediction:
 
     def windows_in_words(self) -> str:
         """Which windows score high, if some do and some do not; empty without a verdict."""
-        template, person = TEMPLATES.get_template("windows.txt.j2"), self.decisive
-        return template.render(one=self, person=person).strip() if person else ""
+        return TEMPLATES.get_template("windows.txt.j2").render(one=self, person=self.decisive).strip()
 
     def _repr_html_(self) -> str:
         """The verdict with its video, as a notebook shows it."""

@@ -93,7 +93,6 @@ def find_faces(look: Look) -> VideoFaces:
     error, seconds, duration, drawn, left_out = "", 0.0, 0.0, False, 0
     everyone = replace(look.config, max_tracks=10**6)
     how: dict[str, Any] = {"frame_count": look.config.frame_count, "capture_sec": look.config.capture_sec}
-    instead = "a larger version of the video" if look.whole else "whole=True"
     try:
         limit = look.time_limit + (2 * probe_video(look.path).duration if look.whole else 0.0)
         with one_thread(), time_limited(look.path, limit):
@@ -102,8 +101,9 @@ def find_faces(look: Look) -> VideoFaces:
                     allow_more_time(2 * (float(clip.times[-1]) - seconds))
                 seconds, drawn = float(clip.times[-1]), clip.info.is_synthetic
                 duration = clip.info.duration and max(clip.info.duration, seconds)  # a joined file may say less
+                rest = "a larger version" if look.whole or 0 < 0.9 * duration < seconds else "all of it (whole=True)"
                 try:
-                    tracks = faces.extract_tracks(clip, detector, everyone, instead=instead)
+                    tracks = faces.extract_tracks(clip, detector, everyone, instead=rest)
                 except NoFaceFound as nobody:
                     last, error = [], error if windows else str(nobody)
                     continue

@@ -74,8 +74,7 @@ def train_encoder(
     seen = validation.make_frames(np.arange(len(validation)), VALIDATION_FRAMES_SEED)
     say(f"{len(train)} faces to train on, {len(validation)} of other people; step {progress.step} of {config.steps}")
 
-    started, first = time.monotonic(), progress.step
-    saved = started
+    first, started, saved = progress.step, time.monotonic(), time.monotonic()
     for frames in train.batches(config.people, progress.step, config.steps, swaps=config.swaps, workers=workers):
         labels = np.repeat(np.array([[0.0], [1.0]], np.float32), len(frames.reals), axis=0)
         places = np.concatenate([np.zeros_like(frames.masks), frames.masks])[..., None]

@@ -59,8 +59,7 @@ def _move(sequence: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
 
     def pixels(start: tf.Tensor, length: tf.Tensor, turned: tf.Tensor) -> tf.Tensor:
         """The pixels from `start` on; beyond its edges the face is reflected. To gather them is faster than to pad."""
-        place = tf.abs(start + tf.range(length))
-        inside = size - 1 - tf.abs(size - 1 - place)
+        inside = size - 1 - tf.abs(size - 1 - tf.abs(start + tf.range(length)))
         return tf.cond(turned, lambda: inside[::-1], lambda: inside)
 
     def cut(start: tf.Tensor, length: tf.Tensor, turned: tf.Tensor) -> tf.Tensor:

@@ -61,12 +61,12 @@ class VideoJudge(HasTwin, ui.VBox):  # type: ignore[misc]
 
     @one_at_a_time
     def _judge(self, named: str, *, is_upload: bool = False) -> None:
-        self._answer.value = ""  # it is of another video
+        self._answer.value, self.prediction, self.predictions = "", None, []  # they are of another video
         self._path.value = "" if is_upload else named
-        path, self._score.disabled = Path(named).expanduser(), True
+        path, self._score.disabled = Path(named.strip(" '\"")).expanduser(), True
         try:
-            if not named.strip():
-                raise ValueError("Enter the path of a video, or pick or upload one.")
+            if not named.strip() or "://" in named:
+                raise ValueError("Enter the path of a video on this machine, or pick or upload one.")
             if not is_upload:
                 self._list(path if path.is_dir() else path.parent)
             self._answer.value = self._describe_folder(path) if path.is_dir() else self._describe_video(path)
@@ -86,7 +86,6 @@ class VideoJudge(HasTwin, ui.VBox):  # type: ignore[misc]
 
     def _describe_folder(self, folder: Path) -> str:
         videos = list_videos(folder)
-        self.predictions = []
         for one in self._detector.predict_many(videos, whole=self._whole.value, show_progress=False):
             self.predictions.append(one)
             self._step.value = note(f"{len(self.predictions)} of {len(videos)}: {one.path.name}: {one.headline}")
@@ -95,5 +94,5 @@ class VideoJudge(HasTwin, ui.VBox):  # type: ignore[misc]
     def _list(self, folder: Path) -> None:
         videos = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)
         names = [(path.name, str(path)) for path in videos]
-        self._pick.options = [(f"{len(videos)} videos in {folder.absolute()}", ""), *names]
+        self._pick.options = [(f"{len(videos)} videos in {folder.absolute()}, without its subfolders", ""), *names]
         self._pick.index = 0  # so that the same video can be picked again

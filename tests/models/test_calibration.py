@@ -63,6 +63,13 @@ def test_it_is_stored_and_read(tmp_path: Path) -> None:
         Calibration.load(tmp_path / "broken.json")
 
 
+@pytest.mark.parametrize("wrong", [{"threshold": float("nan")}, {"threshold": 1.7}, {"temperature": 0.0}])
+def test_numbers_that_cannot_be_are_no_calibration(wrong: dict[str, float], tmp_path: Path) -> None:
+    (tmp_path / "calibration.json").write_text(Calibration(**wrong).to_json())
+    with pytest.raises(ValueError, match=r"is not a calibration \(the threshold is not from 0 to 1.*Train again"):
+        Calibration.load(tmp_path / "calibration.json")
+
+
 def test_one_class_cannot_calibrate() -> None:
     with pytest.raises(ValueError, match="3 REAL and 0 FAKE"):
         calibrate([0, 0, 0], [0.1, 0.2, 0.3])

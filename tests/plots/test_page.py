@@ -13,8 +13,9 @@ from predictions import model_folder, prediction, track
 
 from dfdc_utils import plots
 from dfdc_utils.plots import describe, list_verdicts, page as report, write_page
-from dfdc_utils.plots.page import box_faces, read_media
+from dfdc_utils.plots.page import box_faces, draw_still, read_media
 from dfdc_utils.prediction import Explanation, Prediction
+from dfdc_utils.prediction.verdicts import TrackScore
 
 SEQUENCE = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype(np.uint8)
 HEAT = np.zeros((4, 32, 32), np.float32)
@@ -67,7 +68,7 @@ def test_a_page_needs_nothing_beside_itself(tmp_path: Path, clip: Path) -> None:
         *(f"{what} at {t}" for t in TIMES for what in ("Face", "Heat map")),
     ]
     assert "<h1>v.mp4</h1>" in page and "Looks fake</h2>" in page and "trained on videos in 2 folders (a, b)" in page
-    assert "The frame at 1.33 s" in page and "+1.5 of +1.4 in logits." in page
+    assert "The frame at 1.33 s" in page and "+1.5 of +1.4 of the evidence." in page
 
 
 TIMES = ["0.00 s", "0.67 s", "1.33 s", "2.00 s"]
@@ -85,6 +86,44 @@ def test_a_page_says_what_it_rests_on_and_what_it_is_not(tmp_path: Path, clip: P
     digest = read_media([one])[0].digest
     assert len(digest) == 64 and digest in page and "0" * 64 in page  # the file's, the model's
     assert re.search(r"Made 20\d\d-\d\d-\d\d \d\d:\d\d UTC with dfdc_utils [\d.]+, model nowhere", page)
+
+
+@pytest.mark.parametrize(
+    ("person", "error", "said"),
+    [
+        ((0.9, 0.8, 0.95), "", "This is not proof."),
+        ((0.1, 0.0, 0.2), "", "This is not proof that it is real."),
+        (None, "v.mp4: nobody. Leave it out.", ""),
+    ],
+)
+def test_the_warning_fits_the_verdict(
+    tmp_path: Path, clip: Path, person: tuple[float, float, float] | None, error: str, said: str
+) -> None:
+    one = prediction(track(person)) if person else prediction(status="no_face", error=error)
+    page = write_page(tmp_path / "page.html", [at(clip, one)], {}).read_text(encoding="utf-8")
+    assert re.findall(r"This is not proof[\w ]*\.", page) == ([said] if said else [])
+    assert page.count(error) == 1 or not error
+
+
+def test_faces_that_are_rare_in_training_are_said_beside_the_score(tmp_path: Path, clip: Path) -> None:
+    person = track((0.1, 0.0, 0.2))
+    rare = TrackScore(0, tuple(replace(window, ood_percentile=91.0) for window in person.all_windows))
+    page = write_page(tmp_path / "page.html", [at(clip, prediction(rare))], {}).read_text(encoding="utf-8")
+    assert "trust the score less" in page[: page.index("<details>")]
+
+
+def test_people_in_a_still_have_numbers_if_they_are_several(clip: Path) -> None:
+    one, other = track((0.9, 0.8, 0.95)), track((0.3, 0.2, 0.4), number=1)
+    for person, box in ((one, (10, 10, 70, 100)), (other, (90, 10, 150, 100))):
+        for window in person.all_windows:
+            window.faces.boxes[:] = box
+    white = []
+    for people in ([one], [one, other]):
+        shown = at(clip, prediction(*people))
+        preview = read_media([shown])[0].preview
+        assert preview is not None
+        white.append((draw_still(preview, list(box_faces(shown, preview, None)), 0.6) == 255).all(axis=-1).sum())
+    assert white[0] == 0 and white[1] > 20
 
 
 def test_one_window_draws_no_line_unless_the_model_scores_frames(tmp_path: Path, clip: Path) -> None:
@@ -129,12 +168,13 @@ def test_many_videos_have_a_table_and_some_sections(tmp_path: Path, monkeypatch:
     some = [at(tmp_path / f"video_{n}.mp4", prediction(track((s, s, s)))) for n, s in enumerate((0.1, 0.9, 0.95))]
     some.append(at(tmp_path / "b" / "video_1.mp4", prediction(status="no_face", error="nobody")))
     page = write_page(tmp_path / "page.html", some, {}).read_text(encoding="utf-8")
-    assert "<h1>4 videos: 2 look fake, 1 no sign, 1 not judged</h1>" in page
+    assert "<h1>4 videos: 2 look fake, 1 no sign of a fake, 1 not judged</h1>" in page
     assert re.findall(r"<h2>(.*)</h2>", page) == ["video_2.mp4", "video_1.mp4"]
     assert re.findall(r'href="(#.*?)">(.*?)<', page) == [("#video-1", "video_2.mp4"), ("#video-2", "video_1.mp4")]
     assert re.findall(r'id="(video-\d)"', page) == ["video-1", "video-2"]
     assert "b/video_1.mp4" in page and "2 more are in the table only" in page
-    assert "<h1>4 videos" in list_verdicts(some).replace("&lt;", "<").replace("&gt;", ">")
+    alone = list_verdicts(some).replace("&lt;", "<").replace("&gt;", ">")
+    assert "<h1>4 videos" in alone and "This is not proof." in alone and "at most 34% with 95 % confidence" in alone
 
 
 def test_a_page_that_cannot_be_written_is_said(tmp_path: Path) -> None:

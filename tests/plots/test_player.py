@@ -144,7 +144,7 @@ def test_the_keyboard_alone_is_enough(page: Page) -> None:
 
 @pytest.mark.parametrize("kind", ["many"], indirect=True)
 def test_the_table_of_many_videos_leads_to_each(page: Page) -> None:
-    expect(page.get_by_role("heading", level=1)).to_have_text("3 videos: 1 unsure, 1 no sign, 1 not judged")
+    expect(page.get_by_role("heading", level=1)).to_have_text("3 videos: 1 unsure, 1 no sign of a fake, 1 not judged")
     links = page.get_by_role("table").first.get_by_role("link")
     assert links.all_inner_texts()[:2] == ["a/a.mp4", "b/a.mp4"]
     links.nth(2).focus()

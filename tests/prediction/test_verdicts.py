@@ -109,6 +109,13 @@ def test_out_of_distribution_faces_get_no_sure_verdict() -> None:
     assert "trust the score less" in prediction(strange(93.0)).in_words()
 
 
+def test_a_model_that_found_no_fake_in_validation_gets_no_sure_verdict() -> None:
+    blind = model_folder(replace(FITTED, recall=0.0))
+    for score in (0.9, 0.1):
+        one = prediction(track((score, score - 0.05, score + 0.05)), folder=blind)
+        assert one.verdict == "unsure" and "called none of the fakes fake" in one.in_words()
+
+
 def test_frames_that_are_further_apart_than_in_training_get_no_sure_verdict() -> None:
     """For a model that sees change over time: the frames of a short video are closer to each other."""
     person = track((0.9, 0.8, 0.95))

@@ -76,9 +76,10 @@ def test_statuses_say_what_is_wrong(folder: Path, tmp_path: Path) -> None:
     assert (nobody.status, nobody.windows) == ("no_face", ())
     assert "nobody.mp4: no face that lasts" in nobody.error
     yunet = "the detector yunet (go online once, or set DFDC_YUNET)"
-    assert nobody.error.endswith(f"try {yunet} or a larger version of the video.")
-    start = find_faces(Look(folder / "nobody.mp4", CONFIG))
-    assert start.error.endswith(f"try {yunet} or whole=True.")
+    assert nobody.error.endswith(f"try {yunet} or a larger version.")
+    for seconds, remedy in ((1.0, "a larger version"), (0.5, "all of it (whole=True)")):  # nothing is left, or a half
+        start = find_faces(Look(folder / "nobody.mp4", replace(CONFIG, capture_sec=seconds)))
+        assert start.error.endswith(f"try {yunet} or {remedy}.")
     gone = find_faces(Look(tmp_path / "gone.mp4", CONFIG))
     assert gone.status == "unreadable" and "gone.mp4: file not found" in gone.error
     (tmp_path / "text.mp4").write_text("no video")

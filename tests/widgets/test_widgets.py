@@ -365,20 +365,29 @@ def test_a_video_is_judged_by_its_path(videos: Path, detector: Judge) -> None:
     control(judge, "Video").value = "gone.mp4"
     press_enter(judge)
     assert "YuNet&#39;s weights &lt;are&gt; missing" in text(judge)
-    control(judge, "Video").value = " "
-    press_enter(judge)
-    assert "Enter the path of a video" in text(judge) and not control(judge, "Score it").disabled
+    for nothing in (" ", "https://example.org/a.mp4"):
+        control(judge, "Video").value = nothing
+        press_enter(judge)
+        assert "Enter the path of a video on this machine" in text(judge)
+    assert not control(judge, "Score it").disabled
 
 
 def test_a_video_is_picked_in_a_folder_without_upload(videos: Path, detector: Judge) -> None:
     judge = VideoJudge(detector, videos / "nobody.mp4")  # type: ignore[arg-type]
     pick = control(judge, "or pick")
-    assert [label for label, _ in pick.options] == [f"2 videos in {videos}", "fake.mp4", "nobody.mp4"]
-    assert pick.label == f"2 videos in {videos}"
+    assert [label for label, _ in pick.options] == [pick.label, "fake.mp4", "nobody.mp4"]
+    assert pick.label == f"2 videos in {videos}, without its subfolders"
     for _ in range(2):  # the same one can be picked again
         pick.value = str(videos / "fake.mp4")
     assert [name for name, _ in detector.asked] == ["nobody.mp4", "fake.mp4", "fake.mp4"]
     assert "<strong>Fake: v.mp4" in text(judge) and control(judge, "Video").value == str(videos / "fake.mp4")
+
+
+def test_a_path_may_stand_in_quotes(videos: Path, detector: Judge) -> None:
+    judge = VideoJudge(detector)  # type: ignore[arg-type]
+    control(judge, "Video").value = f"'{videos / 'fake.mp4'}' "
+    press_enter(judge)
+    assert "<strong>Fake" in text(judge)
 
 
 def test_a_folder_gives_a_table_of_verdicts(videos: Path, detector: Judge) -> None:
@@ -387,7 +396,9 @@ def test_a_folder_gives_a_table_of_verdicts(videos: Path, detector: Judge) -> No
     press_enter(judge)
     assert [one.path.name for one in judge.predictions] == ["fake.mp4", "nobody.mp4"]
     assert "2 videos: 1 looks fake, 1 not judged" in text(judge)
-    assert len(control(judge, "or pick").options) == 3
+    assert len(control(judge, "or pick").options) == 3 and judge.prediction is None
+    control(judge, "or pick").value = str(videos / "fake.mp4")
+    assert judge.prediction is not None and judge.predictions == []
     control(judge, "Video").value = str(videos.parent / "empty")
     (videos.parent / "empty").mkdir()
     press_enter(judge)
