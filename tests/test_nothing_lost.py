@@ -204,7 +204,7 @@ def test_workers_that_die_before_any_video_end_the_run(
 def test_a_video_over_its_time_is_tried_again_with_more(videos: Path, undisturbed: Undisturbed, tmp_path: Path) -> None:
     manifest = run(videos, tmp_path / "faces", time_limit=1e-6).set_index("video")
     assert (manifest["status"] == "unreadable").all()
-    assert manifest["error"].str.contains(r"timed out after 1e-06 s\. Raise the time limit").sum() == 3
+    assert manifest["error"].str.contains(r"timed out after 1e-06 s\. Raise `time_limit`").sum() == 3
     check_complete(tmp_path / "faces", videos, undisturbed)
 
 
