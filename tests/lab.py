@@ -205,15 +205,20 @@ class Notebook:
         self.page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
 
 
+def switch_theme(page: Page, theme: str) -> None:
+    """Show the page in a theme, "dark" or "light"."""
+    page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+    if "/doc/tree/" in page.url:
+        expect(page.locator("body")).to_have_attribute("data-jp-theme-light", str(theme == "light").lower())
+        # JupyterLab loads a theme behind a splash screen, which fades. It complains of the next one before that.
+        expect(page.locator("#jupyterlab-splash")).to_have_count(0)
+
+
 def picture(shown: Locator, path: Path) -> None:
     """What is shown in the dark theme and in the light one, as `<path>_dark.png` and `<path>_light.png`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for theme in ("dark", "light"):
-        shown.page.emulate_media(color_scheme=theme)
-        if "/doc/tree/" in shown.page.url:  # JupyterLab loads a theme behind a splash screen, which fades
-            light = str(theme == "light").lower()
-            expect(shown.page.locator("body")).to_have_attribute("data-jp-theme-light", light)
-            expect(shown.page.locator("#jupyterlab-splash")).to_have_count(0)
+        switch_theme(shown.page, theme)
         shown.screenshot(path=path.with_name(f"{path.name}_{theme}.png"))
 
 
@@ -230,9 +235,10 @@ def serious_faults(page: Page, within: str = "body") -> list[str]:
     `within` is what it looks at in the page itself, besides frames in it.
     """
     found: list[str] = []
-    for theme in ("dark", "light"):
-        page.emulate_media(color_scheme=theme)
-        for frame in page.frames if (axe := os.environ.get("DFDC_AXE")) else ():
+    axe = os.environ.get("DFDC_AXE")
+    for theme in ("dark", "light") if axe else ():
+        switch_theme(page, theme)
+        for frame in page.frames:
             frame.add_script_tag(path=axe)
             place = within if frame is page.main_frame else "body"
             faults = frame.evaluate(f"axe.run({place!r}, {{iframes: false}})")["violations"]
