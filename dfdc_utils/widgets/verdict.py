@@ -61,10 +61,10 @@ class VideoJudge(HasTwin, ui.VBox):  # type: ignore[misc]
 
     @one_at_a_time
     def _judge(self, named: str, *, is_upload: bool = False) -> None:
-        self._answer.value, self.prediction, self.predictions = "", None, []  # they are of another video
+        self._answer.value, self.prediction, self.predictions, self._score.disabled = "", None, [], True
         self._path.value = "" if is_upload else named
-        path, self._score.disabled = Path(named.strip(" '\"")).expanduser(), True
         try:
+            path = Path(named if Path(named).exists() else named.strip(" '\"")).expanduser()
             if not named.strip() or "://" in named:
                 raise ValueError("Enter the path of a video on this machine, or pick or upload one.")
             if not is_upload:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -388,6 +389,11 @@ def test_a_path_may_stand_in_quotes(videos: Path, detector: Judge) -> None:
     control(judge, "Video").value = f"'{videos / 'fake.mp4'}' "
     press_enter(judge)
     assert "<strong>Fake" in text(judge)
+    quoted = videos.parent / "'quoted'"
+    quoted.mkdir()
+    control(judge, "Video").value = str(shutil.copy(videos / "fake.mp4", quoted / "fake.mp4'"))
+    press_enter(judge)
+    assert [name for name, _ in detector.asked] == ["fake.mp4", "fake.mp4'"]
 
 
 def test_a_folder_gives_a_table_of_verdicts(videos: Path, detector: Judge) -> None:
