@@ -9,14 +9,18 @@ import logging
 import math
 import os
 import re
+import signal
 import sys
+import time
 import traceback
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from io import TextIOWrapper
 from json import dumps
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -112,6 +116,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # names that the terminal cannot show
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if hasattr(signal, "setitimer") and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        with suppress(ValueError):  # raised in other threads than the main one, which alone is interrupted
+            for number in (signal.SIGINT, signal.SIGALRM):
+                signal.signal(number, _interrupt)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         return cli.main(arguments, prog_name="dfdc", standalone_mode=False) or 0
@@ -121,6 +129,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     except click.Abort:  # interrupted before a command began
         return INTERRUPTED
+
+
+_interrupted_at = [-math.inf]
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Raise a Ctrl-C, but not in the midst of TensorFlow, which may crash, nor twice where it was pressed twice."""
+    while frame and not str(frame.f_globals.get("__name__")).startswith("tensorflow."):
+        frame = frame.f_back
+    signal.setitimer(signal.ITIMER_REAL, 0.01 if frame else 0)  # asks again
+    if frame is None and (now := time.monotonic()) > _interrupted_at[0] + 2:
+        _interrupted_at[0] = now
+        raise KeyboardInterrupt
 
 
 _DEBUG = click.Option(

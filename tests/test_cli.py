@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +25,7 @@ import pytest
 from faces_on_disk import SMALL
 from fake_models import save_model
 
+from dfdc_utils import __main__ as command_line
 from dfdc_utils.__main__ import cli, explain, main
 
 COMMANDS = ("sample", "process", "train", "evaluate", "predict", "pretrain")
@@ -333,6 +336,44 @@ def test_predict_that_is_interrupted_writes_what_it_has(sample: Path, tiny: str,
     assert stopped and int(stopped[1]) > 0
     rows, entries = pd.read_csv(tmp_path / "out.csv"), json.loads((tmp_path / "out.json").read_text())
     assert len(rows) == len(entries) == int(stopped[1])
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no alarms")
+def test_ctrl_c_is_raised_once_and_not_within_tensorflow(
+    interrupt: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within it, it may end the process; pressed twice, it would interrupt what the first one makes end."""
+    from dfdc_utils.quiet import tf
+
+    monkeypatch.setattr(command_line, "_interrupted_at", [-math.inf])
+    assert main(["--version"]) == 0
+    came_to = []
+
+    @tf.function(autograph=False)
+    def traced() -> Any:
+        for _ in range(3):  # raised at once, it would end the first of these
+            interrupt()
+            time.sleep(0.02)
+        came_to.append("its end")
+        return tf.constant(1)
+
+    with pytest.raises(KeyboardInterrupt):
+        traced()
+        time.sleep(10)
+    assert came_to == ["its end"]
+    interrupt()
+    time.sleep(0.05)
+    command_line._interrupted_at[0] -= 2
+    with pytest.raises(KeyboardInterrupt):
+        interrupt()
+        time.sleep(10)
+
+
+def test_ctrl_c_stays_ignored_where_it_was(interrupt: Callable[[], None]) -> None:
+    """As in a shell's background."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    assert main(["--version"]) == 0
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 @pytest.mark.slow

@@ -47,9 +47,8 @@ def evaluate(folder: ModelFolder, save_path: str | Path, *, resamples: int = 100
     summary = summarise(scores, resamples=resamples)
     comparison = compare(scores, score_baselines(scores, save_path, folder), resamples=resamples)
     parts = compare_parts(scores, resamples=resamples) if scores["part"].nunique() > 1 else None
-    leaks = None
-    if folder.split is not None:
-        leaks = report_leaks(folder.split)
+    leaks = None if folder.split is None else report_leaks(folder.split)
+    if leaks is not None:
         write_card(folder, summary=summary, comparison=comparison, leaks=leaks)
     return Evaluation(scores, summary, comparison, parts, leaks)
 

@@ -62,8 +62,7 @@ def detect_faces(clip: Clip, detector: FaceDetector) -> tuple[list[list[Face]], 
     The whole frame is searched every `LOOK_AROUND_EVERY` seconds, after a cut, and in every frame while a face is
     missing, for at most as long. In between, each face is searched for around its last place. Taught in notebook 02.
     """
-    found: list[list[Face]] = []
-    shots = np.zeros(len(clip), np.intp)
+    found, shots = list[list[Face]](), np.zeros(len(clip), np.intp)
     before: Image | None = None
     expected: list[tuple[Face, float]] = []  # in pixels of the small frame, with the time when it was last seen
     last_look, last_shape = -np.inf, (0, 0)

@@ -94,9 +94,10 @@ def contrast(
     own sound weighs as much as all wrong ones. Source of the idea: Chung and Zisserman 2016, "Out of time".
     """
     layer, (seen, heard), frames = model.get_layer("sync"), (features[:, 0], features[:, 1]), features.shape[2]
-    every = _compare(layer, seen[:, None], heard[None])[..., 0]  # (B, B): mouths by sounds
+    # The means over time are correlations.
+    every = layer(ops.mean(seen[:, None] * heard[None], axis=-2))[..., 0]  # (B, B): mouths by sounds
     shifts = range(least_shift, frames - least_shift + 1)
-    moved = ops.concatenate([_compare(layer, seen, ops.roll(heard, shift, axis=1)) for shift in shifts], axis=1)
+    moved = ops.concatenate([layer(ops.mean(seen * ops.roll(heard, by, axis=1), axis=-2)) for by in shifts], axis=1)
     is_own = ops.eye(ops.shape(every)[0])
     chosen = (1 - is_own) * ops.cast(counts, "float32")
     others = others * ops.cast(ops.any(chosen > 0, axis=1), "float32")  # a clip may be alone
@@ -126,11 +127,6 @@ def fit_sharpness(model: keras.Model, labels: NDArray[np.float32], scores: NDArr
         layer = model.get_layer("sync")
         layer.kernel.assign(scale * layer.kernel)
         layer.bias.assign(scale * layer.bias + offset)
-
-
-def _compare(layer: keras.Layer, seen: keras.KerasTensor, heard: keras.KerasTensor) -> keras.KerasTensor:
-    """Scores (..., 1) of mouths and sounds (..., T, F) by their correlations over time."""
-    return layer(ops.mean(seen * heard, axis=-2))
 
 
 def frame_evidence(model: keras.Model) -> keras.Model:

@@ -123,6 +123,7 @@ class Detector:
                     unanswered[name] -= 1
                     yield early[name] if unanswered[name] else early.pop(name)
 
+    @interrupts_held_back()
     def explain(self, window: WindowScore) -> Explanation:
         """Explain the score of a window: where in the faces the model sees a fake. Raises like `explain_score`."""
         return explain_score(picture_part(self.model), decode_faces(window.faces))
@@ -132,12 +133,11 @@ class Detector:
     ) -> dict[Path, tuple[Image, Explanation]]:
         """Explain what `write_page` shows: the worst windows of the `most` highest scores that are fake or unsure."""
         suspicious = [one for one in predictions if one.verdict in ("fake", "unsure")]
-        scored = sorted(suspicious, key=lambda one: -(one.score or 0))
+        suspicious.sort(key=lambda one: -(one.score or 0))
         evidence = {}
-        for one in tqdm(scored[:most], desc="explaining scores", unit="video", disable=not show_progress):
+        for one in tqdm(suspicious[:most], desc="explaining scores", unit="video", disable=not show_progress):
             assert one.decisive
-            worst = one.decisive.worst
-            evidence[one.path] = decode_faces(worst.faces), self.explain(worst)
+            evidence[one.path] = decode_faces(one.decisive.worst.faces), self.explain(one.decisive.worst)
         return evidence
 
     @functools.cached_property
@@ -164,8 +164,8 @@ class Detector:
         scores: list[WindowScore] = []
         for start in range(0, len(windows), SEQUENCES_AT_ONCE):
             some = windows[start : start + SEQUENCES_AT_ONCE]
-            sequences = np.stack([decode_faces(window) for window in some])  # (W, T, H, W, 3)
             with interrupts_held_back():
+                sequences = np.stack([decode_faces(window) for window in some])  # (W, T, H, W, 3)
                 seen = [self._score_batch(tf.constant(view)) for view in _views(sequences, symmetric=self._symmetric)]
                 heard = self._listen(sequences, some)  # (W,), 0 where the sound cannot be judged
             raw = np.stack([scored.numpy() for scored, _ in seen])  # (views, W)

@@ -87,8 +87,7 @@ class VideoFaces:
 def find_faces(look: Look) -> VideoFaces:
     """Find the faces in a video. A fault of the video is recorded; a missing face detector is raised."""
     detector = faces.own_face_detector(look.config.detector, look.weights)
-    windows: list[FaceWindow] = []
-    last: list[FaceWindow] = []
+    windows, last = list[FaceWindow](), list[FaceWindow]()
     status: Status = "no_face"
     error, seconds, duration, drawn, left_out = "", 0.0, 0.0, False, 0
     everyone = replace(look.config, max_tracks=10**6)

@@ -51,13 +51,12 @@ class FaceMesh:
     def find(self, picture: Image, centre: NDArray[np.floating], side: float) -> NDArray[np.float32]:
         """Find the landmarks (468, 2) of a face in RGB (H, W, 3); `centre` (2,) and `side` of its box in pixels."""
         scale = INPUT_SIZE / (INPUT_MARGIN * side)
-        placed = np.array([[scale, 0, 0], [0, scale, 0]], np.float32)
-        placed[:, 2] = INPUT_SIZE / 2 - scale * np.asarray(centre)
-        size = (INPUT_SIZE, INPUT_SIZE)
-        crop = cv2.warpAffine(picture, placed, size, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT_101)
+        move = np.array([[scale, 0, 0], [0, scale, 0]], np.float32)
+        move[:, 2] = INPUT_SIZE / 2 - scale * np.asarray(centre)
+        crop = cv2.warpAffine(picture, move, (INPUT_SIZE,) * 2, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT_101)
         self._network.setInput(cv2.dnn.blobFromImage(crop, 1 / 127.5, mean=(127.5, 127.5, 127.5)))
         points = self._network.forward(OUTPUT).reshape(POINTS, 3)[:, :2]
-        return np.asarray((points - placed[:, 2]) / scale, np.float32)
+        return np.asarray((points - move[:, 2]) / scale, np.float32)
 
 
 class MeshOutline:

@@ -82,9 +82,7 @@ def prepare_pictures(
     sizes = [path.stat().st_size if path.is_file() else -1 for path in files]
     wanted = table[["file"]].assign(bytes=sizes, detector=face_detector.name + (" and face mesh" if mesh else ""))
     if not (pictures.is_file() and set(wanted) <= set(stored) and stored[list(wanted)].equals(wanted)):
-        kept: list[Image] = []
-        found: list[NDArray[np.float32]] = []
-        rows: list[dict[str, Any]] = []
+        kept, found, rows = list[Image](), list[NDArray[np.float32]](), list[dict[str, Any]]()
         for path in tqdm(files, desc="photographs", disable=not show_progress):
             rows.append({"row": -1})
             if (photograph := cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)) is None:

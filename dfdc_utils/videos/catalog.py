@@ -141,9 +141,8 @@ def _read_part(
         listed = {name: next((given[way] for way in ways[name] if way in given), {}) for name in videos}
     entries = []
     for name in sorted(videos | set(listed)):
-        entry = listed.get(name, {})
+        entry, path, problem = listed.get(name, {}), str(folder / name), ""
         label = entry.get("label", "")
-        path, problem = str(folder / name), ""
         if not name or name in (".", "..") or "\\" in name or "\0" in name or PurePosixPath(name).name != name:
             path = ""
             problem = f"{name!r}, listed among the labels, is not a file in its own folder. Correct that entry."
@@ -198,8 +197,6 @@ def name_data(manifest: pd.DataFrame) -> tuple[str, DataKind]:
     names = sorted({folder.name for folder in folders})
     listed = f"({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
     where = f"videos in {len(folders)} folder{'s' * (len(folders) != 1)} {listed}"
-    recorded = where if folders else "videos of unknown origin"
-    synthetic = "the embedded synthetic sample"
-    if not drawn.any():
-        return recorded, kind
-    return synthetic if drawn.all() else f"{recorded}, mixed with {synthetic}", kind
+    recorded, synthetic = where if folders else "videos of unknown origin", "the embedded synthetic sample"
+    mixed = f"{recorded}, mixed with {synthetic}"
+    return recorded if not drawn.any() else synthetic if drawn.all() else mixed, kind

@@ -223,8 +223,7 @@ class OpenVideo:
         # A damaged frame is an error; FFmpeg would else fill it in from its neighbours.
         codec.options = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS)}
         codec.skip_frame = skip
-        of_file, first = self.stream.sample_aspect_ratio, codec.sample_aspect_ratio
-        intact = True
+        of_file, first, intact = self.stream.sample_aspect_ratio, codec.sample_aspect_ratio, True
         for packet in itertools.chain(packets, (None,)):
             check_time()
             try:
@@ -286,9 +285,8 @@ class FrameView:
         top, bottom, _ = part[0].indices(self.info.height)
         left, right, _ = part[1].indices(self.info.width)
         frame = self._picture.decoded
-        planes = frame.format
         as_stored = (frame.height, frame.width) == self.shape[:2] and not self.info.rotation and not self.info.mirrored
-        if not as_stored or planes.chroma_width(4) < 2 or planes.chroma_height(4) < 2:
+        if not as_stored or frame.format.chroma_width(4) < 2 or frame.format.chroma_height(4) < 2:
             # Rare, so simple: phones held upright, pixels that are not square, colour planes of a quarter of the size.
             return np.ascontiguousarray(display(self._picture, self.info)[part])
         # Colour planes have half the size: crop along their pixels, or every colour shifts.

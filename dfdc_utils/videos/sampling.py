@@ -101,8 +101,7 @@ def _windows(
             return _as_clip(video, chosen, start), _as_promised(chosen, there, middles)
 
         targets = ((number + 0.5) * step for number in itertools.count())
-        kept: list[_Sample] = []
-        begin = 0
+        kept, begin = list[_Sample](), 0
         for sample in _nearest(video.decode(read(), start, 2 * frame_count, skip=skip), targets):
             if (sample[0] + 0.5) * step >= end:  # the target lies beyond the last frame
                 break

@@ -287,20 +287,43 @@ def test_ctrl_c_waits_until_a_window_is_scored(
     trained: Detector, sample: Path, interrupt: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Raised in the midst of TensorFlow it may end the process: a segmentation fault, which writes no table."""
-    scored, score = [], trained._score_batch
+    called = []
 
-    def score_slowly(view: Any) -> Any:
-        interrupt()
-        time.sleep(0.01)
-        scored.append(score(view))
-        return scored[-1]
+    def slowly(function: Callable[[Any], Any], name: str) -> Callable[[Any], Any]:
+        def call(given: Any) -> Any:
+            interrupt()
+            time.sleep(0.01)
+            result = function(given)
+            called.append(name)
+            return result
 
-    monkeypatch.setattr(trained, "_score_batch", score_slowly)
+        return call
+
+    monkeypatch.setattr(prediction, "decode_faces", slowly(prediction.decode_faces, "decode"))
+    monkeypatch.setattr(trained, "_score_batch", slowly(trained._score_batch, "score"))
     with pytest.raises(KeyboardInterrupt):
         trained.predict(next(sample.glob("dfdc*/*.mp4")))
-    assert len(scored) == len(
-        list(prediction._views(np.zeros((1, 1, 9, 9, 3), np.uint8), symmetric=trained._symmetric))
-    )
+    views = list(prediction._views(np.zeros((1, 1, 9, 9, 3), np.uint8), symmetric=trained._symmetric))
+    assert called == ["decode"] + ["score"] * len(views)
+
+
+def test_ctrl_c_waits_until_a_score_is_explained(
+    interrupt: Callable[[], None], monkeypatch: pytest.MonkeyPatch, trained: Detector, sample: Path
+) -> None:
+    explained = []
+
+    def explain_slowly(model: Any, sequence: Any) -> str:
+        interrupt()
+        time.sleep(0.01)
+        explained.append(len(sequence))
+        return "why"
+
+    found = prediction.find_faces(trained._look(next(sample.glob("dfdc*/*.mp4")), False, 60.0, 1))
+    (window,) = trained._score(found.windows)
+    monkeypatch.setattr(prediction, "explain_score", explain_slowly)
+    with pytest.raises(KeyboardInterrupt):
+        trained.explain(window)
+    assert explained == [trained.folder.sequence.frame_count]
 
 
 # The model in the package
