@@ -135,13 +135,14 @@ _interrupted_at = [-math.inf]
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Raise a Ctrl-C, but not in the midst of TensorFlow, which may crash, nor twice where it was pressed twice."""
-    while frame and not str(frame.f_globals.get("__name__")).startswith("tensorflow."):
+    """Raise a Ctrl-C, but once if it was pressed twice, not within TensorFlow (may crash) or Keras' files (lose it)."""
+    while frame and not str(frame.f_globals.get("__name__")).startswith(("tensorflow.", "keras.src.saving.")):
         frame = frame.f_back
-    signal.setitimer(signal.ITIMER_REAL, 0.01 if frame else 0)  # asks again
-    if frame is None and (now := time.monotonic()) > _interrupted_at[0] + 2:
-        _interrupted_at[0] = now
-        raise KeyboardInterrupt
+    if (now := time.monotonic()) > _interrupted_at[0] + 2:
+        signal.setitimer(signal.ITIMER_REAL, 0.01 if frame else 0)  # asks again
+        if frame is None:
+            _interrupted_at[0] = now
+            raise KeyboardInterrupt
 
 
 _DEBUG = click.Option(

@@ -37,6 +37,8 @@ def interrupt() -> Iterator[Callable[[], None]]:
     """A function that does what Ctrl-C does. Processes of pytest-xdist ignore it otherwise."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield lambda: os.kill(os.getpid(), signal.SIGINT)
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, 0)  # of a Ctrl-C that the command line has yet to raise
     signal.signal(signal.SIGINT, before)
 
 

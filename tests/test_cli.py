@@ -362,10 +362,35 @@ def test_ctrl_c_is_raised_once_and_not_within_tensorflow(
         time.sleep(10)
     assert came_to == ["its end"]
     interrupt()
-    time.sleep(0.05)
+    tf.function(lambda: interrupt() or time.sleep(0.02) or tf.constant(1), autograph=False)()
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0  # an alarm would end the process while it exits
     command_line._interrupted_at[0] -= 2
     with pytest.raises(KeyboardInterrupt):
         interrupt()
+        time.sleep(10)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no alarms")
+def test_ctrl_c_is_not_lost_while_a_model_is_loaded(
+    interrupt: Callable[[], None], tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keras 3.15 catches whatever is raised there, and goes on."""
+    from keras.src.saving import saving_lib
+
+    from dfdc_utils.models import load_model
+
+    monkeypatch.setattr(command_line, "_interrupted_at", [-math.inf])
+    assert main(["--version"]) == 0
+    opened = saving_lib.H5IOStore.__init__
+
+    def open_slowly(*given: Any, **how: Any) -> None:
+        interrupt()
+        time.sleep(0.05)
+        opened(*given, **how)
+
+    monkeypatch.setattr(saving_lib.H5IOStore, "__init__", open_slowly)
+    with pytest.raises(KeyboardInterrupt):
+        load_model(tiny)
         time.sleep(10)
 
 

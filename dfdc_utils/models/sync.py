@@ -94,8 +94,7 @@ def contrast(
     own sound weighs as much as all wrong ones. Source of the idea: Chung and Zisserman 2016, "Out of time".
     """
     layer, (seen, heard), frames = model.get_layer("sync"), (features[:, 0], features[:, 1]), features.shape[2]
-    # The means over time are correlations.
-    every = layer(ops.mean(seen[:, None] * heard[None], axis=-2))[..., 0]  # (B, B): mouths by sounds
+    every = layer(ops.mean(seen[:, None] * heard[None], axis=-2))[..., 0]  # (B, B): mouths by sounds, correlated
     shifts = range(least_shift, frames - least_shift + 1)
     moved = ops.concatenate([layer(ops.mean(seen * ops.roll(heard, by, axis=1), axis=-2)) for by in shifts], axis=1)
     is_own = ops.eye(ops.shape(every)[0])
