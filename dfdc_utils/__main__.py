@@ -38,6 +38,7 @@ NONE_FAKE, SOME_FAKE, FAILED, SOME_NOT_JUDGED, INTERRUPTED, BROKEN_PIPE = 0, 1, 
 PRETRAINED = "pretrained"  # as in `dfdc_utils.models`, which takes longer to import than a mistake may
 RESUMABLE = ("process", "train", "pretrain")
 RESTARTS = 3  # how often a training waits for a worker that died
+_interrupted_at = [-math.inf]  # when a Ctrl-C was raised, by time.monotonic
 
 
 class Number(click.FloatRange):
@@ -118,8 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     if hasattr(signal, "setitimer") and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         with suppress(ValueError):  # raised in other threads than the main one, which alone is interrupted
-            for number in (signal.SIGINT, signal.SIGALRM):
-                signal.signal(number, _interrupt)
+            signal.signal(signal.SIGINT, _interrupt)
+            signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))  # which may be held back now
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
         return cli.main(arguments, prog_name="dfdc", standalone_mode=False) or 0
@@ -129,9 +130,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     except click.Abort:  # interrupted before a command began
         return INTERRUPTED
-
-
-_interrupted_at = [-math.inf]
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

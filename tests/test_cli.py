@@ -27,6 +27,7 @@ from fake_models import save_model
 
 from dfdc_utils import __main__ as command_line
 from dfdc_utils.__main__ import cli, explain, main
+from dfdc_utils.workers import interrupts_held_back
 
 COMMANDS = ("sample", "process", "train", "evaluate", "predict", "pretrain")
 
@@ -365,6 +366,13 @@ def test_ctrl_c_is_raised_once_and_not_within_tensorflow(
     interrupt()
     tf.function(lambda: interrupt() or time.sleep(0.02) or tf.constant(1), autograph=False)()
     assert signal.getitimer(signal.ITIMER_REAL)[0] == 0  # an alarm would end the process while it exits
+    command_line._interrupted_at[0] -= 62
+    came_to.clear()
+    with pytest.raises(KeyboardInterrupt), interrupts_held_back():  # the alarm comes in here
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        time.sleep(0.05)
+        came_to.append("the end of the block")
+    assert came_to == ["the end of the block"]
     command_line._interrupted_at[0] -= 62
     with pytest.raises(KeyboardInterrupt):
         interrupt()

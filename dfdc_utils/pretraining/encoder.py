@@ -16,6 +16,7 @@ from dfdc_utils.pretraining.pairs import Frames, PairSource
 from dfdc_utils.quiet import keras, tf
 from dfdc_utils.training import Progress, load_progress, save_progress
 from dfdc_utils.videos import Image
+from dfdc_utils.workers import interrupts_held_back
 
 ENCODER_SAVE_SEC = 120  # a training that is killed loses at most this much
 VALIDATION_FRAMES_SEED, STATISTICS_SEED = 10**9, 10**9 + 1  # far from any step's
@@ -78,7 +79,8 @@ def train_encoder(
         labels = np.repeat(np.array([[0.0], [1.0]], np.float32), len(frames.reals), axis=0)
         places = np.concatenate([np.zeros_like(frames.masks), frames.masks])[..., None]
         encoder.reset_metrics()  # otherwise Keras returns the mean of all batches so far
-        loss = float(encoder.train_on_batch(np.concatenate([frames.reals, frames.fakes]), [labels, places])[0])
+        with interrupts_held_back():
+            loss = float(encoder.train_on_batch(np.concatenate([frames.reals, frames.fakes]), [labels, places])[0])
         progress.sums[0] += loss
         progress.step += 1
         if scored := progress.step % config.every == 0 or progress.step == config.steps:

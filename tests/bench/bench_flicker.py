@@ -86,7 +86,9 @@ def look(path: Path, weights: str, crf: int | None = None) -> NDArray[np.float64
     timed = decode_all(path, clip.info)
     found = []
     for (_, *before), (time, *frame), (_, *after) in triples(encode_again(timed, crf) if crf else timed):
-        if wanted and wanted[0][0] <= time + 1e-6:
+        if not wanted:
+            break
+        if wanted[0][0] <= time + 1e-6:
             box = wanted.pop(0)[1]
             crops = [crop_face(one, box, SIDE, margin=MARGIN) for (one,) in (before, frame, after)]
             found.append(measure(*(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) for crop in crops)))
@@ -104,7 +106,8 @@ def test_flicker_shows_fakes_that_single_frames_hide(monkeypatch: pytest.MonkeyP
         pytest.skip("set DFDC_VALIDATION, DFDC_TALKING and DFDC_YUNET to measure flicker")
     monkeypatch.setenv("DFDC_YUNET", weights)
     generator = np.random.default_rng(0)
-    real = [list_videos(talking)[number] for number in generator.permutation(len(list_videos(talking)))[:CLIPS]]
+    talks = list_videos(talking)
+    real = [talks[number] for number in generator.permutation(len(talks))[:CLIPS]]
     crfs = [QUALITIES[number] for number in generator.integers(len(QUALITIES), size=len(real))]
     table = read_catalog(folder)
     paths = [Path(path) for path in table["path"]]
