@@ -437,6 +437,7 @@ def _write_tables(predictions: Sequence[Prediction], *, csv: Path | None, json: 
     help="Initial weights: 'pretrained', such a model's folder, 'imagenet', a file with MobileNetV2's, or 'none'.",
 )
 @click.option("--mesh", type=EXISTING, help="MediaPipe's face_landmark.tflite, for blends of parts of a face.")
+@click.option("--talking", type=EXISTING, help="Real clips of people speaking: the model then counts flicker, too.")
 @click.option("--data", help="What the photographs are, in a few words; shown beside each score.")
 @click.option("--notes", type=EXISTING, help="Markdown for the model card: whose photographs, on what terms.")
 @click.option("--workers", type=COUNT_OR_ZERO, default=1, help="Processes that prepare batches. 0: none.")

@@ -43,6 +43,7 @@ def processing(
     detector: str = "auto",
     fill_policy: str = "past_mean",
     max_tracks: int = 2,
+    flicker: bool = False,
     workers: int | None = None,
     cluster: str | Any | None = None,
     time_limit: float = 60.0,  # a hundred times what a video of DFDC takes
@@ -54,7 +55,7 @@ def processing(
     """Extract the faces of up to `num_vids` videos below `location` into `save_path`; return one row for each of them.
 
     Of more than `num_vids` videos, half of those chosen are REAL and half FAKE; `None` takes all. `labels` is as in
-    `read_catalog`, the settings from `capture_sec` to `max_tracks` are those of `SequenceConfig`. `workers` processes
+    `read_catalog`, the settings from `capture_sec` to `flicker` are those of `SequenceConfig`. `workers` processes
     work side by side, or the workers of a Dask `cluster`, given as its scheduler's address or a client.
 
     What earlier runs have finished is kept, so call it again to continue a run that was interrupted. `detector="auto"`
@@ -70,7 +71,8 @@ def processing(
     settings (with `overwrite`, if other videos were), `OSError` if it cannot be written, `WorkerDied` if processes end
     before they begin a video. Taught in notebook 02.
     """
-    config = SequenceConfig(capture_sec, frame_count, face_size, margin, detector, fill_policy, max_tracks)
+    settings = (capture_sec, frame_count, face_size, margin, detector, fill_policy, max_tracks)
+    config = SequenceConfig(*settings, flicker=flicker)
     if not time_limit > 0:  # this way round it refuses NaN too
         raise ValueError(f"time_limit={time_limit} must be positive")
     catalog = read_catalog(location, labels=labels)
@@ -93,8 +95,8 @@ def processing(
     rows = {video: _manifest_row(todo.pop(video), record) for video, record in records.items() if record}
     weights = find_yunet() if todo and config.detector == "yunet" else None
     # Whole paths, since the workers of a cluster may have been started elsewhere.
-    settings = (target.absolute(), config, weights, time_limit, overwrite)
-    jobs = {video: Job(video, Path(row["path"]).absolute(), *settings) for video, row in todo.items()}
+    how = (target.absolute(), config, weights, time_limit, overwrite)
+    jobs = {video: Job(video, Path(row["path"]).absolute(), *how) for video, row in todo.items()}
 
     config.save(target / "sequence.json")
     there = f"{len(rows)} of {len(catalog)} videos were there already"

@@ -81,7 +81,8 @@ def score_videos(table: pd.DataFrame, save_path: str | Path, folder: ModelFolder
     settings than the model's. Taught in notebook 05.
     """
     folder.require_faces(save_path)
-    raw = score_people(folder.model, table, save_path).to_numpy()
+    add_flicker = folder.flicker.add if folder.flicker else None
+    raw = score_people(folder.model, table, save_path, add_flicker=add_flicker).to_numpy()
     scores = folder.calibration.apply(raw)
     return table.assign(raw_score=raw, score=scores, mistake=np.abs(scores - _labels(table)))
 

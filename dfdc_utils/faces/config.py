@@ -19,7 +19,8 @@ class SequenceConfig:
 
     `capture_sec` is in seconds, `face_size` in pixels (crops are square), `margin` in multiples of the box's longer
     side, `max_tracks` in people per video. Beside a model, `time_step` is the median time in seconds between two frames
-    of its training sequences, if it sees change over time (else 0), and `audio` says if it hears.
+    of its training sequences, if it sees change over time (else 0), and `audio` says if it hears. With `flicker`, all
+    frames are decoded, and how much a face flickers between neighbouring ones is measured.
     """
 
     capture_sec: float = 5.0
@@ -31,6 +32,7 @@ class SequenceConfig:
     max_tracks: int = 2
     time_step: float = 0.0
     audio: bool = False
+    flicker: bool = False
 
     def __post_init__(self) -> None:
         # 5 and 5.0 are the same setting and must be the same in JSON.
@@ -42,6 +44,11 @@ class SequenceConfig:
             raise ValueError(f"{self}: {limits}")
         if self.detector not in DETECTOR_NAMES or self.fill_policy not in FILL_POLICIES:
             raise ValueError(f"{self}: detector is one of {DETECTOR_NAMES}, fill_policy one of {FILL_POLICIES}")
+
+    @property
+    def window(self) -> dict[str, Any]:
+        """The arguments of `sample_frames`."""
+        return {"frame_count": self.frame_count, "capture_sec": self.capture_sec, "beside": self.flicker}
 
     @property
     def settings(self) -> dict[str, Any]:

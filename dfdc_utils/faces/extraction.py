@@ -130,7 +130,7 @@ def work_on(job: Job) -> float:
         with working_on(job.target, job.video), one_thread(), time_limited(job.path, job.time_limit):
             times, speech = np.empty(0), None
             try:
-                clip = sample_frames(job.path, job.config.frame_count, capture_sec=job.config.capture_sec)
+                clip = sample_frames(job.path, **job.config.window)
                 times, info = clip.times, clip.info
                 record |= {"frames": len(clip), "width": info.width, "height": info.height, "fps": round(info.fps, 3)}
                 record["is_synthetic"] = info.is_synthetic

@@ -117,7 +117,7 @@ def write_faces(
 
 
 def _write_track(folder: Path, number: int, person: CroppedTrack, times: NDArray[np.float64]) -> dict[str, Any]:
-    track, kept, crops, sharpness, flaw, mouth = person
+    track, kept, crops, sharpness, flaw, mouth, flicker = person
     (folder / str(number)).mkdir()
     frames: list[dict[str, Any]] = []
     for index, crop in zip(kept, crops, strict=True):
@@ -127,7 +127,8 @@ def _write_track(folder: Path, number: int, person: CroppedTrack, times: NDArray
         frame["score"] = round(float(track.scores[index]), 4)
         frame["origin"] = "detected" if track.detected[index] else "filled"
         frames.append(frame)
-    return {"sharpness": round(sharpness, 1), "flaw": flaw, "mouth": mouth, "frames": frames}
+    measured = {"sharpness": round(sharpness, 1), "flaw": flaw, "mouth": mouth, "flicker": flicker}
+    return measured | {"frames": frames}
 
 
 def _put_in_place(partial: Path, final: Path, record: dict[str, Any], *, overwrite: bool) -> None:

@@ -1,6 +1,8 @@
 """One face through a clip: linking its detections, filling the frames where it was missed, cropping."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import NamedTuple
 
 import cv2
@@ -9,6 +11,7 @@ from numpy.typing import NDArray
 
 from dfdc_utils.faces.config import FILL_POLICIES, SequenceConfig
 from dfdc_utils.faces.detectors import Face
+from dfdc_utils.faces.flicker import measure_flicker
 from dfdc_utils.faces.speech import measure_mouth
 from dfdc_utils.videos import Clip, FrameView, Image
 
@@ -61,7 +64,7 @@ class Track:
 class CroppedTrack(NamedTuple):
     """One track of a clip with its crops (face_size, face_size, 3); `kept` are the indices of their frames.
 
-    `flaw` comes from `find_flaw`, `mouth` from `measure_mouth`.
+    `flaw` comes from `find_flaw`, `mouth` from `measure_mouth`, `flicker` from `measure_flicker`.
     """
 
     track: Track
@@ -70,6 +73,7 @@ class CroppedTrack(NamedTuple):
     sharpness: float = float("nan")
     flaw: str = ""
     mouth: float = 0.0
+    flicker: Sequence[float] = ()
 
 
 def follow_faces(detections: list[list[Face]], shots: NDArray[np.intp] | None = None) -> list[Track]:
@@ -202,11 +206,17 @@ def crop_tracks(clip: Clip, tracks: list[Track], config: SequenceConfig) -> list
     people = []
     for track in tracks:
         kept = np.flatnonzero(track.detected | track.filled).tolist()
-        places = zip(kept, smooth_boxes(track.boxes[kept]), strict=True)
-        crops = [crop_face(clip.view(at), box, config.face_size, margin=config.margin) for at, box in places]
+        boxes = smooth_boxes(track.boxes[kept])
+        crop = partial(crop_face, face_size=config.face_size, margin=config.margin)
+        crops = [crop(clip.view(at), box) for at, box in zip(kept, boxes, strict=True)]
+        triples = []
+        for middle, at, box in zip(crops, kept, boxes, strict=True):
+            if views := clip.views_beside(at):
+                triples.append((crop(views[0], box), middle, crop(views[1], box)))
+        flicker = measure_flicker(triples, config.margin)
         sharpness = measure_sharpness(crops)
         flaw = find_flaw(track, sharpness, widest=widest)
-        people.append(CroppedTrack(track, kept, crops, sharpness, flaw, measure_mouth(crops)))
+        people.append(CroppedTrack(track, kept, crops, sharpness, flaw, measure_mouth(crops), flicker))
     return people
 
 

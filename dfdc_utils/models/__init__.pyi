@@ -1,6 +1,7 @@
 from .calibration import Calibration as Calibration, binomial_interval as binomial_interval, calibrate as calibrate
 from .card import write_card as write_card
 from .cnn_lstm import build_cnn_lstm as build_cnn_lstm, copy_cnn as copy_cnn, prepare_frames as prepare_frames
+from .flicker import Flicker as Flicker
 from .folder import (
     MEAN_BASELINE as MEAN_BASELINE,
     PRETRAINED as PRETRAINED,

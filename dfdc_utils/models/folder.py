@@ -3,7 +3,7 @@
 - `model.keras`: the weights, plain Keras; `sequence.json`: how videos must be prepared for it;
 - `calibration.json`: the temperature and threshold of its scores; `training.json`: what it was trained on and how;
 - `split.csv`: which video was in which split. A model trained on photographs has `ood.npz` instead: how to recognise
-  out-of-distribution input;
+  out-of-distribution input, and maybe `flicker.json`: how much real faces flicker;
 - `history.csv` and `card.md`, for people to read; after pretraining also `metrics.csv`. What was measured later, on
   deepfakes (`deepfakes.csv`) and on pictures of other kinds (`outliers.csv`), is for the card and the verdicts.
 
@@ -28,6 +28,7 @@ from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.faces import SequenceConfig
 from dfdc_utils.files import prepare_target, write_atomically
 from dfdc_utils.models.calibration import Calibration
+from dfdc_utils.models.flicker import Flicker
 from dfdc_utils.models.ood import OODDetector
 from dfdc_utils.videos import DataKind
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 PRETRAINED = "pretrained"  # names the model that is part of the package
 # Below a model's folder: the same CNN trained to score each frame by itself, the baseline that the model must beat.
 MEAN_BASELINE = "mean_over_frames"
-_BESIDE_MODEL = ["training.json", "calibration.json", "card.md", "ood.npz"]
+_BESIDE_MODEL = ["training.json", "calibration.json", "card.md", "ood.npz", "flicker.json"]
 _BESIDE_MODEL += ["history.csv", "split.csv", "metrics.csv", "outliers.csv", "deepfakes.csv"]
 
 
@@ -59,6 +60,7 @@ class ModelFolder:
     split: pd.DataFrame | None = field(default=None, repr=False)
     ood: OODDetector | None = field(default=None, repr=False)
     deepfakes: pd.DataFrame | None = field(default=None, repr=False)
+    flicker: Flicker | None = field(default=None, repr=False)
 
     @classmethod
     def open(cls, name_or_path: str | Path = PRETRAINED) -> ModelFolder:
@@ -71,11 +73,12 @@ class ModelFolder:
         note = read_note(path)
         if not note:
             raise FileNotFoundError(f"{path} holds no finished model. Run `dfdc train` again to finish its training.")
-        split, ood, deepfakes = path / "split.csv", path / "ood.npz", path / "deepfakes.csv"
+        names = ("split.csv", "ood.npz", "deepfakes.csv", "flicker.json")
+        split, ood, deepfakes, flicker = (path / name if (path / name).is_file() else None for name in names)
         always = (SequenceConfig.load(path / "sequence.json"), Calibration.load(path / "calibration.json"), note)
-        videos = pd.read_csv(split, dtype=str, keep_default_na=False) if split.is_file() else None
-        detector = OODDetector.load(ood) if ood.is_file() else None
-        return cls(path, *always, videos, detector, pd.read_csv(deepfakes) if deepfakes.is_file() else None)
+        videos = pd.read_csv(split, dtype=str, keep_default_na=False) if split else None
+        others = (OODDetector.load(ood) if ood else None, pd.read_csv(deepfakes) if deepfakes else None)
+        return cls(path, *always, videos, *others, Flicker.load(flicker) if flicker else None)
 
     @contextlib.contextmanager
     def rewriting(self) -> Iterator[None]:
@@ -93,6 +96,8 @@ class ModelFolder:
             write_atomically(self.path / "split.csv", self.split.to_csv(index=False))
         if self.ood:
             self.ood.save(self.path / "ood.npz")
+        if self.flicker:
+            write_atomically(self.path / "flicker.json", self.flicker.to_json())
         write_atomically(self.path / "training.json", json.dumps(self.note, indent=1))
 
     @functools.cached_property

@@ -171,13 +171,17 @@ class Detector:
             raw = np.stack([scored.numpy() for scored, _ in seen])  # (views, W)
             if not np.isfinite(raw).all():
                 raise ConfigMismatch("the model's scores are not numbers: its weights are damaged. Train again.")
+            if self.folder.flicker:
+                raw = self.folder.flicker.add(raw, [window.flicker for window in some])
             calibrated = self.folder.calibration.apply(raw + heard * (1 - raw))
             alone = self.folder.calibration.apply([raw[0], heard])
             away = self.folder.ood.percentile(seen[0][1]) if self.folder.ood else [None] * len(some)
             for window, column, percentile, (seen_only, sound) in zip(some, calibrated.T, away, alone.T, strict=True):
-                parts = (float(seen_only), None if window.sound_flaw else float(sound)) if self._sync else (None, None)
+                pictures = float(seen_only) if self._sync else None
+                heard_alone = float(sound) if self._sync and not window.sound_flaw else None
+                more = self.folder.flicker.excess(window.flicker) if self.folder.flicker and window.flicker else None
                 range_of = (float(column[0]), float(column.min()), float(column.max()))
-                scores.append(WindowScore(*range_of, window, percentile, *parts))
+                scores.append(WindowScore(*range_of, window, percentile, pictures, heard_alone, more))
         return scores
 
     def _listen(self, sequences: Image, windows: Sequence[FaceWindow]) -> NDArray[np.float32]:

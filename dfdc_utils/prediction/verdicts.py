@@ -18,7 +18,7 @@ from dfdc_utils.models import OOD_PERCENTILE, ModelFolder
 from dfdc_utils.prediction.windows import FaceWindow
 
 RARE = 90.0  # from this percentile of its validation data on, the words say that the model has seen few such faces
-NUMBERS = ("score", "low", "high", "ood_percentile")  # of a window, and of a person
+NUMBERS = ("score", "low", "high", "ood_percentile", "flicker")  # of a window, and of a person
 HEARD = ("pictures", "sound")  # the same, for a model that hears
 # A model that sees change over time judges frames that are as far apart as in its training, within this factor. On the
 # sample, frames twice as close lowered the mean score of a fake from 0.98 to 0.71 (measured at commit 46b82a9).
@@ -46,6 +46,7 @@ class WindowScore:
     ood_percentile: float | None = None  #: distance from the training data, as a percentile of validation, if known
     pictures: float | None = None  #: of a model that hears: the score of the pictures alone
     sound: float | None = None  #: that sound and mouth do not belong together; None if `faces.sound_flaw` says why
+    flicker: float | None = None  #: how much more the face flickers than real ones, in standard deviations, if known
 
     @property
     def start(self) -> float:
@@ -90,6 +91,7 @@ class TrackScore:
 
     score, low, high = _mean_of("score"), _mean_of("low"), _mean_of("high")
     ood_percentile, pictures, sound = _mean_of("ood_percentile"), _mean_of("pictures"), _mean_of("sound")
+    flicker = _mean_of("flicker")
 
     @property
     def windows(self) -> tuple[WindowScore, ...]:

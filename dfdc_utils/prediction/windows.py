@@ -6,7 +6,7 @@ Nothing here needs TensorFlow: it runs in the workers of a pool, and what they s
 import itertools
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ class FaceWindow:
     faces: tuple[bytes, ...] = field(repr=False)  # the T crops as JPEG files
     flaw: str = ""  # why this face may not decide about the video (see `find_flaw`); empty if it may
     looked_at: int = 0  # how many frames of the window were searched, in this shot and in others
+    flicker: tuple[float, ...] = ()  # of `measure_flicker`; empty without neighbouring frames
     sound: NDArray[np.int16] | None = field(default=None, repr=False)  # (T, 3200), what is heard about each frame
     sound_flaw: str = ""  # why the sound cannot be compared with the mouth
 
@@ -91,7 +92,7 @@ def find_faces(look: Look) -> VideoFaces:
     status: Status = "no_face"
     error, seconds, duration, drawn, left_out = "", 0.0, 0.0, False, 0
     everyone = replace(look.config, max_tracks=10**6)
-    how: dict[str, Any] = {"frame_count": look.config.frame_count, "capture_sec": look.config.capture_sec}
+    how = look.config.window
     try:
         limit = look.time_limit + (2 * probe_video(look.path).duration if look.whole else 0.0)
         with one_thread(), time_limited(look.path, limit):
@@ -129,7 +130,7 @@ def _as_window(times: NDArray[np.float64], person: CroppedTrack, frame_count: in
     encoded = [faces.encode_face(crop) for crop in person.crops]
     crops = tuple(encoded[index] for index in chosen)
     boxes, detected = person.track.boxes[frames], person.track.detected[frames]
-    return FaceWindow(-1, times[frames], boxes, detected, crops, person.flaw, looked_at=len(times))
+    return FaceWindow(-1, times[frames], boxes, detected, crops, person.flaw, len(times), tuple(person.flicker))
 
 
 def _recognise(seen: list[FaceWindow], before: list[FaceWindow], newcomer: int) -> list[FaceWindow]:

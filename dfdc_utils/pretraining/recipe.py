@@ -19,6 +19,7 @@ from dfdc_utils.faces import FaceDetector, SequenceConfig, load_face_detector
 from dfdc_utils.files import prepare_target, replacing, write_atomically
 from dfdc_utils.models import ModelFolder, OODDetector, WithStyle, build_on_encoder, calibrate, write_card
 from dfdc_utils.pretraining.encoder import EncoderConfig, train_encoder
+from dfdc_utils.pretraining.flicker import add_flicker
 from dfdc_utils.pretraining.mesh import FaceMesh
 from dfdc_utils.pretraining.pairs import PairSource
 from dfdc_utils.pretraining.photographs import find_photographs, prepare_pictures
@@ -51,6 +52,7 @@ def pretrain(
     config: PretrainingConfig | None = None,
     face_detector: FaceDetector | None = None,
     mesh: FaceMesh | None = None,
+    talking: str | Path | None = None,
     data: str | None = None,
     notes: str = "",
     workers: int = 1,
@@ -60,8 +62,9 @@ def pretrain(
 
     `data` says in a line what the photographs are; `notes` is Markdown for the card: whose they are and who may use
     them. `face_detector` must give landmarks: YuNet by default. With a face `mesh`, most blends end at outlines of the
-    face and its parts. `workers` processes make pairs. The metrics are those of `measure`. An interrupted run continues
-    when called with the same arguments, from `save_path / "work"`.
+    face and its parts. With `talking`, real clips of people speaking, the model counts flicker, too (see
+    `add_flicker`). `workers` processes make pairs. The metrics are those of `measure`, of pictures alone. An
+    interrupted run continues when called with the same arguments, from `save_path / "work"`.
     Raises `FileNotFoundError` if photographs, YuNet's weights or the backbone's are missing, `ValueError` for too few.
     Source: Shiohara and Yamasaki, CVPR 2022, https://arxiv.org/abs/2204.08376.
     """
@@ -117,6 +120,8 @@ def pretrain(
         for name, rows in (("history", pd.DataFrame(history).astype({"step": int})), ("metrics", metrics)):
             write_atomically(folder / f"{name}.csv", rows.round(4).to_csv(index=False))
         write_card(made)
+    if talking:
+        add_flicker(made, talking, folder, seed=seed, show_progress=show_progress)
     return metrics
 
 

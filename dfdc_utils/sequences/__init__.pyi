@@ -9,6 +9,7 @@ from .blending import (
     align as align,
     bend as bend,
     fill_polygon as fill_polygon,
+    find_landmarks as find_landmarks,
     self_blend as self_blend,
     swap_face as swap_face,
 )

@@ -1,6 +1,7 @@
 """From faces on disk to `tf.data`: sequences (T, H, W, 3), built in TensorFlow `TensorArray`s."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -299,17 +300,22 @@ def make_dataset(
     return make_batches(store, plan, augment=augment).map(without_padding)
 
 
-def score_people(model: Any, table: pd.DataFrame, save_path: str | Path) -> pd.Series:
+def score_people(
+    model: Any, table: pd.DataFrame, save_path: str | Path, *, add_flicker: Callable[..., Any] | None = None
+) -> pd.Series:
     """Score each video of `table` by a Keras model, not calibrated: the highest score of the people who may decide.
 
-    Raises like `SequenceStore`.
+    `add_flicker` is that of a `Flicker`, if the model has one. Raises like `SequenceStore`.
     """
     numbered = table.assign(row=np.arange(len(table)))
     numbered["track"] = [faces.deciding_tracks(save_path, video) for video in table["video"]]
     people = numbered.explode("track", ignore_index=True)
     audio = isinstance(getattr(model, "input", None), dict)
-    raw = model.predict(make_dataset(people, save_path, cache=False, audio=audio), verbose=0)
-    return pd.Series(raw.ravel().astype(float)).groupby(people["row"]).max().set_axis(table.index)
+    raw = model.predict(make_dataset(people, save_path, cache=False, audio=audio), verbose=0).ravel().astype(float)
+    if add_flicker:
+        numbers = zip(people["video"], people["track"], strict=True)
+        raw = add_flicker(raw, [faces.read_faces(save_path, one)["tracks"][track]["flicker"] for one, track in numbers])
+    return pd.Series(raw).groupby(people["row"]).max().set_axis(table.index)
 
 
 def _in_parallel(dataset: tf.data.Dataset, function: object) -> tf.data.Dataset:

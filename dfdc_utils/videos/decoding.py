@@ -56,11 +56,15 @@ class VideoInfo:
 
 
 class Picture(NamedTuple):
-    """A decoded frame, and its size in square pixels: anamorphic video stores fewer columns or rows."""
+    """A decoded frame, and its size in square pixels: anamorphic video stores fewer columns or rows.
+
+    `beside` are the frames before and after it, where they were asked for and are there.
+    """
 
     decoded: av.VideoFrame
     width: int
     height: int
+    beside: "tuple[Picture, Picture] | None" = None
 
 
 def probe_video(path: str | Path) -> VideoInfo:
@@ -246,7 +250,7 @@ class OpenVideo:
         """Describe the video by its header, by the largest of some frames, and by the orientation of its first one."""
         rotation, mirrored = self.orientation or (0, False)
         largest = max(pictures, key=lambda one: one.width * one.height)
-        width, height = largest[1:] if rotation % 180 == 0 else largest[:0:-1]
+        width, height = largest[1:3] if rotation % 180 == 0 else largest[2:0:-1]
         duration = (self.container.duration or 0) / av.time_base
         if self.stream.duration is not None:
             duration = float(self.stream.duration * (self.stream.time_base or 1))
@@ -318,6 +322,10 @@ class Clip:
     def view(self, index: int) -> FrameView:
         """Return frame `index` as a view that converts only the parts that are asked for."""
         return FrameView(self._pictures[index], self.info)
+
+    def views_beside(self, index: int) -> tuple[FrameView, ...]:
+        """Return the frames before and after frame `index` as views; none where they were not kept or are not there."""
+        return tuple(FrameView(picture, self.info) for picture in self._pictures[index].beside or ())
 
     def small_frame(self, index: int, longest_side: int) -> Image:
         """Return frame `index` as uint8 RGB, shrunk until no side is longer than `longest_side` pixels."""

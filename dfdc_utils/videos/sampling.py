@@ -11,16 +11,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from dfdc_utils.videos import decoding
 from dfdc_utils.videos.decoding import Clip, OpenVideo, Packet, Picture, Skip, open_video, stamp_of, unreadable
 
+BESIDE = 0.125  # seconds between the frames before and after: those of 16 per second are neighbours
 _Sample = tuple[int, float, Picture]  # the number of its target, its time in seconds, the frame
 
 
-def sample_frames(path: str | Path, frame_count: int = 16, *, capture_sec: float = 5.0) -> Clip:
+def sample_frames(path: str | Path, frame_count: int = 16, *, capture_sec: float = 5.0, beside: bool = False) -> Clip:
     """Decode `frame_count` frames, evenly spaced over the first `capture_sec` seconds of a video.
 
     The window is cut into `frame_count` equal parts, and the `Clip` holds the frame nearest the middle of each, within
-    two frame times of the stream's own clock. No frame is used twice: a video with fewer frames gives all of them.
+    two frame times of the stream's own clock. No frame is used twice: a video with fewer frames gives all of them. With
+    `beside`, all frames are decoded, and those before and after each sampled one are kept, too.
 
     Raises `UnreadableVideo` if no frame can be decoded or they take more than `MAX_CLIP_BYTES`, `ValueError` for a
     count or a window that is not positive. Taught in notebook 01.
@@ -36,12 +39,13 @@ def sample_frames(path: str | Path, frame_count: int = 16, *, capture_sec: float
             # Opened again to read again, and since a decoder keeps a state.
             with open_video(path) if packets is None else contextlib.nullcontext(video) as source:
                 decoded = source.decode(packets or source.read_packets(), window.start, frame_count, skip=skip)
+                decoded = _keep_beside(decoded, frame_count) if beside else decoded
                 chosen = list(_nearest(decoded, iter(middles)))
                 video.orientation = source.orientation
                 return chosen
 
-        chosen = sample("NONREF", window.packets)
-        if not _as_promised(chosen, held[held < seconds], middles):
+        chosen = sample("DEFAULT" if beside else "NONREF", window.packets)
+        if not beside and not _as_promised(chosen, held[held < seconds], middles):
             # Too few frames are referred to: decode all. Damage may cost this pass more frames, so keep the better one.
             chosen = max(sample("DEFAULT"), chosen, key=len)
         if not chosen:
@@ -49,7 +53,9 @@ def sample_frames(path: str | Path, frame_count: int = 16, *, capture_sec: float
         return _as_clip(video, chosen, window.start)
 
 
-def sample_windows(path: str | Path, frame_count: int = 16, *, capture_sec: float = 5.0) -> Iterator[Clip]:
+def sample_windows(
+    path: str | Path, frame_count: int = 16, *, capture_sec: float = 5.0, beside: bool = False
+) -> Iterator[Clip]:
     """Sample a whole video as clips of `capture_sec` seconds that overlap by half.
 
     Each clip is sampled as by `sample_frames`, with its errors. The last one ends with the video, or where the file
@@ -59,12 +65,13 @@ def sample_windows(path: str | Path, frame_count: int = 16, *, capture_sec: floa
     with open_video(path) as video:
         window, clock = video.read_window(capture_sec), video.clock
     if (window.end - window.start) * clock <= capture_sec:
-        yield sample_frames(path, frame_count, capture_sec=capture_sec)
+        yield sample_frames(path, frame_count, capture_sec=capture_sec, beside=beside)
         return
-    passes: tuple[Skip, Skip] = ("NONREF", "DEFAULT")
+    passes: tuple[Skip, ...] = ("DEFAULT",) if beside else ("NONREF", "DEFAULT")
     done = 0
     for skip in passes:
-        for number, (clip, as_promised) in enumerate(_windows(path, frame_count, capture_sec, window.start, skip)):
+        clips = _windows(path, frame_count, capture_sec, window.start, skip, beside)
+        for number, (clip, as_promised) in enumerate(clips):
             if skip == "NONREF" and not as_promised:
                 break  # from here on decode all
             if number >= done:
@@ -77,7 +84,7 @@ def sample_windows(path: str | Path, frame_count: int = 16, *, capture_sec: floa
 
 
 def _windows(
-    path: str | Path, frame_count: int, capture_sec: float, start: int, skip: Skip
+    path: str | Path, frame_count: int, capture_sec: float, start: int, skip: Skip, beside: bool
 ) -> Iterator[tuple[Clip, bool]]:
     """Sample the clips of `sample_windows` in one pass of the decoder, each with the result of `_as_promised`."""
     step, hop = capture_sec / frame_count, max(1, frame_count // 2)
@@ -102,7 +109,8 @@ def _windows(
 
         targets = ((number + 0.5) * step for number in itertools.count())
         kept, begin = list[_Sample](), 0
-        for sample in _nearest(video.decode(read(), start, 2 * frame_count, skip=skip), targets):
+        decoded = video.decode(read(), start, 2 * frame_count, skip=skip)
+        for sample in _nearest(_keep_beside(decoded, 2 * frame_count) if beside else decoded, targets):
             if (sample[0] + 0.5) * step >= end:  # the target lies beyond the last frame
                 break
             while sample[0] >= begin + frame_count:
@@ -144,6 +152,21 @@ def _nearest(timed: Iterator[tuple[float, Picture]], targets: Iterator[float]) -
         before = after
     if before is not None and last < before[0]:
         yield number, *before
+
+
+def _keep_beside(timed: Iterator[tuple[float, Picture]], frame_count: int) -> Iterator[tuple[float, Picture]]:
+    """Let each picture keep those before and after, if they have its size and are less than `BESIDE` seconds apart.
+
+    It keeps none where `frame_count` frames with theirs do not fit into `MAX_CLIP_BYTES`, as of 8K.
+    """
+    before, now = None, next(timed, None)
+    while now is not None:
+        after, beside = next(timed, None), None
+        if before and after and after[0] - before[0] < BESIDE and before[1][1:3] == now[1][1:3] == after[1][1:3]:
+            size = sum(plane.buffer_size for plane in now[1].decoded.planes)
+            beside = (before[1], after[1]) if 3 * frame_count * size <= decoding.MAX_CLIP_BYTES else None
+        yield now[0], now[1]._replace(beside=beside)
+        before, now = now, after
 
 
 def _as_promised(chosen: list[_Sample], held: NDArray[np.float64], targets: NDArray[np.float64]) -> bool:

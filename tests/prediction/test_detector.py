@@ -5,11 +5,13 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +22,17 @@ from clips import MAGENTA, squares, untagged, write_clip
 from faces_on_disk import SMALL
 from fake_models import open_model, save_model
 from hypothesis import HealthCheck, given, settings, strategies as st
+from scipy.special import logit
 from workers import die_looking_at_poison
 
 from dfdc_utils.__main__ import main
 from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.evaluation import score_videos
 from dfdc_utils.faces import SequenceConfig
-from dfdc_utils.models import OOD_PERCENTILE, build_cnn_lstm
+from dfdc_utils.models import OOD_PERCENTILE, Flicker, build_cnn_lstm
 from dfdc_utils.prediction import Detector, detector as prediction
 from dfdc_utils.prediction.windows import Look, VideoFaces
-from dfdc_utils.processing import read_manifest
+from dfdc_utils.processing import processing, read_manifest
 
 
 @pytest.fixture(scope="module")
@@ -367,3 +370,36 @@ def test_of_another_model_it_cannot_say_how_unlike_a_video_is(
     assert prediction.to_row()["ood_percentile"] is None and not prediction.doubt(prediction.people[0])
     with pytest.raises(ConfigMismatch, match="only pretrained models"):
         Detector(open_model(trained.model, trained.folder.sequence, ood=pretrained.folder.ood))
+
+
+# Flicker
+
+
+def test_flicker_adds_to_the_score_and_evaluation_says_the_same(sample: Path, tmp_path: Path) -> None:
+    config = SequenceConfig(1.0, 4, 32, detector="haar", flicker=True)
+    path = next(sample.glob("dfdc*/*.mp4"))
+    alone = open_model(sequence=config)
+    (window,) = Detector(alone).predict(path).people[0].windows
+    assert len(window.faces.flicker) == 3 and window.flicker is None
+    new, texture, motion = window.faces.flicker
+    expected = Flicker((new - 0.2 * texture - 0.1 * motion - 0.2, 0.2, 0.1), 0.1, 20)  # 0.2 less: two deviations
+    folder = replace(alone, flicker=expected)
+    folder.__dict__["model"] = alone.model
+    (seen,) = Detector(folder).predict(path).people[0].windows
+    assert seen.flicker == pytest.approx(2.0, abs=1e-3)
+    assert logit(seen.score) - logit(window.score) == pytest.approx(2 * expected.weight, abs=0.01)
+    (tmp_path / "videos").mkdir()
+    shutil.copy(path, tmp_path / "videos")
+    table = processing(tmp_path / "videos", tmp_path / "faces", show_progress=False, **config.settings)
+    scored = score_videos(table.assign(label="REAL"), tmp_path / "faces", folder)
+    assert scored["score"].tolist() == pytest.approx([seen.score], abs=1e-4)
+
+
+def test_faces_without_flicker_are_no_faces_for_a_model_that_counts_it(sample: Path, tmp_path: Path) -> None:
+    folder = open_model(sequence=SequenceConfig(1.0, 4, 32, detector="haar", flicker=True))
+    (tmp_path / "videos").mkdir()
+    shutil.copy(next(sample.glob("dfdc*/*.mp4")), tmp_path / "videos")
+    made = replace(folder.sequence, flicker=False)
+    table = processing(tmp_path / "videos", tmp_path / "faces", show_progress=False, **made.settings)
+    with pytest.raises(ConfigMismatch, match="flicker False instead of True"):
+        score_videos(table.assign(label="REAL"), tmp_path / "faces", folder)

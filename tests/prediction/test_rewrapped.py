@@ -27,10 +27,11 @@ def detector() -> Detector:
 
 @pytest.fixture(scope="module")
 def frames(sample: Path) -> list[np.ndarray]:
-    """The first five and a half seconds of a clip of the sample."""
+    """The first five and a half seconds of a clip of the sample, so many frames that three parts hold all of them."""
     path = sorted(sample.glob("dfdc*/*.mp4"))[3]
     with av.open(str(path)) as clip:
-        return [frame.to_ndarray(format="rgb24") for frame, _ in zip(clip.decode(video=0), range(165), strict=False)]
+        shown = [frame.to_ndarray(format="rgb24") for frame, _ in zip(clip.decode(video=0), range(165), strict=False)]
+    return shown[: len(shown) // 3 * 3]
 
 
 def write(

@@ -27,10 +27,11 @@ from dfdc_utils.models import (
     model_path,
     network_of,
 )
-from dfdc_utils.pretraining import EncoderConfig, PretrainingConfig, pretrain
+from dfdc_utils.pretraining import EncoderConfig, PretrainingConfig, add_flicker, flicker, pretrain
 from dfdc_utils.pretraining.encoder import _train_normalisation, train_encoder
 from dfdc_utils.pretraining.pairs import PairSource
 from dfdc_utils.pretraining.photographs import find_photographs, prepare_pictures
+from dfdc_utils.videos import read_catalog, sample_frames, write_clip
 
 TINY = EncoderConfig(steps=4, people=2, warm_up=1, face_size=48, weights=None, every=2)
 MODEL_FILES = {"model.keras", "sequence.json", "calibration.json", "ood.npz", "history.csv", "metrics.csv"}
@@ -151,7 +152,7 @@ def test_the_model_in_the_package_is_whole_and_small() -> None:
         assert row["low"] < row["auc"] < row["high"]
         assert f"{row['auc']:.3f}" in (folder / "card.md").read_text()
     fitted = Calibration.load(folder / "calibration.json")
-    assert fitted.real == fitted.fake == shipped.loc["self-blends", "pairs"]  # each person counts once
+    assert fitted.real == fitted.fake == 500 - ModelFolder.open("pretrained").flicker.clips  # each clip counts once
     false_positives = round(fitted.false_positive_rate * fitted.real)
     assert fitted.false_positive_rate_upper == pytest.approx(binomial_interval(false_positives, fitted.real)[1])
     assert fitted.threshold < fitted.highest_real < 1
@@ -177,3 +178,49 @@ def test_a_package_without_a_model_says_so(monkeypatch: pytest.MonkeyPatch, tmp_
         load_model("pretrained")
     with pytest.raises(FileNotFoundError, match="--model pretrained"):
         model_path(tmp_path)
+
+
+@pytest.mark.slow
+def test_flicker_is_measured_on_one_half_of_real_clips_and_calibrated_on_the_other(
+    encoder: keras.Model, sample: Path, yunet_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DFDC_YUNET", str(yunet_path))
+    sequence = SequenceConfig(frame_count=4, face_size=32, margin=1.35)
+    note = {"data_kind": "recorded", "data": "nothing", "model": "pretrained_mean", "people": {}}
+    source = ModelFolder(tmp_path / "made", sequence, Calibration(), note, None)
+    with source.rewriting():
+        build_on_encoder(encoder, 4).save(source.path / "model.keras")
+        for name in ("history", "metrics"):
+            (source.path / f"{name}.csv").write_text("step,fakes\n1,swaps\n")
+    before = (source.path / "model.keras").read_bytes()
+    talking = tmp_path / "talking"
+    talking.mkdir()
+    catalog = read_catalog(sample)
+    paths = catalog.loc[catalog["label"] == "REAL", "path"]
+
+    def speak(path: str) -> None:
+        frames = sample_frames(path, 12, capture_sec=0.4).frames
+        write_clip(talking / Path(path).name, frames, sound=None, size=frames.shape[2:0:-1], crf=20)
+
+    for path in paths[:2]:
+        speak(path)
+    with pytest.raises(ValueError, match="clips show a face in neighbouring frames, 20 are needed"):
+        add_flicker(ModelFolder.open(source.path), talking, tmp_path / "few", show_progress=False)
+    for path in paths[2:24]:
+        speak(path)
+    made = add_flicker(ModelFolder.open(source.path), talking, source.path, show_progress=False)
+    read = ModelFolder.open(source.path)
+    assert read.flicker == made.flicker and read.calibration == made.calibration and read.sequence.flicker
+    assert read.flicker and read.flicker.spread > 0 and 1 <= read.flicker.clips < 24
+    assert read.calibration.real == read.calibration.fake <= 24 - read.flicker.clips
+    assert read.calibration.counted.startswith("clips of people speaking")
+    assert (source.path / "model.keras").read_bytes() == before and (source.path / "history.csv").is_file()
+
+
+def test_faces_that_look_alike_are_in_the_same_half() -> None:
+    generator = np.random.default_rng(0)
+    people = generator.integers(0, 2**63, (20, 4)).astype(np.uint64)
+    hashes = np.repeat(people, 5, axis=0)
+    hashes[::5, 0] ^= np.uint64(0b1011)  # some bits of one picture of each
+    chosen = flicker._choose_half(hashes, seed=1).reshape(20, 5)
+    assert (chosen == chosen[:, :1]).all() and 6 <= chosen[:, 0].sum() <= 10

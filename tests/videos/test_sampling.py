@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -69,6 +69,35 @@ def test_frames_are_distinct_evenly_spaced_and_what_their_time_says(
 def test_a_clip_with_fewer_frames_than_asked_gives_all_that_it_holds(tmp_path: Path, held: int) -> None:
     clip = sample_frames(clips.write_clip(tmp_path / "short.mp4", clips.numbered(held)), 16)
     assert numbers(clip) == list(range(held))
+
+
+@pytest.mark.parametrize("sample", [sample_frames, lambda *args, **how: next(iter(sample_windows(*args, **how)))])
+@pytest.mark.parametrize("seconds", [2.0, 5.0])
+def test_the_frames_before_and_after_are_kept_where_they_are_asked_for(
+    plain: Path, sample: Callable[..., Clip], seconds: float
+) -> None:
+    clip = sample(plain, 8, capture_sec=seconds, beside=True)
+    assert len(clip) == 8
+    for index, number in enumerate(numbers(clip)):
+        views = clip.views_beside(index)
+        beside = [clips.read_number(view[0 : view.shape[0], 0 : view.shape[1]]) for view in views]
+        assert beside == [number - 1, number + 1]
+    assert clip.views_beside(0) and not sample(plain, 8, capture_sec=seconds).views_beside(0)
+
+
+def test_large_frames_do_without_their_neighbours(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = sum(plane.buffer_size for plane in sample_frames(plain, 1)._pictures[0].decoded.planes)
+    for fits, count in ((24, 8), (23, 0)):
+        monkeypatch.setattr(decoding, "MAX_CLIP_BYTES", fits * one)
+        clip = sample_frames(plain, 8, beside=True)
+        assert len(clip) == 8 and sum(len(clip.views_beside(index)) == 2 for index in range(8)) == count
+
+
+def test_the_first_and_last_frame_and_slow_ones_have_no_neighbours(tmp_path: Path) -> None:
+    three = sample_frames(clips.write_clip(tmp_path / "three.mp4", clips.numbered(3)), 16, beside=True)
+    assert [len(three.views_beside(index)) for index in range(3)] == [0, 2, 0]
+    slow = clips.write_clip(tmp_path / "slow.mp4", clips.numbered(20), fps=Fraction(10))
+    assert not any(sample_frames(slow, 8, beside=True).views_beside(index) for index in range(8))
 
 
 def test_long_runs_of_unreferenced_frames_do_not_thin_the_sample(tmp_path: Path) -> None:
