@@ -19,8 +19,8 @@ class SequenceConfig:
 
     `capture_sec` is in seconds, `face_size` in pixels (crops are square), `margin` in multiples of the box's longer
     side, `max_tracks` in people per video. Beside a model, `time_step` is the median time in seconds between two frames
-    of its training sequences, if it sees change over time (else 0), and `audio` says if it hears. With `flicker`, all
-    frames are decoded, and how much a face flickers between neighbouring ones is measured.
+    of its training sequences, if it sees change over time (else 0), and `audio` says if it hears. With `flicker`,
+    neighbouring frames are decoded, too, and how much a face flickers between them is measured.
     """
 
     capture_sec: float = 5.0

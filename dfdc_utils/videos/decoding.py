@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -215,21 +215,25 @@ class OpenVideo:
         raise UnreadableVideo(f"{what}. Put them into a container first: {command}")
 
     def decode(
-        self, packets: Iterable[Packet], start: int, frame_count: int = 1, *, skip: Skip
+        self, packets: Iterable[Packet], start: int, frame_count: int = 1, *, skip: Skip | Callable[[Packet], Skip]
     ) -> Iterator[tuple[float, Picture]]:
         """Decode packets to (seconds since tick `start`, picture), without frames that are or depend on damaged ones.
 
-        `skip="NONREF"` leaves out frames that no other frame refers to; the rest can be decoded without them. Raises
-        `UnreadableVideo` if `frame_count` frames do not fit into `MAX_CLIP_BYTES`.
+        `skip="NONREF"` leaves out frames that no other frame refers to; the rest can be decoded without them. A
+        function says it of each packet.
+
+        Raises `UnreadableVideo` if `frame_count` frames do not fit into `MAX_CLIP_BYTES`.
         """
         codec, clock = self.stream.codec_context, self.clock
         codec.thread_count = 1  # videos run side by side in processes, so one thread each
         # A damaged frame is an error; FFmpeg would else fill it in from its neighbours.
         codec.options = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS)}
-        codec.skip_frame = skip
+        codec.skip_frame = "DEFAULT" if callable(skip) else skip
         of_file, first, intact = self.stream.sample_aspect_ratio, codec.sample_aspect_ratio, True
         for packet in itertools.chain(packets, (None,)):
             check_time()
+            if callable(skip) and packet is not None:
+                codec.skip_frame = skip(packet)
             try:
                 decoded = codec.decode(packet)
             except av.error.FFmpegError:

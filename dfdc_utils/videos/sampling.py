@@ -5,7 +5,7 @@ Frames that no other frame refers to are not decoded, which saves half of the wo
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ def sample_frames(path: str | Path, frame_count: int = 16, *, capture_sec: float
 
     The window is cut into `frame_count` equal parts, and the `Clip` holds the frame nearest the middle of each, within
     two frame times of the stream's own clock. No frame is used twice: a video with fewer frames gives all of them. With
-    `beside`, all frames are decoded, and those before and after each sampled one are kept, too.
+    `beside`, those before and after each sampled one are decoded and kept, too.
 
     Raises `UnreadableVideo` if no frame can be decoded or they take more than `MAX_CLIP_BYTES`, `ValueError` for a
     count or a window that is not positive. Taught in notebook 01.
@@ -35,7 +35,15 @@ def sample_frames(path: str | Path, frame_count: int = 16, *, capture_sec: float
         middles = (np.arange(frame_count) + 0.5) * seconds / frame_count
         held = (np.sort([tick for tick, _ in window.shown]) - window.start) * video.clock
 
-        def sample(skip: Skip, packets: list[Packet] | None = None) -> list[_Sample]:
+        def skip_far(packet: Packet) -> Skip:
+            """Frames beside a target are wanted, too, if the clock is even; what is far from all may be left out."""
+            if not (stamp := stamp_of(packet)) or not len(held):
+                return "DEFAULT"
+            step, frame = seconds / frame_count, (window.end - window.start) * video.clock / len(held)
+            away = abs((stamp[0] - window.start) * video.clock / step % 1 - 0.5) * step
+            return "DEFAULT" if away < 2.1 * frame else "NONREF"
+
+        def sample(skip: Skip | Callable[[Packet], Skip], packets: list[Packet] | None = None) -> list[_Sample]:
             # Opened again to read again, and since a decoder keeps a state.
             with open_video(path) if packets is None else contextlib.nullcontext(video) as source:
                 decoded = source.decode(packets or source.read_packets(), window.start, frame_count, skip=skip)
@@ -44,8 +52,8 @@ def sample_frames(path: str | Path, frame_count: int = 16, *, capture_sec: float
                 video.orientation = source.orientation
                 return chosen
 
-        chosen = sample("DEFAULT" if beside else "NONREF", window.packets)
-        if not beside and not _as_promised(chosen, held[held < seconds], middles):
+        chosen = sample(skip_far if beside else "NONREF", window.packets)
+        if not _as_promised(chosen, held[held < seconds], middles):
             # Too few frames are referred to: decode all. Damage may cost this pass more frames, so keep the better one.
             chosen = max(sample("DEFAULT"), chosen, key=len)
         if not chosen:
