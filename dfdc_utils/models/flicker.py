@@ -52,14 +52,12 @@ class Flicker:
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read it from JSON. Raises `FileNotFoundError` if there is none, `ValueError` if the file is not one."""
+        """Read it from JSON. Raises `OSError` if it cannot be read, `ValueError` if the file is not one."""
         try:
             read = cls(**json.loads(Path(path).read_text(encoding="utf-8")))
             read = replace(read, expected=tuple(read.expected))
             if len(read.expected) == 3 and np.isfinite([*read.expected, read.weight]).all() and read.spread > 0:
                 return read
             raise ValueError("three numbers are expected, and a positive spread")
-        except FileNotFoundError:
-            raise
-        except (OSError, TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:
             raise ValueError(f"{path} does not say how much faces flicker ({error}). Run pretrain again.") from error
