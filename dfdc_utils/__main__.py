@@ -420,11 +420,10 @@ def _write_tables(predictions: Sequence[Prediction], *, csv: Path | None, json: 
     if json:
         texts[json] = dumps([one.to_dict() for one in predictions], indent=1, ensure_ascii=False) + "\n"
     for target, text in texts.items() if predictions else ():
-        text = text.encode("utf-8", "backslashreplace").decode()  # names that are not UTF-8
         if str(target) == "-":
             sys.stdout.write(text)
         else:
-            write_atomically(target, text)
+            write_atomically(target, text, errors="backslashreplace")  # names that are not UTF-8
             click.echo(f"written: {target}", err=True)
 
 

@@ -25,11 +25,11 @@ if sys.platform != "win32":
 STALE_SEC = 86_400
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str, *, errors: str = "surrogatepass") -> None:
     """Write a text file so that readers see the old content or the new, never a part of it. Raises `OSError`."""
     with replacing(path) as partial:
-        # Paths that are not UTF-8 hold lone surrogates, which pass through unchanged.
-        partial.write_text(text, encoding="utf-8", errors="surrogatepass")
+        # Paths that are not UTF-8 hold lone surrogates, which by default pass through unchanged.
+        partial.write_text(text, encoding="utf-8", errors=errors)
 
 
 @contextlib.contextmanager
@@ -126,7 +126,5 @@ def _owner_of(partial: Path) -> bool | None:
         return None
     try:
         return bool(psutil.Process(int(process)).status() != psutil.STATUS_ZOMBIE)  # which has ended
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.Error:
-        return True
+    except psutil.Error as error:
+        return not isinstance(error, psutil.NoSuchProcess)

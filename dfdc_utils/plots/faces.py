@@ -1,6 +1,6 @@
 """Frames in a grid, face crops side by side, boxes on frames, and the scores of the face detector."""
 
-from dataclasses import replace
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from dfdc_utils.faces import SequenceConfig, Track, read_faces, spread_evenly
 from dfdc_utils.plots.theme import COLOURS, FILLED, REAL, SMALL, rgb
@@ -43,9 +42,7 @@ def face_cells(save_path: str | Path, video: str, frames: list[dict[str, Any]], 
             raise FileNotFoundError(f"{video}: {frame['file']} is missing or damaged. Process it again with overwrite.")
         cell = cv2.resize(cv2.cvtColor(crop, cv2.COLOR_BGR2RGB), (size, size), interpolation=cv2.INTER_AREA)
         if frame["origin"] == "filled":
-            for start in range(0, size, 12):  # a dash of 6 pixels in every 12
-                for near, far in ((0, 3), (size - 3, size)):
-                    cell[start : start + 6, near:far] = cell[near:far, start : start + 6] = rgb(FILLED)
+            cell = _draw_box(cell, (1, 1, size - 2, size - 2), 3, is_filled=True)
         cells.append(cell)
     return cells
 
@@ -68,19 +65,17 @@ def contact_sheet(save_path: str | Path, table: pd.DataFrame, *, faces: int = 8,
 
     REAL strips have a solid blue frame, FAKE ones a dashed orange one. Rows whose `status` is not `ok` say why.
     """
-    rows = -(-len(table) // 2)
-    figure, axes = plt.subplots(rows, 2, figsize=(11, rows * 0.95 + 0.3), squeeze=False, layout="constrained")
-    for axis in axes.flat:
-        axis.set_axis_off()
-    for axis, row in zip(axes.flat, table.to_dict("records"), strict=False):
+    strips, titles = [], []
+    for row in table.to_dict("records"):
         ok = row.get("status", "ok") == "ok"  # a file that was not there has no folder of faces either
         strip = face_strip(save_path, row["video"], faces=faces) if ok else _strip_without_faces(row["status"], faces)
-        axis.imshow(strip)
         score = f"   score {row['score']:.2f}" if pd.notna(row.get("score")) else ""
-        axis.set_title(f"{row['label']}  {row['video']}{score}", fontsize=SMALL, fontweight="normal")
-        height, width = strip.shape[:2]
-        style = {"ec": COLOURS[row["label"]], "ls": "--" if row["label"] == "FAKE" else "-", "lw": 2}
-        axis.add_patch(plt.Rectangle((-1, -1), width + 1, height + 1, fill=False, clip_on=False, **style))
+        strips.append(strip)
+        titles.append(f"{row['label']}  {row['video']}{score}")
+    figure = show_frames(strips, titles, columns=2, width=11)
+    for axis, label in zip(figure.axes, table["label"], strict=False):
+        style = {"ec": COLOURS[label], "ls": "--" if label == "FAKE" else "-", "lw": 2, "transform": axis.transAxes}
+        axis.add_patch(plt.Rectangle((0, 0), 1, 1, fill=False, clip_on=False, **style))
     figure.suptitle(title, **SUPTITLE)
     return figure
 
@@ -101,39 +96,29 @@ def _strip_without_faces(status: str, faces: int, size: int = 72) -> Image:
 
 def draw_boxes(image: Image, track: Track, index: int, *, thickness: int | None = None) -> Image:
     """A copy of frame `index` with the track's box: solid blue where detected, dashed orange where filled."""
-    drawn = image.copy()
     if not (track.detected[index] or track.filled[index]):
-        return drawn
+        return image.copy()
     thickness = thickness or max(2, image.shape[1] // 250)
-    x, y, width, height = (round(float(value)) for value in track.boxes[index])
-    corners = [(x, y), (x + width, y), (x + width, y + height), (x, y + height)]
-    if track.detected[index]:
-        cv2.polylines(drawn, [np.array(corners)], True, rgb(REAL), thickness)
-        return drawn
-    for start, end in zip(corners, corners[1:] + corners[:1], strict=True):
-        # Dashes and gaps of at least four line widths, since their ends are rounded; at most eight per side.
-        dashes = int(np.clip(np.hypot(*np.subtract(end, start)) / (8 * thickness), 2, 8))
-        points = np.linspace(start, end, 2 * dashes + 1).astype(int)
-        for dash in range(0, 2 * dashes, 2):
-            cv2.line(drawn, tuple(points[dash].tolist()), tuple(points[dash + 1].tolist()), rgb(FILLED), thickness)
+    return _draw_box(image, track.boxes[index], thickness, is_filled=bool(track.filled[index]))
+
+
+def _draw_box(image: Image, box: Iterable[float], thickness: int, *, is_filled: bool, label: str = "") -> Image:
+    """A copy of an image with a box (x, y, width, height) below a label: solid blue, or dashed orange if filled."""
+    x, y, width, height = (round(float(value)) for value in box)
+    colour = rgb(FILLED if is_filled else REAL)
+    boxed = cv2.rectangle(image.copy(), (x, y, width, height), colour, thickness)
+    gaps = np.indices(image.shape[:2]).sum(axis=0) // (3 * thickness) % 2 == 1  # stripes across the image
+    drawn = np.where(gaps[..., None] & is_filled, image, boxed)
+    cv2.putText(drawn, label, (x, max(12, y - 5)), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, 2, cv2.LINE_AA)
     return drawn
-
-
-def track_of(record: dict[str, Any], number: int = 0) -> tuple[Track, NDArray[np.float64]]:
-    """Track `number` of a `read_faces` record, over the frames that have a crop, and their times in seconds."""
-    frames = record["tracks"][number]["frames"]
-    detected = np.array([frame["origin"] == "detected" for frame in frames], bool)
-    boxes = np.array([frame["box"] for frame in frames], float).reshape(-1, 4)
-    track = Track(boxes, np.array([frame["score"] for frame in frames], float), detected, ~detected)
-    return track, np.array([frame["time"] for frame in frames], float)
 
 
 def describe_track(record: dict[str, Any], number: int = 0) -> str:
     """Count the frames in which the face was detected, filled or left out: "14 of 16 faces detected, 2 filled"."""
-    track, _ = track_of(record, number)
-    counts = {"filled": track.filled.sum(), "left out": record["frames"] - len(track.filled)}
+    origins = [frame["origin"] for frame in record["tracks"][number]["frames"]]
+    counts = {"filled": origins.count("filled"), "left out": record["frames"] - len(origins)}
     rest = "".join(f", {count} {what}" for what, count in counts.items() if count)
-    return f"{track.detected.sum()} of {record['frames']} faces detected{rest}"
+    return f"{origins.count('detected')} of {record['frames']} faces detected{rest}"
 
 
 def boxed_frames(
@@ -149,26 +134,23 @@ def boxed_frames(
     if file.is_file() and file.stat().st_size != record["source_bytes"]:
         raise ValueError(f"{file.name}: the file has changed since its faces were found. Process it again.")
     clip = sample_frames(file, config.frame_count, capture_sec=config.capture_sec)
-    people = [track_of(record, number) for number in range(len(record["tracks"]))]
-    filled = _nearest(clip.times, people[0][1][people[0][0].filled]) if people else []
-    chosen = set(_spread(filled, count // 2))
-    chosen |= set(_spread([index for index in range(len(clip)) if index not in filled], count - len(chosen)))
+    seen: list[dict[int, Any]] = [{} for _ in clip.times]  # of each frame: the people in it, by number
+    for number, track in enumerate(record["tracks"]):
+        for face in track["frames"]:
+            seen[np.abs(clip.times - face["time"]).argmin()][number] = face
+    how = [people[0]["origin"] if 0 in people else "no box" for people in seen]
+    filled = [at for at, what in enumerate(how) if what == "filled"]
+    others = [at for at, what in enumerate(how) if what != "filled"]
+    chosen = [filled[at] for at in spread_evenly(len(filled), min(count // 2, len(filled)))]
+    chosen += [others[at] for at in spread_evenly(len(others), min(count - len(chosen), len(others)))]
     drawn = []
     for index in sorted(chosen):
         image = clip.small_frame(index, longest_side)
-        scale = image.shape[1] / clip.view(index).shape[1]
-        how = ""
-        for number, (track, times) in enumerate(people):
-            for at in np.flatnonzero(np.array(_nearest(clip.times, times)) == index):
-                scaled = replace(track, boxes=track.boxes * scale)
-                image = draw_boxes(image, scaled, int(at), thickness=2)
-                if len(people) > 1:
-                    x, y = scaled.boxes[at, :2].round().astype(int).tolist()
-                    colour, place = rgb(REAL if track.detected[at] else FILLED), (x, max(12, y - 5))
-                    cv2.putText(image, f"{number + 1}", place, cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, 2, cv2.LINE_AA)
-                if number == 0:
-                    how = ", detected" if track.detected[at] else ", filled"
-        drawn.append((f"{clip.times[index]:.2f} s{how or ', no box'}", image))
+        for number, face in seen[index].items():
+            box = np.multiply(face["box"], image.shape[1] / clip.info.width)
+            label = f"{number + 1}" if len(record["tracks"]) > 1 else ""
+            image = _draw_box(image, box, 2, is_filled=face["origin"] == "filled", label=label)
+        drawn.append((f"{clip.times[index]:.2f} s, {how[index]}", image))
     return drawn
 
 
@@ -204,25 +186,16 @@ def show_track(save_path: str | Path, video: str, *, track: int = 0) -> Figure:
 def plot_timeline(record: dict[str, Any], number: int = 0, *, axis: Axes | None = None) -> Figure:
     """The detector's score of one face of a `read_faces` record over time; a filled box is a square at 0."""
     axis = axis or plt.subplots(figsize=(11, 1.8), layout="constrained")[1]
-    track, times = track_of(record, number)
-    seen = np.where(track.detected, track.scores, np.nan)  # no line crosses a frame without a detection
-    axis.plot(times, seen, "o-", color=REAL, lw=1, ms=6, label="detected")
-    if track.filled.any():
-        filled = times[track.filled]
-        axis.plot(filled, np.zeros(len(filled)), "s", mfc="white", mec=FILLED, ms=6, label="filled")
+    frames = pd.DataFrame(record["tracks"][number]["frames"])
+    times, is_filled = frames["time"], frames["origin"] == "filled"
+    # No line crosses a frame without a detection.
+    axis.plot(times, frames["score"].mask(is_filled), "o-", color=REAL, lw=1, ms=6, label="detected")
+    if is_filled.any():
+        axis.plot(times[is_filled], 0 * times[is_filled], "s", mfc="white", mec=FILLED, ms=6, label="filled")
     axis.set(xlabel="seconds from the start", ylabel="score", ylim=(-0.12, 1.12))
-    axis.set_xlim(0, max(times[0] + times[-1], 0.1))  # as far after the last frame as the first is from the start
+    axis.set_xlim(0, max(times.min() + times.max(), 0.1))  # as far after the last frame as the first is from the start
     who = f", person {number + 1}" if len(record["tracks"]) > 1 else ""
     title = f"Score of the detector ({record['config']['detector']}){who}: {describe_track(record, number)}"
     axis.set_title(title, fontsize=SMALL, fontweight="normal")
     axis.legend(fontsize=SMALL, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
     return axis.figure
-
-
-def _nearest(times: NDArray[np.float64], targets: NDArray[np.float64]) -> list[int]:
-    return [int(np.abs(times - target).argmin()) for target in targets]
-
-
-def _spread(indices: list[int], count: int) -> list[int]:
-    """At most `count` of `indices`, evenly spread."""
-    return [indices[at] for at in spread_evenly(len(indices), min(count, len(indices)))]

@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-import functools
 import hashlib
 import io
 import os
@@ -86,7 +85,7 @@ def write_page(path: str | Path, predictions: Sequence[Prediction], evidence: Ma
     table only: a page of thousands could not be opened. Raises `OSError`. Taught in notebook 06.
     """
     text, _ = _render(predictions, evidence)
-    write_atomically(Path(path), text.encode("utf-8", "backslashreplace").decode())  # names that are not UTF-8
+    write_atomically(Path(path), text, errors="backslashreplace")  # names that are not UTF-8
     return Path(path)
 
 
@@ -120,14 +119,6 @@ def _render(predictions: Sequence[Prediction], evidence: Mapping[Path, Evidence]
     rows = [(os.path.relpath(one.path, common), one) for one in ordered]
     about = {"counts": Counter(one.verdict for one in ordered), "now": datetime.now(UTC)}
     return _template("page.html").render(about, rows=rows, cards=cards, version=dfdc_utils.__version__), cards
-
-
-@functools.cache
-def _template(name: str) -> jinja2.Template:
-    folder = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
-    templates = jinja2.Environment(loader=folder, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    templates.globals |= {"data_uri": _data_uri, "jpeg_uri": _jpeg_uri, "lay_heat": lay_heat, "zip": zip, "rare": RARE}
-    return templates.get_template(name)
 
 
 def box_faces(prediction: Prediction, preview: Preview, explanation: Explanation | None) -> Iterator[dict[str, Any]]:
@@ -212,3 +203,9 @@ def note(text: str) -> str:
 def pictures(captioned: list[tuple[str, Image]], *, what: str, key: str = "") -> str:
     """Images in rows, each with its caption below, then a `key`; the alternative text is `what` at the caption."""
     return _template("pictures.html").render(captioned=captioned, what=what, key=key)
+
+
+_folder = jinja2.PackageLoader("dfdc_utils.plots")
+_templates = jinja2.Environment(loader=_folder, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+_templates.globals |= {"data_uri": _data_uri, "jpeg_uri": _jpeg_uri, "lay_heat": lay_heat, "zip": zip, "rare": RARE}
+_template = _templates.get_template

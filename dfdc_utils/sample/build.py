@@ -109,11 +109,8 @@ def plan_clips(originals: int, people: int, seed: int) -> list[ClipPlan]:
     """Decide from the seed alone what each clip shows: originals, their fakes, then the three special clips."""
     cast = draw_people(np.random.default_rng([seed, PEOPLE_STREAM]), people)
     rng = np.random.default_rng([seed, PLAN_STREAM])
-    names: list[str] = []
-    while len(names) < 2 * originals + 3:
-        name = "".join(chr(97 + c) for c in rng.integers(0, 26, 10)) + ".mp4"
-        if name not in names:
-            names.append(name)
+    letters = rng.integers(0, 26, (2 * originals + 3, 10))
+    names = ["".join(chr(97 + letter) for letter in row) + ".mp4" for row in letters]
     features = np.array([person.features for person in cast])
     leads = [int(i % people) for i in rng.permutation(max(originals, people))][:originals]
     kinds = np.resize(FAKE_KINDS, originals)[rng.permutation(originals)].tolist()
@@ -126,7 +123,8 @@ def plan_clips(originals: int, people: int, seed: int) -> list[ClipPlan]:
         own, others = np.abs(features[lead]), np.abs(features[candidates])
         misfits = np.abs(features[candidates] - features[lead]) / (own + others + 0.05)
         donor = cast[candidates[np.argmax(misfits.mean(axis=1))]]
-        real.append(ClipPlan(names[i], part, "real", index=i, scene=i, people=(person,), upright=i in upright))
+        size = (360, 640) if i in upright else (640, 360)
+        real.append(ClipPlan(names[i], part, "real", index=i, scene=i, people=(person,), size=size))
         number = originals + i
         fake.append(replace(real[i], name=names[number], kind=kinds[i], index=number, donor=donor, original=names[i]))
     last = 2 * originals

@@ -16,19 +16,17 @@ class Canvas:
 
     def __init__(self, size: float) -> None:
         self.scale = round(size * OVERSAMPLING)
-        self.width = round((RIGHT - LEFT) * self.scale)
-        self.height = round((BOTTOM - TOP) * self.scale)
-        xs = (LEFT + (np.arange(self.width, dtype=np.float32) + 0.5) / self.scale).astype(np.float32)
-        ys = (TOP + (np.arange(self.height, dtype=np.float32) + 0.5) / self.scale).astype(np.float32)
-        self.x, self.y = np.meshgrid(xs, ys)
+        sides = (RIGHT - LEFT, BOTTOM - TOP)
+        columns, rows = (np.arange(round(side * self.scale), dtype=np.float32) for side in sides)
+        self.x, self.y = np.meshgrid(LEFT + (columns + 0.5) / self.scale, TOP + (rows + 0.5) / self.scale)
 
     def window(self, x: float, y: float, half_width: float, half_height: float) -> tuple[slice, slice]:
         """Return rows and columns of a box around (x, y), cut at the border."""
-        left = max(0, int((x - half_width - LEFT) * self.scale))
-        right = min(self.width, int((x + half_width - LEFT) * self.scale) + 1)
-        top = max(0, int((y - half_height - TOP) * self.scale))
-        bottom = min(self.height, int((y + half_height - TOP) * self.scale) + 1)
-        return slice(top, bottom), slice(left, right)
+
+        def part(low: float, high: float) -> slice:
+            return slice(max(0, int(low * self.scale)), int(high * self.scale) + 1)
+
+        return part(y - half_height - TOP, y + half_height - TOP), part(x - half_width - LEFT, x + half_width - LEFT)
 
 
 def ramp(low: float, high: float, values: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from dfdc_utils.sample.canvas import Canvas
-from dfdc_utils.sample.heads import Expression, Light, Pose, face_box, mask_ellipse, place_head
+from dfdc_utils.sample.heads import Light, Pose, face_box, mask_ellipse, place_head
 from dfdc_utils.sample.motion import draw_motion, draw_voice, smooth_path
 from dfdc_utils.sample.people import Person
 from dfdc_utils.sample.scenes import MARGIN, Layer, draw_background, draw_body, draw_room, place_layer
@@ -37,12 +37,7 @@ class ClipPlan:
     people: tuple[Person, ...]
     donor: Person | None = None
     original: str | None = None
-    upright: bool = False
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Return width and height of the frame."""
-        return (360, 640) if self.upright else (640, 360)
+    size: tuple[int, int] = (640, 360)  # width and height of the frame
 
 
 class Actor(NamedTuple):
@@ -50,9 +45,8 @@ class Actor(NamedTuple):
 
     face: HonestFace | SpatialSwap
     body: Layer
-    rest: tuple[float, float]
+    rest: Pose
     poses: list[Pose]
-    expressions: list[Expression]
 
 
 class Camera:
@@ -63,14 +57,12 @@ class Camera:
 
     def __init__(self, rng: np.random.Generator, frame_count: int, frame_size: tuple[int, int]) -> None:
         self.rng = rng
-        gains = np.full((frame_count, 3), rng.normal(1.0, 0.06))
+        gains = self.gains = np.full((frame_count, 3), rng.normal(1.0, 0.06))
         gains *= 1.0 + rng.normal(0.0, 0.025, 3)
         # Exposure and tint wander, in some clips much, but slowly: over 0.15 s far less than a swapped face flickers.
         amount = np.exp(rng.uniform(np.log(0.012), np.log(0.07)))
         gains *= 1.0 + amount * smooth_path(rng, frame_count, 5.0, 1.8)[:, None]
-        for colour in range(3):
-            gains[:, colour] *= 1.0 + 0.35 * amount * smooth_path(rng, frame_count, 5.0, 1.8)
-        self.gains = gains
+        gains *= 1.0 + 0.35 * amount * np.stack([smooth_path(rng, frame_count, 5.0, 1.8) for _ in range(3)], axis=1)
         shake = rng.uniform(0.3, 3.0) if rng.random() < 0.5 else 0.0
         self.shifts = shake * np.stack([smooth_path(rng, frame_count, 1.2, 0.35) for _ in range(2)], axis=1)  # pixels
         self.shrink = rng.uniform(0.6, 0.85) if rng.random() < 0.25 else 1.0  # a poor camera keeps less
@@ -107,14 +99,13 @@ class ClipRenderer:
         self.plan, self.seed = plan, seed
         self.boxes: list[Any] = []
         self.masks: list[list[int]] = []
-        # The scene is the same for an original and its fakes; only the faces differ.
         rng = np.random.default_rng([seed, SCENE_STREAM, plan.scene])
         self.frame_count = int(rng.integers(63, 78))  # 2.1 to 2.6 s
         self.background = (draw_room if plan.kind == "no_face" else draw_background)(rng, *plan.size)
         self.lights = _draw_lights(rng, self.frame_count)
         self.actors = [self._draw_actor(rng, place) for place in range(len(plan.people))]
         if self.actors:
-            self.sound = draw_voice(rng, self.actors[0].expressions, plan.people[0].pitch)
+            self.sound = draw_voice(rng, self.actors[0].poses, plan.people[0].pitch)
         else:  # hiss
             self.sound = (60 * rng.standard_normal(self.frame_count * SAMPLE_RATE // FRAME_RATE)).astype(np.int16)
         self.camera = Camera(np.random.default_rng([seed, CAMERA_STREAM, plan.index]), self.frame_count, plan.size)
@@ -133,33 +124,33 @@ class ClipRenderer:
 
     def _draw_actor(self, rng: np.random.Generator, place: int) -> Actor:
         plan, person, alone = self.plan, self.plan.people[place], len(self.plan.people) == 1
-        width, height = plan.size
+        (width, height), upright = plan.size, plan.size[1] > plan.size[0]
         # Heads of 35 to 55 % of a landscape frame's height (a head is 2.85 units high), a quarter of an upright one's.
         low, high = (0.130, 0.185) if alone else (0.118, 0.132)
-        size = rng.uniform(0.14, 0.19) * width if plan.upright else rng.uniform(low, high) * height
+        size = rng.uniform(0.14, 0.19) * width if upright else rng.uniform(low, high) * height
         x = width * (0.27 + 0.46 * place)
         if alone:
-            x = width * (rng.uniform(0.46, 0.54) if plan.upright else rng.uniform(0.38, 0.62))
+            x = width * (rng.uniform(0.46, 0.54) if upright else rng.uniform(0.38, 0.62))
         y = rng.uniform(max(1.75 * size, 0.36 * height), max(1.8 * size, 0.46 * height))
-        motion = draw_motion(rng, self.frame_count, (x, y), size)
+        rest = Pose(x, y, size)
+        poses = draw_motion(rng, self.frame_count, rest)
         light = self.lights[0]
         brightness = 0.75 * light.direction[2] * np.array(light.key) + np.array(light.ambient)
-        body = draw_body(rng, person, plan.size, centre=(x, y), size=size, brightness=brightness)
+        body = draw_body(rng, person, plan.size, rest, brightness)
         if plan.donor is None:
-            return Actor(HonestFace(person, Canvas(size)), body, (x, y), *motion)
+            return Actor(HonestFace(person, Canvas(size)), body, rest, poses)
         swap = TemporalSwap if plan.kind == "temporal" else partial(SpatialSwap, steady=plan.kind == "steady")
         swap_rng = np.random.default_rng([self.seed, SWAP_STREAM, plan.index])
-        return Actor(swap(person, plan.donor, Canvas(size), self.frame_count, swap_rng), body, (x, y), *motion)
+        return Actor(swap(person, plan.donor, Canvas(size), self.frame_count, swap_rng), body, rest, poses)
 
     def _place(self, frame: np.ndarray, actor: Actor, t: int) -> list[int]:
         """Draw one actor into the frame and return the box of the face, rounded."""
-        x, y = self.camera.shifts[t]
-        pose, moment = actor.poses[t], actor.expressions[t]
+        pose, (x, y) = actor.poses[t], self.camera.shifts[t]
         # Shoulders follow the head by half.
-        place_layer(frame, actor.body, (0.5 * (pose.x - actor.rest[0]) + x, 0.5 * (pose.y - actor.rest[1]) + y))
+        place_layer(frame, actor.body, (0.5 * (pose.x - actor.rest.x) + x, 0.5 * (pose.y - actor.rest.y) + y))
         pose = pose._replace(x=pose.x + x, y=pose.y + y)
-        head = actor.face.show(t, pose, self.lights[t], moment)
-        place_head(frame, head, pose, moment.mouth_open)
+        head = actor.face.show(t, pose, self.lights[t])
+        place_head(frame, head, pose)
         if self.plan.donor is not None:
             self.masks.append([round(value) for value in mask_ellipse(pose, head)])
         return [round(value) for value in face_box(pose, head.portrait.person)]
@@ -178,8 +169,7 @@ def render_clip(plan: ClipPlan, folder: Path, seed: int) -> tuple[str, dict[str,
     if plan.kind == "cut_off":
         # The index of an MP4 file stands at its end: half a file cannot be opened.
         os.truncate(path, math.ceil(path.stat().st_size / 2))
-    people = [person.number for person in plan.people]
-    truth: dict[str, Any] = {"kind": plan.kind, "person": people, "boxes": renderer.boxes}
+    truth: dict[str, Any] = {"kind": plan.kind, "person": [one.number for one in plan.people], "boxes": renderer.boxes}
     if plan.donor is not None:
         swap: Any = renderer.actors[0].face
         truth |= {"altered": "pictures", "donor": plan.donor.number}

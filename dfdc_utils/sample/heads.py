@@ -23,25 +23,20 @@ MOUTH_INSIDE = np.array((62, 22, 22), np.float32)
 TEETH = np.array((222, 214, 200), np.float32)
 
 
-class Expression(NamedTuple):
-    """One moment of a face."""
-
-    blink: float  # 0 open .. 1 shut
-    gaze_x: float  # head units
-    gaze_y: float
-    mouth_open: float  # 0..1
-    mouth_spread: float  # -1 round .. 1 wide
-
-
 class Pose(NamedTuple):
-    """Where a head is: its origin in the frame, its size, and three angles in radians."""
+    """A head at one moment: its origin in the frame, its size, three angles in radians, and what its face does."""
 
     x: float  # pixels
     y: float
     size: float  # pixels per head unit
-    roll: float
-    yaw: float
-    pitch: float
+    roll: float = 0.0
+    yaw: float = 0.0
+    pitch: float = 0.0
+    blink: float = 0.0  # 0 open .. 1 shut
+    gaze_x: float = 0.0  # head units
+    gaze_y: float = 0.0
+    mouth_open: float = 0.0  # 0..1
+    mouth_spread: float = 0.0  # -1 round .. 1 wide
 
     def to_frame(self, x: float, y: float, depth: float = 0.0) -> tuple[float, float]:
         """Return the position in the frame of a point of the head."""
@@ -72,7 +67,7 @@ class LitHead(NamedTuple):
     offset: tuple[float, float] = (0.0, 0.0)  # of a pasted face from its place, head units
 
 
-def _draw_eye(albedo: np.ndarray, canvas: Canvas, person: Person, expression: Expression, side: int) -> None:
+def _draw_eye(albedo: np.ndarray, canvas: Canvas, person: Person, pose: Pose, side: int) -> None:
     """Paint one eye over `albedo` (H, W, 3) in place; `side` is -1 for the left of the picture, 1 for the right."""
     f, scale = person.features, canvas.scale
     half = f.eye_width
@@ -84,21 +79,21 @@ def _draw_eye(albedo: np.ndarray, canvas: Canvas, person: Person, expression: Ex
     opening = half * f.eye_height
     raised = -opening * 0.95 * vault
     lower = opening * 0.52 * vault
-    upper = raised + expression.blink * (0.88 * lower - raised)
+    upper = raised + pose.blink * (0.88 * lower - raised)
     ball = inside(y - upper, scale) * inside(lower - y, scale) * (np.abs(t) < 1.0)
 
     # Skin of the shut lid, a fold above it, a light rim below the eye.
     patch = albedo[window]
     lid = inside(y - raised + 0.01, scale) * inside(lower - y, scale) * (1 - ball)
     paint(patch, np.asarray(person.skin, np.float32) * (0.90 - 0.16 * f.lid_shade), lid * 0.9)
-    fold = bell(y - raised + 0.052 - 0.03 * expression.blink, 0.014) * (vault > 0.02)
+    fold = bell(y - raised + 0.052 - 0.03 * pose.blink, 0.014) * (vault > 0.02)
     patch *= (1.0 - 0.36 * fold * np.sqrt(vault))[..., None]
     patch *= (1.0 + 0.07 * bell(y - lower - 0.018, 0.013) * np.sqrt(vault))[..., None]
 
     shade = 0.55 + 0.45 * ramp(0.0, 0.07, y - upper)
     eye = SCLERA * (shade * (1.0 - 0.20 * np.abs(t) ** 3))[..., None]
     radius = f.iris_size * half
-    iris_x, iris_y = x - expression.gaze_x, y + 0.05 * opening - expression.gaze_y
+    iris_x, iris_y = x - pose.gaze_x, y + 0.05 * opening - pose.gaze_y
     distance = np.hypot(iris_x, iris_y)
     ring = distance / radius
     iris = np.array((f.iris_red, f.iris_green, f.iris_blue), np.float32)
@@ -115,17 +110,17 @@ def _draw_eye(albedo: np.ndarray, canvas: Canvas, person: Person, expression: Ex
     paint(patch, (30, 22, 20), np.clip(np.maximum(lash * (0.72 + 0.25 * f.lid_shade), lower_lash), 0, 1))
 
 
-def _draw_mouth(albedo: np.ndarray, canvas: Canvas, person: Person, expression: Expression) -> None:
+def _draw_mouth(albedo: np.ndarray, canvas: Canvas, person: Person, pose: Pose) -> None:
     """Paint the lips, and teeth and darkness between them, over `albedo` (H, W, 3) in place."""
     f, scale = person.features, canvas.scale
-    half = f.mouth_width * (1.0 + 0.10 * expression.mouth_spread - 0.08 * expression.mouth_open)
-    gape = 0.20 * expression.mouth_open
+    half = f.mouth_width * (1.0 + 0.10 * pose.mouth_spread - 0.08 * pose.mouth_open)
+    gape = 0.20 * pose.mouth_open
     window = canvas.window(0.0, f.mouth_y + 0.06, half + 0.06, 0.34)
     x, y = canvas.x[window], canvas.y[window] - f.mouth_y
     t = np.clip(np.abs(x) / half, 0.0, 1.0)
     within = inside(half - np.abs(x), scale)
     vault = 1.0 - t * t
-    corner = -(f.smile + 0.012 * expression.mouth_spread) * t**2.5
+    corner = -(f.smile + 0.012 * pose.mouth_spread) * t**2.5
     # Cupid's bow: a dip in the middle of the upper lip, peaks a quarter of the way out.
     bow = 1.0 - 0.22 * np.exp(-((t / 0.16) ** 2))
     upper_out = corner - f.lip_upper * 1.15 * vault**0.85 * bow - 0.25 * gape * vault
@@ -156,14 +151,13 @@ def _draw_mouth(albedo: np.ndarray, canvas: Canvas, person: Person, expression: 
     patch *= (1.0 - 0.16 * shadow)[..., None]
 
 
-def express(portrait: Portrait, moment: Expression) -> np.ndarray:
+def express(portrait: Portrait, pose: Pose) -> np.ndarray:
     """Return a copy of the head's colours with eyes, mouth and glasses of this moment."""
     albedo = portrait.albedo.copy()
     for side in (-1, 1):
-        _draw_eye(albedo, portrait.canvas, portrait.person, moment, side)
-    _draw_mouth(albedo, portrait.canvas, portrait.person, moment)
-    if portrait.person.glasses:
-        albedo *= (1.0 - 0.85 * portrait.glasses)[..., None]
+        _draw_eye(albedo, portrait.canvas, portrait.person, pose, side)
+    _draw_mouth(albedo, portrait.canvas, portrait.person, pose)
+    albedo *= (1.0 - 0.85 * portrait.glasses)[..., None]
     return albedo
 
 
@@ -191,24 +185,20 @@ def light_head(portrait: Portrait, albedo: np.ndarray, light: Light, pose: Pose,
     return np.asarray(lit + cv2.merge([shine * (26.0 * k) for k in light.key]))
 
 
-def place_head(frame: np.ndarray, head: LitHead, pose: Pose, mouth_open: float) -> None:
+def place_head(frame: np.ndarray, head: LitHead, pose: Pose) -> None:
     """Turn a lit head and lay it over `frame` (H, W, 3) uint8 in place."""
     # The part of the frame that the canvas can reach.
     corners = np.array([pose.to_frame(x, y) for x in (LEFT, RIGHT) for y in (TOP, BOTTOM)])
     left, top = np.maximum(corners.min(axis=0).astype(int), 0).tolist()
     right, bottom = np.minimum(corners.max(axis=0).astype(int) + 1, frame.shape[1::-1]).tolist()
-    map_x, map_y = _sources(head, pose, mouth_open, (left, top, right - left, bottom - top))
     layer = cv2.merge([head.colours, head.portrait.cover * 255.0]).clip(0, 255).astype(np.uint8)
-    seen = cv2.remap(layer, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    seen = cv2.remap(layer, *_sources(head, pose, left, top, right - left, bottom - top), cv2.INTER_LINEAR)
     composite(frame[top:bottom, left:right], seen)
 
 
-def _sources(
-    head: LitHead, pose: Pose, mouth_open: float, region: tuple[int, int, int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return for each pixel of `region` (left, top, width, height) the canvas pixel that is seen there."""
+def _sources(head: LitHead, pose: Pose, left: int, top: int, width: int, height: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return for each pixel of a part of the frame the canvas pixel that is seen there."""
     canvas, appearance = head.portrait.canvas, head.appearance
-    left, top, width, height = region
     columns, rows = width // WARP_STEP + 2, height // WARP_STEP + 2
     px = left + np.arange(columns, dtype=np.float32) * WARP_STEP - pose.x
     py = (top + np.arange(rows, dtype=np.float32) * WARP_STEP - pose.y)[:, None]
@@ -224,7 +214,7 @@ def _sources(
         depth = cv2.remap(head.portrait.depth, *to_canvas(x, y), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         x, y = u - (depth - PIVOT_DEPTH) * math.sin(pose.yaw), v - (depth - PIVOT_DEPTH) * math.sin(pose.pitch)
     # The chin goes down with the lower lip.
-    y = y - 0.075 * mouth_open * ramp(0.75, 1.15, y) * ramp(2.0, 1.4, y)
+    y = y - 0.075 * pose.mouth_open * ramp(0.75, 1.15, y) * ramp(2.0, 1.4, y)
     dx, dy = x, y - INNER_Y
     weight = 1.0 - ramp(0.45, 1.1, np.hypot(dx / (INNER_WIDTH * 1.12), dy / (INNER_HEIGHT * 1.05)))
     x = x - weight * (appearance.shift_x + (appearance.size - 1.0) * dx - appearance.turn * dy)

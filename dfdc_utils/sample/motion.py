@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from dfdc_utils.sample.heads import Expression, Pose
+from dfdc_utils.sample.heads import Pose
 from dfdc_utils.videos import FRAME_RATE, SAMPLE_RATE
 
 
@@ -39,40 +39,37 @@ def _speech(rng: np.random.Generator, frame_count: int) -> tuple[np.ndarray, np.
     return opening, 0.8 * smooth_path(rng, frame_count, 1.0, 0.35)
 
 
-def draw_motion(
-    rng: np.random.Generator, frame_count: int, centre: tuple[float, float], size: float
-) -> tuple[list[Pose], list[Expression]]:
-    """Draw pose and expression per frame of a head that rests at `centre` (x, y), `size` pixels per head unit."""
+def draw_motion(rng: np.random.Generator, frame_count: int, rest: Pose) -> list[Pose]:
+    """Draw the pose of each frame, with what the face does, of a head that is at `rest` in the mean."""
     # Angles at which the Haar cascade for frontal faces still works: 16 degrees yaw, 8 pitch, 7 roll.
     yaw = 0.10 * rng.normal() + rng.uniform(0.05, 0.20) * smooth_path(rng, frame_count, 4.0, 1.4)
     pitch = 0.04 * rng.normal() + rng.uniform(0.03, 0.09) * smooth_path(rng, frame_count, 3.0, 1.1)
     roll = 0.04 * rng.normal() + rng.uniform(0.02, 0.07) * smooth_path(rng, frame_count, 4.0, 1.5)
     yaw, pitch, roll = np.clip(yaw, -0.28, 0.28), np.clip(pitch, -0.13, 0.13), np.clip(roll, -0.12, 0.12)
     # The head moves by a tenth of its width, and a little to and fro.
-    x = centre[0] + size * (0.20 * smooth_path(rng, frame_count, 4.0, 1.6) + 0.2 * yaw)
-    y = centre[1] + size * (0.10 * smooth_path(rng, frame_count, 3.0, 1.2) + 0.2 * pitch)
-    zoom = size * (1 + 0.025 * smooth_path(rng, frame_count, 4.0, 2.0))
+    x = rest.x + rest.size * (0.20 * smooth_path(rng, frame_count, 4.0, 1.6) + 0.2 * yaw)
+    y = rest.y + rest.size * (0.10 * smooth_path(rng, frame_count, 3.0, 1.2) + 0.2 * pitch)
+    zoom = rest.size * (1 + 0.025 * smooth_path(rng, frame_count, 4.0, 2.0))
     blinks = _blinks(rng, frame_count)
     opening, spread = _speech(rng, frame_count)
     # Eyes hold a direction for a while, then jump; when the head turns, they partly stay on what they looked at.
     gaze = np.repeat(rng.normal(0, 0.016, (frame_count // 12 + 1, 2)), 12, axis=0)[:frame_count]
     gaze_x = np.clip(gaze[:, 0] - 0.08 * yaw, -0.045, 0.045)
     gaze_y = np.clip(gaze[:, 1] * 0.5, -0.02, 0.02)
-    poses = np.stack([x, y, zoom, roll, yaw, pitch], axis=1).tolist()
-    expressions = np.stack([blinks, gaze_x, gaze_y, opening, spread], axis=1).tolist()
-    return [Pose(*row) for row in poses], [Expression(*row) for row in expressions]
+    rows = np.stack([x, y, zoom, roll, yaw, pitch, blinks, gaze_x, gaze_y, opening, spread], axis=1).tolist()
+    return [Pose(*row) for row in rows]
 
 
-def draw_voice(rng: np.random.Generator, expressions: list[Expression], pitch: float) -> np.ndarray:
+def draw_voice(rng: np.random.Generator, poses: list[Pose], pitch: float) -> np.ndarray:
     """Draw a voice-like sound for these lips, as long as the clip: int16 (samples,), mono.
 
     It is a buzz of 24 overtones at the speaker's pitch (Hz), shaped by two formants that follow the mouth.
     """
-    frame_count = len(expressions)
+    frame_count = len(poses)
     count = frame_count * SAMPLE_RATE // FRAME_RATE
     at = np.arange(count) * (FRAME_RATE / SAMPLE_RATE)
     frames = np.arange(frame_count)
-    opening = np.interp(at, frames, [expression.mouth_open for expression in expressions])
+    opening = np.interp(at, frames, [pose.mouth_open for pose in poses])
     melody = pitch * (1 + 0.10 * np.interp(at, frames, smooth_path(rng, frame_count, 1.6, 0.5)))
     first = 320 + 480 * opening
     second = 1000 + 700 * np.interp(at, frames, smooth_path(rng, frame_count, 0.8, 0.3))

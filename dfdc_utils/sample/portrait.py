@@ -167,8 +167,7 @@ def _grow_hair(
         edge = 0.028 * soft_noise(rng, x.shape, 0.13 * scale)
         grown = np.maximum(grown - 0.06, 0.0)
     limit = grown if style != "bald" else radius - 0.03
-    within = inside((1.0 + edge - limit) * 0.9, scale)
-    cover = within * inside(_hairline(canvas, person, rng) - y, scale * 0.28)
+    cover = inside((1.0 + edge - limit) * 0.9, scale) * inside(_hairline(canvas, person, rng) - y, scale * 0.28)
     if style == "long":
         # Two curtains beside the face, over the ears and in front of the shoulders.
         outer = person.head_width + 0.12 * person.hair_volume + 0.06 * ramp(0.2, 1.4, y)

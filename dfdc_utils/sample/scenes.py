@@ -5,7 +5,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from dfdc_utils.sample.canvas import bell, composite, inside, ramp, soft_noise
+from dfdc_utils.sample.canvas import bell, composite, inside, paint, ramp, soft_noise
+from dfdc_utils.sample.heads import Pose
 from dfdc_utils.sample.people import Person
 
 MARGIN = 16  # pixels by which backgrounds reach beyond the frame: a shaking camera never shows their edge
@@ -52,30 +53,20 @@ class Layer(NamedTuple):
 
 
 def draw_body(
-    rng: np.random.Generator,
-    person: Person,
-    frame_size: tuple[int, int],
-    *,
-    centre: tuple[float, float],
-    size: float,
-    brightness: np.ndarray,
+    rng: np.random.Generator, person: Person, frame_size: tuple[int, int], rest: Pose, brightness: np.ndarray
 ) -> Layer:
-    """Draw neck, shoulders and clothes under a head at `centre` (x, y), `size` pixels per head unit.
-
-    `brightness` (3,) is the gain of the light per colour.
-    """
-    width, height = frame_size
-    top = max(0, int(centre[1]))
+    """Draw neck, shoulders and clothes under a head at `rest`; `brightness` (3,) is the light's gain per colour."""
+    (width, height), size = frame_size, rest.size
+    top = max(0, int(rest.y))
     ys, xs = np.mgrid[top : height + MARGIN, 0:width].astype(np.float32)
-    x, y = (xs - centre[0]) / size, (ys - centre[1]) / size
+    x, y = (xs - rest.x) / size, (ys - rest.y) / size
     side = np.abs(x)
     colours = np.zeros((*x.shape, 3), np.float32)
     cover = np.zeros_like(x)
 
     def add(colour: np.ndarray, mask: np.ndarray) -> None:
-        nonlocal cover
-        colours[:] += mask[..., None] * (colour - colours)
-        cover = np.maximum(cover, mask)
+        paint(colours, colour, mask)
+        np.maximum(cover, mask, out=cover)
 
     if person.hair_style == "long":
         behind = inside(person.head_width + 0.02 - side, size) * ramp(1.55, 1.35, y)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from dfdc_utils.sample.canvas import Canvas, ramp
-from dfdc_utils.sample.heads import Expression, Light, LitHead, Pose, express, light_head
+from dfdc_utils.sample.heads import Light, LitHead, Pose, express, light_head
 from dfdc_utils.sample.people import Appearance, Person, make_appearances, mix_features
 from dfdc_utils.sample.portrait import INNER_HEIGHT, INNER_WIDTH, INNER_Y, Portrait, paint_portrait
 from dfdc_utils.videos import FRAME_RATE
@@ -31,10 +31,10 @@ class HonestFace:
         """Return the face of frame `index`."""
         return self.portrait, self.portrait.person.appearance
 
-    def show(self, index: int, pose: Pose, light: Light, moment: Expression) -> LitHead:
+    def show(self, index: int, pose: Pose, light: Light) -> LitHead:
         """Return the head at frame `index`."""
         portrait, appearance = self.worn(index)
-        return LitHead(light_head(portrait, express(portrait, moment), light, pose, appearance), portrait, appearance)
+        return LitHead(light_head(portrait, express(portrait, pose), light, pose, appearance), portrait, appearance)
 
 
 class TemporalSwap(HonestFace):
@@ -110,12 +110,11 @@ class SpatialSwap:
         maps = {name: getattr(self.worn, name)[self.window] for name in ("normals", "gloss", "inner_slope")}
         self.pasted = replace(self.worn, **maps)
 
-    def show(self, index: int, pose: Pose, light: Light, moment: Expression) -> LitHead:
-        """Return the head at frame `index`."""
+    def show(self, index: int, pose: Pose, light: Light) -> LitHead:
         portrait, appearance = self.portrait, self.portrait.person.appearance
         # The person's own eyes and mouth lie under the pasted face: no need to paint them.
         lit = light_head(portrait, portrait.albedo, light, pose, appearance)
-        face = light_head(self.pasted, express(self.worn, moment)[self.window], light, pose, appearance)
+        face = light_head(self.pasted, express(self.worn, pose)[self.window], light, pose, appearance)
         height, width = face.shape[:2]
         small = (self.pixels, round(self.pixels * height / width))
         face = cv2.resize(face, small, interpolation=cv2.INTER_AREA)
@@ -134,8 +133,7 @@ class SpatialSwap:
         target = lit[self.window]
         target += mask[..., None] * (face * (self.gain * self.flicker[index]).astype(np.float32) - target)
         target *= seam[..., None].astype(np.float32)
-        if portrait.person.glasses:
-            target *= (1.0 - 0.5 * portrait.glasses[self.window] * mask)[..., None]
+        target *= (1.0 - 0.5 * portrait.glasses[self.window] * mask)[..., None]
         return LitHead(lit, portrait, appearance, (float(offset[0]), float(offset[1])))
 
 

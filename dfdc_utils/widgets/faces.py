@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as ui
-import numpy as np
 import pandas as pd
 
 from dfdc_utils import plots
@@ -142,16 +142,16 @@ class FaceBrowser(HasTwin, ui.VBox):  # type: ignore[misc]
 
     @one_at_a_time
     def _draw(self, _change: object = None) -> None:
-        self._show_opened(False)
+        self._show_detail("")
         first = (self._page.value - 1) * len(self._tiles)
-        shown = self._pairs.iloc[first : first + len(self._tiles)].to_numpy()
-        for number, (box, tiles) in enumerate(zip(self._rows.children, self._tiles, strict=True)):
-            box.layout.display = None if number < len(shown) else "none"
-            for tile, index in zip(tiles, shown[number] if number < len(shown) else (np.nan, np.nan), strict=True):
-                row = None if np.isnan(index) else self._table.loc[int(index)].to_dict()
+        shown = self._pairs[first : first + len(self._tiles)]
+        for box, tiles, pair in zip_longest(self._rows.children, self._tiles, shown):
+            box.layout.display = None if pair else "none"
+            for tile, index in zip(tiles, pair or (None, None), strict=True):
+                row = None if index is None else self._table.loc[index].to_dict()
                 picture = _or_note(_strip, self._save_path, row, self._faces) if row else ""
                 tile.show(row, picture, picked=row is not None and row["video"] in self._picked)
-        count = int(self._pairs.notna().to_numpy().sum())
+        count = sum(index is not None for pair in self._pairs for index in pair)
         videos = f"{count} video{'s' if count > 1 else ''}"
         self._found = f"page {self._page.value} of {self._page.max}, {videos}" if count else "no video matches"
         self._say_where()
@@ -168,19 +168,18 @@ class FaceBrowser(HasTwin, ui.VBox):  # type: ignore[misc]
     @one_at_a_time
     def _open(self, tile: "_Tile") -> None:
         assert tile.row is not None  # an empty tile is not shown
-        self._came_from, self._detail.value = tile, clip_detail(self._save_path, tile.row)
-        self._show_opened(True)
+        self._came_from = tile
+        self._show_detail(clip_detail(self._save_path, tile.row))
         self._close.focus()
 
     @one_at_a_time
     def _close_detail(self, _button: object) -> None:
-        self._show_opened(False)
+        self._show_detail("")
         self._came_from.opener.focus()
 
-    def _show_opened(self, opened: bool) -> None:
-        self._rows.layout.display, self._opened.layout.display = ("none", None) if opened else (None, "none")
-        if not opened:
-            self._detail.value = ""
+    def _show_detail(self, detail: str) -> None:
+        self._detail.value = detail
+        self._rows.layout.display, self._opened.layout.display = ("none", None) if detail else (None, "none")
 
 
 class _Filters(ui.HBox):  # type: ignore[misc]
@@ -253,17 +252,14 @@ def _choice(values: pd.Series, column: str) -> ui.Dropdown:
     return ui.Dropdown(options=[(ANY, ANY), *options], description=column)
 
 
-def _pair(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per pair, with indices of `rows`: an original in column 0, one of its fakes in 1, NaN if one is missing.
+def _pair(rows: pd.DataFrame) -> list[tuple[Any, Any]]:
+    """Pair the indices of `rows`: an original and one of its fakes, None if one is missing.
 
     Source groups, and the videos of each, keep the order of `rows`.
     """
-    alone = np.arange(len(rows))
     if rows["label"].nunique() == 1:
-        group, place, side = alone // 2, 0, alone % 2
-    else:
-        side = (rows["label"] == "FAKE").to_numpy(int)
-        group = rows.groupby("original", sort=False).ngroup().to_numpy()
-        place = rows.groupby(["original", side]).cumcount().to_numpy()
-    places = pd.DataFrame({"group": group, "place": place, "side": side, "row": rows.index})
-    return places.pivot(index=["group", "place"], columns="side", values="row").reindex(columns=[0, 1])
+        return list(zip_longest(rows.index[::2], rows.index[1::2]))
+    groups: dict[str, tuple[list[Any], list[Any]]] = {}
+    for index, original, label in zip(rows.index, rows["original"], rows["label"], strict=True):
+        groups.setdefault(original, ([], []))[label == "FAKE"].append(index)
+    return [pair for sides in groups.values() for pair in zip_longest(*sides)]

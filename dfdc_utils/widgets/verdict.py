@@ -2,7 +2,6 @@
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import ipywidgets as ui
 
@@ -49,15 +48,13 @@ class VideoJudge(HasTwin, ui.VBox):  # type: ignore[misc]
 
     @one_at_a_time
     def _take(self, _change: object) -> None:
-        if not self._upload.value:
-            return
-        upload: dict[str, Any] = self._upload.value[0]
-        self._upload.value = ()  # so that the same file can be picked again
-        with tempfile.TemporaryDirectory() as folder:
-            # The name alone: what a browser sends may hold folders.
-            file = Path(folder) / (Path(upload["name"].replace("\\", "/")).name or "upload")
-            file.write_bytes(upload["content"])
-            self._judge(str(file), is_upload=True)
+        for upload in self._upload.value:  # one, or none
+            self._upload.value = ()  # so that the same file can be picked again
+            with tempfile.TemporaryDirectory() as folder:
+                # The name alone: what a browser sends may hold folders.
+                file = Path(folder) / (Path(upload["name"].replace("\\", "/")).name or "upload")
+                file.write_bytes(upload["content"])
+                self._judge(str(file), is_upload=True)
 
     @one_at_a_time
     def _judge(self, named: str, *, is_upload: bool = False) -> None:
