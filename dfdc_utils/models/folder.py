@@ -17,7 +17,7 @@ import functools
 import hashlib
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +26,7 @@ import pandas as pd
 
 from dfdc_utils.errors import ConfigMismatch
 from dfdc_utils.faces import SequenceConfig
-from dfdc_utils.files import prepare_target, write_atomically
+from dfdc_utils.files import prepare_target, replacing, write_atomically
 from dfdc_utils.models.calibration import Calibration
 from dfdc_utils.models.flicker import Flicker
 from dfdc_utils.models.ood import OODDetector
@@ -81,14 +81,19 @@ class ModelFolder:
         return cls(path, *always, videos, *others, Flicker.load(flicker) if flicker else None)
 
     @contextlib.contextmanager
-    def rewriting(self) -> Iterator[None]:
+    def rewriting(self, kept: Iterable[Path] = ()) -> Iterator[None]:
         """Replace the model in the folder by this one; the block writes `model.keras`, tables and card.
 
-        Killed at any moment, it leaves the old model, the new one, or a folder that `open` refuses. Raises `OSError`.
+        Files that are `kept`, maybe of this very folder, are copied to it. Killed at any moment, it leaves the old
+        model, the new one, or a folder that `open` refuses. Raises `OSError`.
         """
         prepare_target(self.path, what="the model")
+        contents = {path.name: path.read_bytes() for path in kept if path.is_file()}
         for name in _BESIDE_MODEL:
             (self.path / name).unlink(missing_ok=True)
+        for name, content in contents.items():
+            with replacing(self.path / name) as partial:
+                partial.write_bytes(content)
         yield
         self.sequence.save(self.path / "sequence.json")
         write_atomically(self.path / "calibration.json", self.calibration.to_json())

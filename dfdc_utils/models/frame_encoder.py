@@ -33,12 +33,14 @@ def _pool(maps: keras.KerasTensor, places: keras.KerasTensor) -> keras.KerasTens
     return layers.Concatenate(dtype="float32", name="features")(parts)
 
 
-def copy_encoder(source: keras.Model, encoder: keras.Model) -> None:
-    """Start `encoder`, of `build_frame_encoder`, from a model of `build_on_encoder`; new parts of it start at 0.
+def copy_encoder(source: keras.Model, face_size: int) -> keras.Model:
+    """Build a frame encoder with the weights of a model of `build_on_encoder`.
 
-    Raises `ValueError` if `source` is of another kind.
+    A model of an older version says nothing of places: that part starts at 0. Raises `ValueError` if `source` is of
+    another kind.
     """
     see, head = take_apart(source)
+    encoder = build_frame_encoder(face_size, weights=None, feature_count=see.get_layer("traces").filters)
     for name in ("traces", "place_logits"):
         layer = encoder.get_layer(name)
         known = any(one.name == name for one in see.layers)
@@ -47,6 +49,7 @@ def copy_encoder(source: keras.Model, encoder: keras.Model) -> None:
     logit = encoder.get_layer("frame_logit")
     kernel, bias = head.get_layer("frame_logit").get_weights()
     logit.set_weights([np.pad(kernel, ((0, logit.kernel.shape[0] - len(kernel)), (0, 0))), bias])
+    return encoder
 
 
 def network_of(encoder: keras.Model) -> keras.Model:
@@ -59,14 +62,17 @@ def see_frames(encoder: keras.Model) -> keras.Model:
 
     This is maps (B, h, w, F), logits of places (B, h, w, 1), features (B, F + 1) and style (B, S), which `OODDetector`
     judges: mean and standard deviation of the maps of `block_6_project_BN` and `block_9_add`, each scaled to length 1.
-    These layers respond to textures and parts, and so to the kind of picture.
+    These layers respond to textures and parts, and so to the kind of picture. A frame is seen as it is and mirrored,
+    and the maps are the mean of both: a mirrored video gets the same score.
     """
     network = network_of(encoder)
     early = [network.get_layer(name).output for name in ("block_6_project_BN", "block_9_add")]
     seen = keras.Model(network.input, [*early, network.output], name=network.name)
     frames = keras.Input(encoder.input_shape[1:], name="frame")
     *early, maps = seen(prepare_frames("MobileNetV2", frames))
-    maps = encoder.get_layer("traces")(maps)
+    *_, mirrored = seen(prepare_frames("MobileNetV2", ops.flip(frames, axis=2)))
+    traces = encoder.get_layer("traces")
+    maps = layers.Average(name="both_ways")([traces(maps), ops.flip(traces(mirrored), axis=2)])
     places = encoder.get_layer("place_logits")(maps)
     summaries = [summary(part, axis=(1, 2)) for part in early for summary in (ops.mean, ops.std)]
     style = layers.Concatenate(name="style")([layers.UnitNormalization()(part) for part in summaries])

@@ -28,14 +28,14 @@ def explain_score(model: keras.Model, sequence: Image) -> Explanation:
     """Explain the score of one sequence, uint8 RGB (T, H, W, 3), by a model of `build_cnn_lstm` or `build_on_encoder`.
 
     `heat` shows only evidence for FAKE. Its maximum equals the model's own score, so a video with a low score stays
-    dark. For a model that pretraining taught where a blend lies, it shows the logits of its places. For others it is
-    the Grad-CAM: a change between two frames is shown on the later one. The resolution is that of the network's maps: 4
-    pixels for the small one, 16 for pretrained ones, 32 for most of `keras.applications`. Raises `ValueError` for
-    another kind of model, or a sequence that does not fit. Taught in notebook 06.
+    dark. For a model that pretraining taught where a blend lies, it shows the logits of its places, if any is above 0.
+    Else it is the Grad-CAM: a change between two frames is shown on the later one. The resolution is that of the
+    network's maps: 4 pixels for the small one, 16 for pretrained ones, 32 for most of `keras.applications`. Raises
+    `ValueError` for another kind of model, or a sequence that does not fit. Taught in notebook 06.
     """
     logit, evidence = weigh_evidence(model, sequence)
     places, frame_logits = _see_frames(model, sequence)
-    heat = np.maximum(evidence if places is None else places, 0)
+    heat = np.maximum(evidence if places is None or places.max() <= 0 else places, 0)
     peak = heat.max()
     heat = heat / peak * np.float32(expit(logit)) if peak > 0 else heat
     return Explanation(heat, evidence.sum(axis=(1, 2)), logit, frame_logits)

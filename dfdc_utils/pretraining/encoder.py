@@ -11,27 +11,26 @@ import numpy as np
 from scipy.special import expit
 from sklearn.metrics import log_loss, roc_auc_score
 
-from dfdc_utils.models import PRETRAINED, build_frame_encoder, copy_encoder, load_model, network_of, prepare_frames
+from dfdc_utils.models import PRETRAINED, build_frame_encoder, copy_encoder, load_model
 from dfdc_utils.pretraining.pairs import Frames, PairSource
 from dfdc_utils.quiet import keras, tf
 from dfdc_utils.training import Progress, load_progress, save_progress
-from dfdc_utils.videos import Image
 from dfdc_utils.workers import interrupts_held_back
 
 ENCODER_SAVE_SEC = 120  # a training that is killed loses at most this much
-VALIDATION_FRAMES_SEED, STATISTICS_SEED = 10**9, 10**9 + 1  # far from any step's
+VALIDATION_FRAMES_SEED = 10**9  # far from any step's
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
     """How the frame encoder is trained: `steps` batches of real and fake frames of `people`."""
 
-    steps: int = 20000
+    steps: int = 4000
     people: int = 16
-    learning_rate: float = 5e-4  # rises in `warm_up` steps, then falls along a cosine to 0
-    warm_up: int = 500
+    learning_rate: float = 3e-4  # rises in `warm_up` steps, then falls along a cosine to 0
+    warm_up: int = 200
     ema: float = 0.999  # momentum of the moving average of the weights, which is what is scored and kept
-    face_size: int = 192
+    face_size: int = 112
     weights: str | None = "pretrained"  # to start from; or such a model's folder, "imagenet", a file of MobileNetV2's
     swaps: float = 0.5  # fraction of the fakes that are swaps; the others are self-blends
     every: int = 500  # steps between two scores of the validation people's self-blends; nothing is chosen by them
@@ -56,7 +55,6 @@ def train_encoder(
     tf.config.experimental.enable_op_determinism()
     encoder = _start(config)
     begun_from = hashlib.sha256(b"".join(weight.tobytes() for weight in encoder.get_weights())).hexdigest()
-    _train_normalisation(encoder, train.make_frames(train.choose(0, config.people), STATISTICS_SEED).reals)
     warmup = {"warmup_target": config.learning_rate, "warmup_steps": config.warm_up}
     rate = keras.optimizers.schedules.CosineDecay(0.0, max(1, config.steps - config.warm_up), **warmup)
     optimizer = keras.optimizers.Adam(rate, use_ema=True, ema_momentum=config.ema)
@@ -107,26 +105,8 @@ def _start(config: EncoderConfig) -> keras.Model:
     """Build the encoder with the weights that its training starts from."""
     weights = config.weights
     if weights not in (None, "imagenet") and (weights == PRETRAINED or Path(weights).is_dir()):
-        encoder = build_frame_encoder(config.face_size, weights=None)
-        copy_encoder(load_model(weights), encoder)
-        return encoder
+        return copy_encoder(load_model(weights), config.face_size)
     return build_frame_encoder(config.face_size, weights=weights)
-
-
-def _train_normalisation(encoder: keras.Model, frames: Image) -> None:
-    """Let BatchNormalization learn, from the statistics of `frames`; what the encoder computes stays as it is.
-
-    In weights that were folded or frozen, the stored statistics are not those of the layers' inputs.
-    """
-    network = network_of(encoder)
-    norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    inputs = keras.Model(network.input, [layer.input for layer in norms])
-    for layer, seen in zip(norms, inputs.predict(prepare_frames("MobileNetV2", frames), verbose=0), strict=True):
-        mean, variance = seen.mean((0, 1, 2), np.float64), seen.var((0, 1, 2), np.float64)
-        gamma, beta, old_mean, old_variance = layer.get_weights()
-        scale = gamma / np.sqrt(old_variance + layer.epsilon)
-        layer.trainable = True
-        layer.set_weights([scale * np.sqrt(variance + layer.epsilon), beta + scale * (mean - old_mean), mean, variance])
 
 
 @contextlib.contextmanager

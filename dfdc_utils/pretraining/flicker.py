@@ -12,7 +12,7 @@ from sklearn.cluster import AgglomerativeClustering
 
 from dfdc_utils.errors import NoFaceFound, UnreadableVideo
 from dfdc_utils.faces import SequenceConfig, extract_tracks, find_yunet, own_face_detector, read_faces
-from dfdc_utils.files import prepare_target, replacing
+from dfdc_utils.files import prepare_target
 from dfdc_utils.models import Flicker, ModelFolder, calibrate, write_card
 from dfdc_utils.processing import processing
 from dfdc_utils.sequences import find_landmarks, hash_faces, score_people, self_blend
@@ -62,11 +62,7 @@ def add_flicker(
     made = replace(source, path=folder, sequence=sequence, calibration=calibration, note=note, deepfakes=None)
     made = replace(made, flicker=flicker)
     names = ("model.keras", "history.csv", "metrics.csv", "outliers.csv")
-    kept = {name: (source.path / name).read_bytes() for name in names if (source.path / name).is_file()}
-    with made.rewriting():  # maybe in the folder of `source` itself
-        for name, content in kept.items():
-            with replacing(folder / name) as partial:
-                partial.write_bytes(content)
+    with made.rewriting(source.path / name for name in names):
         write_card(made)
     return made
 

@@ -26,7 +26,7 @@ from dfdc_utils.videos import Image
 TOGETHER = 8  # people in one encoder: few enough for a batch to hold several qualities
 FILMED_FRAMES = 2  # for training on single frames: one that the video codec encodes by itself, one that it predicts
 SWAP_CANDIDATES = 24  # pictures, of which the one with the most similar pose gives the face of a swap
-MESHES = 0.85  # fraction of the fakes with the outline of a face mesh, where there is one; the others have an oval
+MESHES = 0.5  # fraction of the fakes with the outline of a face mesh, where there is one; the others have an oval
 CELL = 16  # pixels of a cell of the masks: the frame encoder's maps
 AHEAD = 3  # batches made in advance by each worker
 

@@ -11,13 +11,16 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from dfdc_utils.faces import read_faces
+from dfdc_utils.faces import YuNetDetector, read_faces
 from dfdc_utils.faces.tracks import crop_face, smooth_boxes
-from dfdc_utils.models import build_cnn_lstm, build_frame_encoder, build_on_encoder, load_model
+from dfdc_utils.models import ModelFolder, build_cnn_lstm, build_frame_encoder, build_on_encoder, load_model, take_apart
 from dfdc_utils.models.cnn_lstm import HEADS
 from dfdc_utils.prediction.explain import explain_score, weigh_evidence
+from dfdc_utils.pretraining.filming import Encoding, film_together, move_still
+from dfdc_utils.pretraining.pairs import PairSource
+from dfdc_utils.pretraining.photographs import find_photographs, prepare_pictures
 from dfdc_utils.processing import read_manifest
-from dfdc_utils.sequences import load_sequence
+from dfdc_utils.sequences import load_sequence, self_blend
 
 FRAME_COUNT, FACE_SIZE, FRAME_RATE = 16, 96, 30  # of the sample
 
@@ -241,11 +244,47 @@ def test_the_pretrained_kind_is_explained_too() -> None:
     assert heat.shape == (3, 64, 64) and heat.min() >= 0 and heat.max() == pytest.approx(score, abs=1e-3)
     assert contributions.shape == (3,) and contributions.any()
     logit, evidence = weigh_evidence(model, sequence)
-    cells = encoder.predict(sequence, verbose=0)[1][..., 0]
+    cells = np.asarray(take_apart(model)[0](sequence.astype(np.float32))[1])[..., 0]  # seen both ways
     strongest = np.unravel_index(cells.argmax(), cells.shape)
     assert explained.heat[strongest[0]].max() == heat.max()
     of_nothing = float(frame_logit.bias[0])
     assert evidence.any() and evidence.sum() == pytest.approx(logit - of_nothing, abs=1e-2, rel=0.05)
+    take_apart(model)[0].get_layer("place_logits").bias.assign([-1e3])  # no place is above 0: what raised the score
+    explained, (logit, evidence) = explain_score(model, sequence), weigh_evidence(model, sequence)
+    np.testing.assert_allclose(explained.heat / explained.heat.max(), np.maximum(evidence, 0) / evidence.max())
+
+
+@pytest.mark.slow
+def test_the_pretrained_model_shows_where_a_blend_lies(
+    face_photographs: Path, yunet_path: Path, tmp_path: Path
+) -> None:
+    """On self-blends of people of another set than those that it learned from, and more than the Grad-CAM does."""
+    people = find_photographs(face_photographs)
+    unseen = people[people["file"].str.startswith("scut")].head(32)
+    if unseen.empty:
+        pytest.skip("no folder scut, whose people the pretrained model has not seen")
+    detector = YuNetDetector(yunet_path)
+    pictures = prepare_pictures(unseen, face_photographs, tmp_path, detector, show_progress=False)
+    folder, generator = ModelFolder.open("pretrained"), np.random.default_rng(0)
+    count, size = folder.sequence.frame_count, folder.sequence.face_size
+    source = PairSource(tmp_path, pictures, face_size=size, seed=0)
+    shares: dict[str, list[float]] = {"places": [], "Grad-CAM": [], "everywhere": []}
+    for number in range(len(source)):
+        encoding = Encoding.sample(generator)
+        clip, points = move_still(*source.still(number), count, encoding.size, generator)
+        blend = self_blend(clip, points, generator)
+        fake = film_together(blend.fake[None, None], encoding, size, generator)[0, 0]
+        place = np.stack([cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA) for mask in blend.mask]) > 0.05
+        explained = explain_score(folder.model, fake)
+        if explained.logit > 0:  # those that it finds
+            shares["places"].append(share_inside(explained.heat, place))
+            _, evidence = weigh_evidence(folder.model, fake)
+            shares["Grad-CAM"].append(share_inside(np.maximum(evidence, 0), place))
+            shares["everywhere"].append(float(place.mean()))
+    inside = {name: float(np.mean(values)) for name, values in shares.items()}
+    print(len(shares["places"]), inside)
+    assert len(shares["places"]) >= 10
+    assert inside["places"] >= 0.8 and inside["places"] > inside["Grad-CAM"] > inside["everywhere"]
 
 
 @pytest.mark.parametrize("function", [explain_score, weigh_evidence])

@@ -25,10 +25,10 @@ from dfdc_utils.models import (
     copy_encoder,
     load_model,
     model_path,
-    network_of,
+    take_apart,
 )
-from dfdc_utils.pretraining import EncoderConfig, PretrainingConfig, add_flicker, flicker, pretrain
-from dfdc_utils.pretraining.encoder import _train_normalisation, train_encoder
+from dfdc_utils.pretraining import EncoderConfig, PretrainingConfig, add_flicker, add_places, flicker, pretrain
+from dfdc_utils.pretraining.encoder import train_encoder
 from dfdc_utils.pretraining.pairs import PairSource
 from dfdc_utils.pretraining.photographs import find_photographs, prepare_pictures
 from dfdc_utils.videos import read_catalog, sample_frames, write_clip
@@ -109,26 +109,35 @@ def test_the_sequence_model_is_the_mean_over_frames(encoder: keras.Model) -> Non
 
 
 def test_training_goes_on_from_a_pretrained_model(encoder: keras.Model) -> None:
-    other = build_frame_encoder(32, weights=None, feature_count=16)
-    copy_encoder(build_on_encoder(encoder, 4), other)
+    other = copy_encoder(build_on_encoder(encoder, 4), 32)
     frames = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
     for one, same in zip(encoder.predict(frames, verbose=0), other.predict(frames, verbose=0), strict=True):
         np.testing.assert_allclose(one, same, rtol=1e-5)
 
 
-def test_normalisation_learns_and_computes_the_same_at_first() -> None:
-    """With the frozen statistics of random weights it would not: they are not those of the layers' inputs."""
-    keras.utils.set_random_seed(0)
-    encoder = build_frame_encoder(32, weights=None, feature_count=16)
-    frames = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3)).astype(np.uint8)
-    network = network_of(encoder)
-    norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    before = network.predict(frames / 127.5 - 1, verbose=0)
-    _train_normalisation(encoder, frames)
-    np.testing.assert_allclose(network.predict(frames / 127.5 - 1, verbose=0), before, rtol=1e-2, atol=1e-5)
-    assert all(layer.trainable and len(layer.trainable_weights) == 2 for layer in norms)
-    while_training = network(frames / 127.5 - 1, training=True)  # normalised by the batch, whose statistics are stored
-    np.testing.assert_allclose(while_training, before, rtol=5e-2, atol=5e-3)
+@pytest.mark.slow
+def test_a_finished_model_learns_where_blends_lie_and_scores_as_before(photographs: Path, tmp_path: Path) -> None:
+    encoder, sequence = build_frame_encoder(64, weights=None), SequenceConfig(frame_count=4, face_size=64)
+    logit = encoder.get_layer("frame_logit")
+    logit.kernel.assign(np.r_[logit.kernel[:-1], [[0]]])  # as in a model of an older version
+    model = build_on_encoder(encoder, 4)
+    source = ModelFolder(tmp_path, sequence, Calibration(), {"data_kind": "recorded", "data": "drawn faces"})
+    with source.rewriting():
+        model.save(tmp_path / "model.keras")
+    (tmp_path / "history.csv").write_text("step,loss,val_loss,val_auc\n4,0.7,0.7,0.5\n")
+    (tmp_path / "metrics.csv").write_text("fakes,quality,pairs,auc,low,high\nswaps,all,3,0.9,0.8,1.0\n")
+    settings = {"face_detector": CentralDetector(), "batches": 2, "workers": 0, "show_progress": False}
+    made = add_places(ModelFolder.open(tmp_path), photographs, tmp_path, **settings)  # into the same folder
+    sequences = np.random.default_rng(0).integers(0, 256, (2, 4, 64, 64, 3)).astype(np.uint8)
+    before, after = (one.predict(sequences, verbose=0) for one in (model, made.model))
+    np.testing.assert_allclose(after, before, rtol=1e-5)
+    assert take_apart(made.model)[0].get_layer("place_logits").kernel.numpy().any()
+    assert (tmp_path / "metrics.csv").read_text().endswith("1.0\n")
+    assert "places (batches 2" in (tmp_path / "card.md").read_text()
+    logit.kernel.assign(np.ones_like(logit.kernel))
+    build_on_encoder(encoder, 4).save(tmp_path / "model.keras")
+    with pytest.raises(ValueError, match="its scores depend on them"):
+        add_places(ModelFolder.open(tmp_path), photographs, tmp_path, **settings)
 
 
 def test_a_model_without_a_frame_encoder_is_named(encoder: keras.Model) -> None:
