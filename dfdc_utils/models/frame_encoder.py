@@ -100,11 +100,10 @@ def take_apart(model: keras.Model) -> tuple[keras.Model, keras.Model]:
 
     Raises `ValueError` if the model is not one of `build_on_encoder`.
     """
-    parts = {layer.name: layer for layer in model.layers}
-    head = next((layer for name, layer in parts.items() if name.startswith("head_")), None)
-    if "frame_encoder" not in parts or head is None:
-        raise ValueError(f"{model.name} has no frame_encoder: only pretrained models have a style to judge")
-    return parts["frame_encoder"], head
+    try:
+        return model.get_layer("frame_encoder"), model.get_layer("head_mean")
+    except ValueError as error:
+        raise ValueError(f"{model.name} has no frame_encoder: only pretrained models have a style to judge") from error
 
 
 class WithStyle(keras.Model):  # type: ignore[misc]

@@ -60,8 +60,6 @@ class FaceWindow:
 
 @dataclass(frozen=True)
 class Look:
-    """A video to find faces in."""
-
     path: Path
     config: SequenceConfig
     weights: Path | None = None  # YuNet's, None for Haar
@@ -72,8 +70,6 @@ class Look:
 
 @dataclass(frozen=True)
 class VideoFaces:
-    """The faces in a video."""
-
     path: Path
     status: Status
     error: str  # what is wrong and what to do; with status `ok`, that the file breaks off

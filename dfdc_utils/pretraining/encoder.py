@@ -1,9 +1,8 @@
 """Pretraining's second stage: the frame encoder learns to distinguish single faces from their self-blends and swaps."""
 
-import contextlib
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -53,7 +52,11 @@ def train_encoder(
     """
     keras.utils.set_random_seed(config.seed)
     tf.config.experimental.enable_op_determinism()
-    encoder = _start(config)
+    start = config.weights
+    if start not in (None, "imagenet") and (start == PRETRAINED or Path(start).is_dir()):
+        encoder = copy_encoder(load_model(start), config.face_size)
+    else:
+        encoder = build_frame_encoder(config.face_size, weights=start)
     begun_from = hashlib.sha256(b"".join(weight.tobytes() for weight in encoder.get_weights())).hexdigest()
     warmup = {"warmup_target": config.learning_rate, "warmup_steps": config.warm_up}
     rate = keras.optimizers.schedules.CosineDecay(0.0, max(1, config.steps - config.warm_up), **warmup)
@@ -73,18 +76,21 @@ def train_encoder(
     say(f"{len(train)} faces to train on, {len(validation)} of other people; step {progress.step} of {config.steps}")
 
     first, started, saved = progress.step, time.monotonic(), time.monotonic()
-    for frames in train.batches(config.people, progress.step, config.steps, swaps=config.swaps, workers=workers):
-        labels = np.repeat(np.array([[0.0], [1.0]], np.float32), len(frames.reals), axis=0)
-        places = np.concatenate([np.zeros_like(frames.masks), frames.masks])[..., None]
+    batches = train.batches(config.people, progress.step, config.steps, swaps=config.swaps, workers=workers)
+    for reals, fakes, masks in batches:
+        labels = np.repeat(np.array([[0.0], [1.0]], np.float32), len(reals), axis=0)
+        places = np.concatenate([np.zeros_like(masks), masks])[..., None]
         encoder.reset_metrics()  # otherwise Keras returns the mean of all batches so far
         with interrupts_held_back():
-            loss = float(encoder.train_on_batch(np.concatenate([frames.reals, frames.fakes]), [labels, places])[0])
+            loss = float(encoder.train_on_batch(np.concatenate([reals, fakes]), [labels, places])[0])
         progress.sums[0] += loss
         progress.step += 1
         if scored := progress.step % config.every == 0 or progress.step == config.steps:
             since = (progress.step - 1) % config.every + 1
-            with _averaged(encoder):
-                row = {"step": float(progress.step), "loss": progress.sums[0] / since, **_score_frames(encoder, seen)}
+            weights = encoder.get_weights()
+            optimizer.finalize_variable_values(encoder.trainable_variables)  # gives them their moving average
+            row = {"step": float(progress.step), "loss": progress.sums[0] / since, **_score_frames(encoder, seen)}
+            encoder.set_weights(weights)
             progress.history.append(row)
             progress.sums = [0.0, 0.0]
         if scored or time.monotonic() > saved + ENCODER_SAVE_SEC:
@@ -95,31 +101,12 @@ def train_encoder(
             pace = (saved - started) / (progress.step - first)
             metrics = f"validation loss {row['val_loss']:.3f}, AUC {row['val_auc']:.3f}"
             say(f"step {progress.step}/{config.steps}  loss {row['loss']:.3f}  {metrics}  {pace:.3f} s per step")
-    trained = build_frame_encoder(config.face_size, weights=None)
-    with _averaged(encoder):
-        trained.set_weights(encoder.get_weights())
-    return trained, progress.history
-
-
-def _start(config: EncoderConfig) -> keras.Model:
-    """Build the encoder with the weights that its training starts from."""
-    weights = config.weights
-    if weights not in (None, "imagenet") and (weights == PRETRAINED or Path(weights).is_dir()):
-        return copy_encoder(load_model(weights), config.face_size)
-    return build_frame_encoder(config.face_size, weights=weights)
-
-
-@contextlib.contextmanager
-def _averaged(encoder: keras.Model) -> Iterator[None]:
-    """Give the encoder the moving average of its weights within this block."""
-    weights = encoder.get_weights()
-    encoder.optimizer.finalize_variable_values(encoder.trainable_variables)
-    yield
-    encoder.set_weights(weights)
+    optimizer.finalize_variable_values(encoder.trainable_variables)
+    return encoder, progress.history
 
 
 def _score_frames(encoder: keras.Model, seen: Frames) -> dict[str, float]:
     """`val_loss` and `val_auc` of single frames."""
-    parts = [encoder.predict(part, batch_size=64, verbose=0)[0] for part in (seen.reals, seen.fakes)]
-    labels, logits = np.repeat([0, 1], len(seen.reals)), np.concatenate(parts)[:, 0].astype(np.float64)
+    parts = [encoder.predict(part, batch_size=64, verbose=0)[0] for part in seen[:2]]
+    labels, logits = np.repeat([0, 1], len(seen[0])), np.concatenate(parts)[:, 0].astype(np.float64)
     return {"val_loss": float(log_loss(labels, expit(logits))), "val_auc": float(roc_auc_score(labels, logits))}

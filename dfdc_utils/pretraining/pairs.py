@@ -31,6 +31,7 @@ CELL = 16  # pixels of a cell of the masks: the frame encoder's maps
 AHEAD = 3  # batches made in advance by each worker
 
 Numbers = Sequence[int] | NDArray[np.intp]
+Frames = tuple[Image, Image, NDArray[np.float32]]  # single ones: reals and fakes (N, H, W, 3), masks (N, h, w)
 Made = TypeVar("Made")
 
 
@@ -42,14 +43,6 @@ class Pairs(NamedTuple):
     masks: NDArray[np.float32]
     people: NDArray[np.intp]  # a number for each
     encodings: list[Encoding]
-
-
-class Frames(NamedTuple):
-    """Single frames: `reals` and `fakes` (N, H, W, 3), `masks` (N, h, w)."""
-
-    reals: Image
-    fakes: Image
-    masks: NDArray[np.float32]
 
 
 class Still(NamedTuple):
@@ -124,7 +117,7 @@ class PairSource:
         """Make pairs of single frames, `FILMED_FRAMES` of each person: those of a short sequence and of its fake."""
         pairs = self.make(numbers, seed, FILMED_FRAMES, swaps=swaps)
         reals, fakes = (part.reshape(-1, *part.shape[2:]) for part in (pairs.reals, pairs.fakes))
-        return Frames(reals, fakes, pairs.masks.reshape(-1, *pairs.masks.shape[2:]))
+        return reals, fakes, pairs.masks.reshape(-1, *pairs.masks.shape[2:])
 
     def batches(self, count: int, start: int, stop: int, *, swaps: float, workers: int = 1) -> Iterator[Frames]:
         """`make_frames` for `count` people at each step from `start` to `stop`, made ahead by `workers` processes."""

@@ -46,10 +46,10 @@ def add_places(
     people = PairSource(work, pictures[pictures["split"] == "train"], face_size=config.face_size, seed=seed)
     see, seen, blended = see_frames(encoder), [], []
     made_ahead = people.batches(PEOPLE, 0, batches, swaps=0.5, workers=workers)
-    for frames in tqdm(made_ahead, desc="places", total=batches, disable=not show_progress):
-        for part, masks in ((frames.reals, np.zeros_like(frames.masks)), (frames.fakes, frames.masks)):
-            seen.append(see.predict_on_batch(part)[0].reshape(masks.size, -1))
-            blended.append(masks.ravel() > 0.5)
+    for reals, fakes, masks in tqdm(made_ahead, desc="places", total=batches, disable=not show_progress):
+        for part, mask in ((reals, np.zeros_like(masks)), (fakes, masks)):
+            seen.append(see.predict_on_batch(part)[0].reshape(mask.size, -1))
+            blended.append(mask.ravel() > 0.5)
     fitted = LogisticRegression(max_iter=300).fit(np.concatenate(seen), np.concatenate(blended))
     encoder.get_layer("place_logits").set_weights([fitted.coef_.reshape(1, 1, -1, 1), fitted.intercept_])
     about = {"batches": batches, "people": PEOPLE, "face_mesh": mesh is not None, "seed": seed}

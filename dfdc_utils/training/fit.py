@@ -226,7 +226,8 @@ class _Run:
     def __init__(self, path: Path, settings: dict[str, Any], loop: TrainingLoop, *, show: bool) -> None:
         self.path, self.loop, self._settings = path, loop, settings
         self.writes = loop.strategy.extended.should_checkpoint
-        self._show = show and self.writes
+        # Flushed: a log file shows each epoch as it ends.
+        self.say: Callable[[str], None] = partial(print, flush=True) if show and self.writes else lambda _: None
         self._progress, self.best = path / "progress.npz", path / "best.keras"
         self._saved = time.monotonic()
 
@@ -252,10 +253,6 @@ class _Run:
             self._progress.unlink(missing_ok=True)  # first: a state needs its best weights, but not the reverse
             self.best.unlink(missing_ok=True)
         return progress or Progress(self._settings)
-
-    def say(self, text: str) -> None:
-        if self._show:
-            print(text, flush=True)  # a log file shows each epoch as it ends
 
     def save(self, progress: Progress, *, every: float = 0, best: bool = False) -> None:
         """Write the state, and before it the weights if they are the best; at most once in `every` seconds."""
