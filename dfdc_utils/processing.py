@@ -190,23 +190,20 @@ def _record_death(job: Job) -> None:
 
 def _manifest_row(row: Row, record: dict[str, Any], seconds: float = np.nan) -> Row:
     main: dict[str, Any] = record["tracks"][0] if record["tracks"] else {"frames": [], "sharpness": np.nan}
-    detected = [frame for frame in main["frames"] if frame["origin"] == "detected"]
-    frames = record.get("frames", 0)
+    heights = [frame["box"][3] for frame in main["frames"] if frame["origin"] == "detected"]
+    seen = {"frames": 0, "width": 0, "height": 0, "fps": 0.0, "is_synthetic": False} | record
+    heard = {"has_audio": False, "loudness": np.nan} | record.get("sound", {})
     return row | {
         "status": record["status"],
         "error": record["error"],
-        "frames": frames,
-        "faces_detected": len(detected),
-        "faces_filled": len(main["frames"]) - len(detected),
-        "fraction_detected": round(len(detected) / frames, 3) if frames else 0.0,
+        "frames": seen["frames"],
+        "faces_detected": len(heights),
+        "faces_filled": len(main["frames"]) - len(heights),
+        "fraction_detected": round(len(heights) / seen["frames"], 3) if seen["frames"] else 0.0,
         "tracks": len(record["tracks"]),
-        "width": record.get("width", 0),
-        "height": record.get("height", 0),
-        "fps": record.get("fps", 0.0),
-        "is_synthetic": record.get("is_synthetic", False),
-        "face_height": round(float(np.median([frame["box"][3] for frame in detected])), 1) if detected else 0.0,
+        **{name: seen[name] for name in ("width", "height", "fps", "is_synthetic")},
+        "face_height": round(float(np.median(heights)), 1) if heights else 0.0,
         "sharpness": main["sharpness"],
-        "has_audio": record.get("sound", {}).get("has_audio", False),
-        "loudness": record.get("sound", {}).get("loudness", np.nan),
+        **{name: heard[name] for name in ("has_audio", "loudness")},
         "seconds": round(seconds, 3),
     }

@@ -1,6 +1,5 @@
 """`SequenceConfig`: how a video becomes a sequence. It is stored with the faces and with the model."""
 
-import contextlib
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -57,10 +56,9 @@ class SequenceConfig:
 
     def save(self, path: str | Path) -> None:
         """Write it as JSON, unless the file holds the same already."""
-        with contextlib.suppress(ConfigMismatch):
-            if self.load(path) == self:
-                return
-        write_atomically(Path(path), json.dumps(asdict(self), indent=1))
+        file, text = Path(path), json.dumps(asdict(self), indent=1)
+        if not file.is_file() or file.read_bytes() != text.encode():
+            write_atomically(file, text)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

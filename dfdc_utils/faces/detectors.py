@@ -35,9 +35,9 @@ class Face:
     landmarks: NDArray[np.float64] | None = field(default=None, repr=False)
 
 
-def largest(faces: Iterable[Face]) -> Face:
-    """Return the face with the largest box. Raises `ValueError` if there is none."""
-    return max(faces, key=lambda face: face.box[2] * face.box[3])
+def largest(faces: Iterable[Face]) -> Face | None:
+    """Return the face with the largest box; None if there is none."""
+    return max(faces, key=lambda face: face.box[2] * face.box[3], default=None)
 
 
 class FaceDetector(Protocol):
@@ -104,15 +104,14 @@ def load_face_detector(name: str = "auto") -> FaceDetector:
     """
     if name not in DETECTOR_NAMES:
         raise ValueError(f"detector {name!r} is not one of {', '.join(DETECTOR_NAMES)}")
-    if name == "haar":
-        return HaarDetector()
-    try:
-        return YuNetDetector()
-    except FileNotFoundError as error:
-        if name == "yunet" or os.environ.get("DFDC_YUNET"):  # a wrong path is an error, not a reason for Haar
-            raise
-        log.warning("using the Haar cascade, which misses turned faces: %s", error)
-        return HaarDetector()
+    if name != "haar":
+        try:
+            return YuNetDetector()
+        except FileNotFoundError as error:
+            if name == "yunet" or os.environ.get("DFDC_YUNET"):  # a wrong path is an error, not a reason for Haar
+                raise
+            log.warning("using the Haar cascade, which misses turned faces: %s", error)
+    return HaarDetector()
 
 
 def find_yunet() -> Path:

@@ -1,5 +1,6 @@
 """From one video to the faces in it: search, tracks, crops, and the record of how it went."""
 
+import itertools
 import logging
 import threading
 import time
@@ -65,7 +66,7 @@ def detect_faces(clip: Clip, detector: FaceDetector) -> tuple[list[list[Face]], 
     found, shots = list[list[Face]](), np.zeros(len(clip), np.intp)
     before: Image | None = None
     expected: list[tuple[Face, float]] = []  # in pixels of the small frame, with the time when it was last seen
-    last_look, last_shape = -np.inf, (0, 0)
+    last_look = -np.inf
     for index, moment in enumerate(clip.times):
         check_time()
         small = clip.small_frame(index, DETECTION_SIDE)
@@ -74,11 +75,10 @@ def detect_faces(clip: Clip, detector: FaceDetector) -> tuple[list[list[Face]], 
             shots[index:] += 1
             expected, last_look = [], -np.inf
         before = thumbnail
-        faces = None
-        if moment - last_look < LOOK_AROUND_EVERY and small.shape[:2] == last_shape:
-            faces = _find_all_again(detector, small, [face for face, _ in expected])
+        is_due = moment - last_look >= LOOK_AROUND_EVERY
+        faces = None if is_due else _find_all_again(detector, small, [face for face, _ in expected])
         if faces is None:
-            faces, last_look, last_shape = _look_around(detector, small, expected), moment, small.shape[:2]
+            faces, last_look = _look_around(detector, small, expected), moment
         recent = [(face, seen) for face, seen in expected if moment - seen < LOOK_AROUND_EVERY]
         missing = [one for one in recent if not any(box_overlap(one[0].box, other.box) > 0 for other in faces)]
         expected = [(face, moment) for face in faces] + missing
@@ -168,13 +168,9 @@ def _look_around(detector: FaceDetector, image: Image, expected: list[tuple[Face
 
 def _find_all_again(detector: FaceDetector, image: Image, faces: list[Face]) -> list[Face] | None:
     """Find all of `faces` in the next frame; None if one of them is uncertain, and the whole frame must be searched."""
-    again: list[Face] = []
-    for face in faces:
-        found = _find_again(detector, image, face)
-        if found is None or any(box_overlap(found.box, other.box) > 0.5 for other in again):  # two became one
-            return None
-        again.append(found)
-    return again or None
+    again = [found for face in faces if (found := _find_again(detector, image, face))]
+    merged = any(box_overlap(one.box, other.box) > 0.5 for one, other in itertools.combinations(again, 2))
+    return None if merged or len(again) < len(faces) else again or None
 
 
 def _shrink(detector: FaceDetector, face: Face) -> int:

@@ -3,7 +3,7 @@
 import contextlib
 import errno
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +60,8 @@ def sequence_paths(save_path: str | Path, video: str, frame_count: int, *, track
     tracks = read_faces(save_path, video)["tracks"]
     if track >= len(tracks):
         raise ValueError(f"{video} has {len(tracks)} tracks and none numbered {track}. Choose rows whose status is ok.")
-    files = [frame["file"] for frame in tracks[track]["frames"]]
-    return [str(Path(save_path) / video / files[index]) for index in spread_evenly(len(files), frame_count)]
+    frames = spread_evenly(tracks[track]["frames"], frame_count)
+    return [str(Path(save_path) / video / frame["file"]) for frame in frames]
 
 
 def load_slices(
@@ -69,8 +69,7 @@ def load_slices(
 ) -> tuple[NDArray[np.int16], str]:
     """Load the sound about each frame of a sequence, int16 (T, 3200) at 16 kHz, and why it may not be judged."""
     record = read_faces(save_path, video)
-    frames = record["tracks"][track]["frames"]
-    times = np.array([frames[index]["time"] for index in spread_evenly(len(frames), frame_count)])
+    times = np.array([frame["time"] for frame in spread_evenly(record["tracks"][track]["frames"], frame_count)])
     if "sound" not in record:
         return np.zeros((frame_count, SLICE), np.int16), "the faces were made without sound: process the video again"
     speech = Speech.load(Path(save_path) / video, record["sound"])
@@ -90,9 +89,9 @@ def deciding_tracks(save_path: str | Path, video: str) -> list[int]:
     return [number for number, track in enumerate(tracks) if not track.get("flaw")] or [0]
 
 
-def spread_evenly(count: int, frame_count: int) -> list[int]:
-    """Return `frame_count` evenly spaced indices into `count` frames, some of them repeated if there are fewer."""
-    return [round(index) for index in np.linspace(0, count - 1, frame_count)]
+def spread_evenly(items: Sequence[Any], count: int) -> list[Any]:
+    """Return `count` of some items, evenly spaced; some of them are repeated if there are fewer."""
+    return [items[round(index)] for index in np.linspace(0, len(items) - 1, count)]
 
 
 def write_faces(
@@ -127,8 +126,7 @@ def _write_track(folder: Path, number: int, person: CroppedTrack, times: NDArray
         frame["score"] = round(float(track.scores[index]), 4)
         frame["origin"] = "detected" if track.detected[index] else "filled"
         frames.append(frame)
-    measured = {"sharpness": round(sharpness, 1), "flaw": flaw, "mouth": mouth, "flicker": flicker}
-    return measured | {"frames": frames}
+    return {"sharpness": round(sharpness, 1), "flaw": flaw, "mouth": mouth, "flicker": flicker, "frames": frames}
 
 
 def _put_in_place(partial: Path, final: Path, record: dict[str, Any], *, overwrite: bool) -> None:

@@ -55,8 +55,7 @@ def face_strip(save_path: str | Path, video: str, *, track: int = 0, faces: int 
     record = read_faces(save_path, video)
     if track >= len(record["tracks"]):
         return _strip_without_faces(record["status"], faces, size)
-    frames = record["tracks"][track]["frames"]
-    chosen = [frames[index] for index in spread_evenly(len(frames), faces)]
+    chosen = spread_evenly(record["tracks"][track]["frames"], faces)
     return np.hstack(face_cells(save_path, video, chosen, size=size))
 
 
@@ -65,17 +64,19 @@ def contact_sheet(save_path: str | Path, table: pd.DataFrame, *, faces: int = 8,
 
     REAL strips have a solid blue frame, FAKE ones a dashed orange one. Rows whose `status` is not `ok` say why.
     """
-    strips, titles = [], []
-    for row in table.to_dict("records"):
+    rows = -(-len(table) // 2)
+    figure, axes = plt.subplots(rows, 2, figsize=(11, rows * 0.95 + 0.3), squeeze=False, layout="constrained")
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, row in zip(axes.flat, table.to_dict("records"), strict=False):
         ok = row.get("status", "ok") == "ok"  # a file that was not there has no folder of faces either
         strip = face_strip(save_path, row["video"], faces=faces) if ok else _strip_without_faces(row["status"], faces)
+        axis.imshow(strip)
         score = f"   score {row['score']:.2f}" if pd.notna(row.get("score")) else ""
-        strips.append(strip)
-        titles.append(f"{row['label']}  {row['video']}{score}")
-    figure = show_frames(strips, titles, columns=2, width=11)
-    for axis, label in zip(figure.axes, table["label"], strict=False):
-        style = {"ec": COLOURS[label], "ls": "--" if label == "FAKE" else "-", "lw": 2, "transform": axis.transAxes}
-        axis.add_patch(plt.Rectangle((0, 0), 1, 1, fill=False, clip_on=False, **style))
+        axis.set_title(f"{row['label']}  {row['video']}{score}", fontsize=SMALL, fontweight="normal")
+        height, width = strip.shape[:2]
+        style = {"ec": COLOURS[row["label"]], "ls": "--" if row["label"] == "FAKE" else "-", "lw": 2}
+        axis.add_patch(plt.Rectangle((-1, -1), width + 1, height + 1, fill=False, clip_on=False, **style))
     figure.suptitle(title, **SUPTITLE)
     return figure
 
@@ -141,8 +142,8 @@ def boxed_frames(
     how = [people[0]["origin"] if 0 in people else "no box" for people in seen]
     filled = [at for at, what in enumerate(how) if what == "filled"]
     others = [at for at, what in enumerate(how) if what != "filled"]
-    chosen = [filled[at] for at in spread_evenly(len(filled), min(count // 2, len(filled)))]
-    chosen += [others[at] for at in spread_evenly(len(others), min(count - len(chosen), len(others)))]
+    chosen = spread_evenly(filled, min(count // 2, len(filled)))
+    chosen += spread_evenly(others, min(count - len(chosen), len(others)))
     drawn = []
     for index in sorted(chosen):
         image = clip.small_frame(index, longest_side)

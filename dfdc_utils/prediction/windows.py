@@ -121,10 +121,8 @@ def find_faces(look: Look) -> VideoFaces:
 
 
 def _as_window(times: NDArray[np.float64], person: CroppedTrack, frame_count: int) -> FaceWindow:
-    chosen = faces.spread_evenly(len(person.kept), frame_count)
-    frames = np.array(person.kept)[chosen]
-    encoded = [faces.encode_face(crop) for crop in person.crops]
-    crops = tuple(encoded[index] for index in chosen)
+    frames = np.array(faces.spread_evenly(person.kept, frame_count))
+    crops = tuple(faces.spread_evenly([faces.encode_face(crop) for crop in person.crops], frame_count))
     boxes, detected = person.track.boxes[frames], person.track.detected[frames]
     return FaceWindow(-1, times[frames], boxes, detected, crops, person.flaw, len(times), tuple(person.flicker))
 

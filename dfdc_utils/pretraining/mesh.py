@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dfdc_utils.sequences import bend, fill_polygon
+from dfdc_utils.sequences import Outline, bend, fill_polygon
 from dfdc_utils.videos import Image
 
 POINTS = 468
@@ -59,7 +59,7 @@ class FaceMesh:
         return np.asarray((points - move[:, 2]) / scale, np.float32)
 
 
-class MeshOutline:
+class MeshOutline(Outline):
     """A deformed hull around the face or a part of it, for `self_blend` and `swap_face`."""
 
     def __init__(self, generator: np.random.Generator) -> None:

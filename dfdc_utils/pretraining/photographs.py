@@ -114,10 +114,9 @@ def cut_photograph(picture: Image, face_detector: FaceDetector) -> tuple[Image, 
     """
     small = min(1.0, DETECTED_AT / max(picture.shape[:2]))
     seen = cv2.resize(picture, None, fx=small, fy=small, interpolation=cv2.INTER_AREA) if small < 1 else picture
-    faces = [face for face in face_detector.detect(np.asarray(seen, np.uint8)) if face.landmarks is not None]
-    if not faces:
+    face = largest(face for face in face_detector.detect(np.asarray(seen, np.uint8)) if face.landmarks is not None)
+    if face is None:
         return None
-    face = largest(faces)
     box, points = face.box / small, np.asarray(face.landmarks) / small
     side = float(max(box[2:]))
     if side < SMALLEST:

@@ -28,9 +28,9 @@ from .dataset import (
     stack_faces as stack_faces,
     with_judged_sound as with_judged_sound,
 )
-from .prepare import prepare as prepare
 from .splits import (
     hash_faces as hash_faces,
+    prepare as prepare,
     report_leaks as report_leaks,
     split_by_group as split_by_group,
 )

@@ -4,7 +4,7 @@ They show the traces that every face swap leaves (an edge, another light, anothe
 Source: Shiohara and Yamasaki, CVPR 2022, https://arxiv.org/abs/2204.08376; the temporal jitter is ours.
 """
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -38,13 +38,39 @@ class Blend(NamedTuple):
     mask: NDArray[np.float32]
 
 
-class Outline(Protocol):
-    """What a blend covers. `anchors` are the numbers of the landmarks that a donor's face is aligned by."""
+class Outline:
+    """What a blend covers: a deformed oval around the whole face or its lower half, or the hull of the landmarks.
 
-    anchors: list[int]
+    `anchors` are the numbers of the landmarks that a donor's face is aligned by.
+    """
+
+    def __init__(self, generator: np.random.Generator) -> None:
+        self.anchors = [0, 1, 2, 3, 4]
+        self._angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
+        waves = generator.normal(size=(3, 2)) * 0.06  # three slow waves along the edge
+        turns = np.outer(np.arange(1, 4), self._angles)
+        self._radii = 1 + (waves[:, :1] * np.cos(turns) + waves[:, 1:] * np.sin(turns)).sum(axis=0)
+        where = generator.random()
+        self._lower, self._hull = where < 0.25, where >= 1 - HULLS
+        self._width, self._height = generator.uniform(0.85, 1.15, 2)
 
     def draw(self, landmarks: NDArray[np.floating], size: int) -> NDArray[np.float32]:
         """Draw the mask, float32 (size, size), 1 inside."""
+        if self._hull:  # of eyes and mouth, widened: what a swap of the inner face replaces
+            hull = landmarks[[0, 1, 4, 3]]
+            centre = hull.mean(axis=0)
+            wider = np.array([1.5 * self._width, 1.35 * self._height])  # brows and chin, too
+            points = centre + (hull - centre) * wider + np.outer(self._radii[::6] - 1, landmarks[1] - landmarks[0])
+            return fill_polygon(cv2.convexHull(points.astype(np.float32))[:, 0], size)
+        eyes, mouth = landmarks[:2].mean(axis=0), landmarks[3:].mean(axis=0)
+        across = (landmarks[1] - landmarks[0]) / 2  # from between the eyes to one of them
+        down = (mouth - eyes) / 2
+        if self._lower:  # nose to chin
+            centre, across, down = eyes + 1.8 * down, 1.2 * across, 0.95 * down
+        else:  # brows to chin, nearly twice as wide as the eyes are apart
+            centre, across, down = eyes + 0.95 * down, 1.75 * across, 1.9 * down
+        points = centre + np.outer(self._radii * np.cos(self._angles), across * self._width)
+        return fill_polygon(points + np.outer(self._radii * np.sin(self._angles), down * self._height), size)
 
 
 def find_landmarks(sequence: Image, detector: FaceDetector) -> Landmarks:
@@ -55,9 +81,9 @@ def find_landmarks(sequence: Image, detector: FaceDetector) -> Landmarks:
     frame_count, size = sequence.shape[:2]
     found = np.full((frame_count, 5, 2), np.nan, np.float32)
     for index, crop in enumerate(sequence):
-        faces = [face for face in detector.detect(crop) if face.landmarks is not None]
-        if faces:  # the largest one: a bystander at the edge of the crop is smaller
-            found[index] = largest(faces).landmarks
+        # The largest one: a bystander at the edge of the crop is smaller.
+        if face := largest(face for face in detector.detect(crop) if face.landmarks is not None):
+            found[index] = face.landmarks
     missed = np.isnan(found[:, 0, 0])
     found[missed] = TYPICAL * size if missed.all() else found[~missed].mean(axis=0)
     return found
@@ -77,7 +103,7 @@ def self_blend(
     shift = generator.uniform(-SHIFT, SHIFT, 2) * size
     scale = 1 + generator.uniform(-SCALE, SCALE, 2)
     ratio = np.float32(generator.choice(RATIOS))
-    outline = outline or _Outline(generator)
+    outline = outline or Outline(generator)
     feather = generator.uniform(*FEATHER) * size
     outer_shift = generator.uniform(-0.5, 0.5, 2)  # less than a pixel: only the resampling matters
     course = _course(generator, len(sequence))
@@ -111,7 +137,7 @@ def swap_face(
     size = sequence.shape[1]
     change = _Change(generator, colours=generator.random() < 0.5)
     ratio = np.float32(generator.choice(SWAP_RATIOS))
-    outline = outline or _Outline(generator)
+    outline = outline or Outline(generator)
     feather = generator.uniform(*FEATHER) * size
     course = _course(generator, len(sequence))
     blend = Blend(sequence, np.empty_like(sequence), np.empty(sequence.shape[:3], np.float32))
@@ -187,53 +213,21 @@ class _Change:
         self._field = field if generator.random() < BENT else None
 
     def apply(self, frame: Image, *, light: float) -> Image:
-        changed, size = frame, len(frame)
+        changed, size, by = frame, len(frame), self._strength
         if self._field is not None:
             changed = bend(changed, self._field, 1.0, cv2.INTER_CUBIC, cv2.BORDER_REFLECT_101)
         if self._way == "sharper":
-            soft = cv2.GaussianBlur(changed, (0, 0), 1.0)
-            changed = cv2.addWeighted(changed, 1 + self._strength, soft, -self._strength, 0)
+            changed = cv2.addWeighted(changed, 1 + by, cv2.GaussianBlur(changed, (0, 0), 1.0), -by, 0)
         elif self._way == "softer":  # as if a network of lower resolution had made it
-            small = round(size * (1 - 0.7 * self._strength))
+            small = round(size * (1 - 0.7 * by))
             changed = cv2.resize(changed, (small, small), interpolation=cv2.INTER_AREA)
             changed = cv2.resize(changed, (size, size), interpolation=cv2.INTER_LINEAR)
         elif self._way == "smooth":  # edges stay, texture goes
-            changed = cv2.bilateralFilter(changed, 5, float(10 + 40 * self._strength), 2.0)
+            changed = cv2.bilateralFilter(changed, 5, float(10 + 40 * by), 2.0)
         lit = changed.astype(np.float32) * self._gain
         grey = lit.mean(axis=-1, keepdims=True)
         lit = (grey + (lit - grey) * self._saturation - 128) * self._contrast + 128 + self._offset + 255 * light
         return np.asarray(np.clip(lit, 0, 255), np.uint8)
-
-
-class _Outline:
-    """A deformed oval around the whole face or its lower half, or the hull of the landmarks."""
-
-    def __init__(self, generator: np.random.Generator) -> None:
-        self.anchors = [0, 1, 2, 3, 4]
-        self._angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-        waves = generator.normal(size=(3, 2)) * 0.06  # three slow waves along the edge
-        turns = np.outer(np.arange(1, 4), self._angles)
-        self._radii = 1 + (waves[:, :1] * np.cos(turns) + waves[:, 1:] * np.sin(turns)).sum(axis=0)
-        where = generator.random()
-        self._lower, self._hull = where < 0.25, where >= 1 - HULLS
-        self._width, self._height = generator.uniform(0.85, 1.15, 2)
-
-    def draw(self, landmarks: NDArray[np.floating], size: int) -> NDArray[np.float32]:
-        if self._hull:  # of eyes and mouth, widened: what a swap of the inner face replaces
-            hull = landmarks[[0, 1, 4, 3]]
-            centre = hull.mean(axis=0)
-            wider = np.array([1.5 * self._width, 1.35 * self._height])  # brows and chin, too
-            points = centre + (hull - centre) * wider + np.outer(self._radii[::6] - 1, landmarks[1] - landmarks[0])
-            return fill_polygon(cv2.convexHull(points.astype(np.float32))[:, 0], size)
-        eyes, mouth = landmarks[:2].mean(axis=0), landmarks[3:].mean(axis=0)
-        across = (landmarks[1] - landmarks[0]) / 2  # from between the eyes to one of them
-        down = (mouth - eyes) / 2
-        if self._lower:  # nose to chin
-            centre, across, down = eyes + 1.8 * down, 1.2 * across, 0.95 * down
-        else:  # brows to chin, nearly twice as wide as the eyes are apart
-            centre, across, down = eyes + 0.95 * down, 1.75 * across, 1.9 * down
-        points = centre + np.outer(self._radii * np.cos(self._angles), across * self._width)
-        return fill_polygon(points + np.outer(self._radii * np.sin(self._angles), down * self._height), size)
 
 
 def bend(picture: Any, field: NDArray[np.float32], by: float, interpolation: int, border: int) -> Any:

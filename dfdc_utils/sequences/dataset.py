@@ -89,8 +89,7 @@ class SequenceStore:
         self.in_memory = self.size <= MEMORY_FRACTION * psutil.virtual_memory().available if cache is None else cache
         with tf.device("CPU:0"):
             self._people = list(zip(videos, table["track"] if "track" in table else [0] * len(table), strict=True))
-            count = config.frame_count
-            paths = [faces.sequence_paths(save_path, video, count, track=track) for video, track in self._people]
+            paths = [faces.sequence_paths(save_path, one, self.shape[0], track=track) for one, track in self._people]
             self._paths = tf.constant(paths)
             found = tuple(self._read(0).shape)
             if found != self.shape:

@@ -1,4 +1,5 @@
 from .catalog import (
+    LABELS as LABELS,
     DataKind as DataKind,
     balance_classes as balance_classes,
     count_labels as count_labels,
@@ -15,11 +16,11 @@ from .decoding import (
 from .encoding import (
     FRAME_RATE as FRAME_RATE,
     SAMPLE_RATE as SAMPLE_RATE,
+    Preview as Preview,
     encode_and_decode as encode_and_decode,
+    make_preview as make_preview,
     write_clip as write_clip,
 )
-from .labels import LABELS as LABELS
-from .preview import Preview as Preview, make_preview as make_preview
 from .sampling import (
     sample_frames as sample_frames,
     sample_windows as sample_windows,

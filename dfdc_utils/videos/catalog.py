@@ -9,19 +9,20 @@ A catalog is a table with one row per video. All later steps (selection, splits,
 - `problem`: what is wrong with its entry among the labels (missing file, unknown label); empty for nearly all.
 """
 
+import csv
 import hashlib
+import json
 import logging
 import os
 import re
-from pathlib import Path, PurePosixPath
-from typing import Literal
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from dfdc_utils.errors import BrokenCatalog
 from dfdc_utils.videos.decoding import is_video
-from dfdc_utils.videos.labels import LABELS, Entries, read_labels, read_table
 
 log = logging.getLogger(__name__)
 # Drawn by a program, as the embedded sample is, or recorded by a camera. A model of one kind cannot judge the other.
@@ -38,6 +39,17 @@ OTHER_SUFFIXES = re.compile(
     r"|sh|srt|tar|tiff?|toml|tsv|txt|vtt|wav|webp|xml|ya?ml|zip)$",
     re.IGNORECASE,
 )
+LABELS = ("REAL", "FAKE")
+Entries = dict[str, dict[str, Any]]  # `{file name: {"label", "original", "person"}}`
+# Columns of a CSV file, in the words of different data sets.
+NAMES = {"path": ("path", "filename", "video", "file", "name"), "label": ("label",), "original": ("original", "source")}
+WORDS = dict.fromkeys(("REAL", "0", "0.0", "FALSE"), "REAL") | dict.fromkeys(("FAKE", "1", "1.0", "TRUE"), "FAKE")
+# Folders of FaceForensics++ (Rössler et al. 2019, https://arxiv.org/abs/1901.08971) and of Celeb-DF (Li et al. 2020,
+# https://arxiv.org/abs/1909.12962): the label of the videos in them.
+FOLDERS = {"original_sequences": "REAL", "manipulated_sequences": "FAKE"}
+FOLDERS |= {"masks": "", "Celeb-real": "REAL", "YouTube-real": "REAL", "Celeb-synthesis": "FAKE"}
+# How they name fakes (target_source, actors of DeepFakeDetection, Celeb-DF). The groups make up the original's name.
+FAKES = (r"(\d{3})_\d{3}", r"(\d\d)_\d\d(__.+)__\w{8}", r"(id\d+)_id\d+(_\d+)")
 LONGEST_ID = 80  # bytes of UTF-8. File systems allow 255, and partial folders have longer names.
 
 
@@ -55,7 +67,7 @@ def read_catalog(location: str | Path, *, labels: str | Path | None = None) -> p
     if not top.is_dir():
         what = "this is a file. Give the folder that holds it" if top.is_file() else "folder not found. Check the path"
         raise BrokenCatalog(f"{location}: {what}.")
-    given = read_table(Path(labels)) if labels else None
+    given = _read_table(Path(labels)) if labels else None
     folders, others = _walk(top)
     entries = [entry for folder in folders for entry in _read_part(top, *folder, given)]
     if not entries:
@@ -135,7 +147,7 @@ def _read_part(
 ) -> list[dict[str, str]]:
     below = folder.relative_to(top).as_posix()
     if given is None:
-        listed = read_labels(folder, names, videos)
+        listed = _read_labels(folder, names, videos)
     else:
         ways = {name: (f"{below}/{name}", str((folder / name).absolute()), name, Path(name).stem) for name in videos}
         listed = {name: next((given[way] for way in ways[name] if way in given), {}) for name in videos}
@@ -184,6 +196,74 @@ def _original_ids(catalog: pd.DataFrame) -> list[str]:
     ]
 
 
+def _read_labels(folder: Path, names: set[str], videos: set[str]) -> Entries:
+    """Read what a folder with files `names` says about its `videos`: by `metadata.json`, `labels.csv`, or its layout.
+
+    A `metadata.json` of another program is left out. Raises `BrokenCatalog` for files that cannot be read.
+    """
+    if "metadata.json" in names and (listed := _read_metadata(folder / "metadata.json")):
+        return listed
+    if "labels.csv" in names:
+        return {Path(file).name: entry for file, entry in _read_table(folder / "labels.csv").items()}
+    label = next((FOLDERS[part] for part in reversed(folder.absolute().parts) if part in FOLDERS), "")
+    entries: Entries = {}
+    for name in videos if label else ():
+        matches = (re.fullmatch(pattern, Path(name).stem) for pattern in FAKES)
+        source = next(("".join(match.groups()) + Path(name).suffix for match in matches if match), "")
+        entries[name] = {"label": label, "original": source}
+    return entries
+
+
+def _read_table(path: Path) -> Entries:
+    """Read a CSV file with the columns `path`, `label` and, if known, `original`; some programs separate them by `;`.
+
+    Raises `BrokenCatalog`, also where two rows of the same video differ.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+            lines = list(file)
+            table = csv.DictReader(lines, delimiter=max(",;\t", key="".join(lines[:1]).count))
+            names = table.fieldnames = [name.strip().lower() for name in table.fieldnames or ()]
+            rows = list(table)
+    except (OSError, csv.Error) as error:
+        raise BrokenCatalog(f"{path}: not readable as CSV ({error}).") from error
+    found = {wanted: next((word for word in words if word in names), "") for wanted, words in NAMES.items()}
+    if not (found["path"] and found["label"]):
+        raise BrokenCatalog(f"{path}: it has the columns {', '.join(names)}, but needs path and label.")
+    if longer := next((row for row in rows if any(row.get(None, ()))), None):
+        raise BrokenCatalog(f"{path}: {longer[found['path']]!r}: more values than columns. Quote names with commas.")
+    entries: Entries = {}
+    for row in rows:
+        name, label, original = ((row.get(found[wanted]) or "").replace("\\", "/") for wanted in NAMES)
+        entry = {"label": _word_of(label), "original": original}
+        if entries.setdefault(name, entry) != entry:
+            raise BrokenCatalog(f"{path}: {name!r}: two rows that differ, {entries[name]} and {entry}. Remove one.")
+    return entries
+
+
+def _word_of(label: Any) -> Any:
+    """`REAL` or `FAKE` for a label in another case or as a number, 0 for REAL; anything else as it is."""
+    return WORDS.get(str(label).strip().upper(), label)
+
+
+def _read_metadata(path: Path) -> Entries:
+    try:
+        listed = json.loads(path.read_bytes())  # in any encoding of Unicode
+    except (ValueError, RecursionError) as error:
+        remedy = "Get it again, or remove it: its videos then have no labels."
+        raise BrokenCatalog(f"{path}: not readable as JSON ({error}). {remedy}") from error
+    entries = listed.values() if isinstance(listed, dict) else ()
+    if not any(isinstance(entry, dict) and {"label", "is_fake", "original"} & set(entry) for entry in entries):
+        log.info("%s: ignored, since it is not DFDC's: there each file name has an object with its label", path)
+        return {}
+    found: Entries = {}
+    for name, value in listed.items():
+        entry = value if isinstance(value, dict) else {"label": value}
+        file = PureWindowsPath(name).name if re.match(r"[A-Za-z]:\\", name) else name  # some give the whole path
+        found[file] = entry | {"label": _word_of(entry.get("label", entry.get("is_fake", "")))}
+    return found
+
+
 def count_labels(table: pd.DataFrame) -> str:
     """Say how many videos of each label there are: `3 REAL, 5 FAKE`."""
     return ", ".join(f"{(table['label'] == label).sum()} {label}" for label in LABELS)
@@ -198,5 +278,4 @@ def name_data(manifest: pd.DataFrame) -> tuple[str, DataKind]:
     listed = f"({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
     where = f"videos in {len(folders)} folder{'s' * (len(folders) != 1)} {listed}"
     recorded, synthetic = where if folders else "videos of unknown origin", "the embedded synthetic sample"
-    mixed = f"{recorded}, mixed with {synthetic}"
-    return recorded if not drawn.any() else synthetic if drawn.all() else mixed, kind
+    return recorded if not drawn.any() else synthetic if drawn.all() else f"{recorded}, mixed with {synthetic}", kind

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, cast
 
 import av
 import numpy as np
@@ -82,12 +82,10 @@ def probe_video(path: str | Path) -> VideoInfo:
 
 def is_video(path: str | Path) -> bool:
     """Say if a file, by its content, is a video: not sound, a picture or text."""
-    try:
-        with open_video(path) as video:
-            kind = video.container.format.name
-            return not kind.endswith("_pipe") and kind not in ("image2", "tty")
-    except UnreadableVideo:
-        return False
+    with contextlib.suppress(UnreadableVideo), open_video(path) as video:
+        kind = video.container.format.name
+        return not kind.endswith("_pipe") and kind not in ("image2", "tty")
+    return False
 
 
 @contextlib.contextmanager
@@ -255,9 +253,8 @@ class OpenVideo:
         rotation, mirrored = self.orientation or (0, False)
         largest = max(pictures, key=lambda one: one.width * one.height)
         width, height = largest[1:3] if rotation % 180 == 0 else largest[2:0:-1]
-        duration = (self.container.duration or 0) / av.time_base
-        if self.stream.duration is not None:
-            duration = float(self.stream.duration * (self.stream.time_base or 1))
+        ticks, whole = self.stream.duration, (self.container.duration or 0) / av.time_base
+        duration = whole if ticks is None else float(ticks * (self.stream.time_base or 1))
         drawn = self.container.metadata.get("comment") == SYNTHETIC
         sound, rate = bool(self.container.streams.audio), float(self.stream.average_rate or 0)
         return VideoInfo(self.path, width, height, rate, duration, rotation, drawn, mirrored, sound)
@@ -373,8 +370,7 @@ def orientation_of(frame: av.VideoFrame) -> tuple[int, bool]:
 
     The matrix is that of the file, or one in the stream itself, which only the first frame has.
     """
-    stored: Any = frame.side_data
-    found = next((one for one in stored if one.type.name == "DISPLAYMATRIX"), None)
+    found = cast(Any, frame.side_data).get("DISPLAYMATRIX")
     if found is None:
         return 0, False
     a, b, _, c, d = np.frombuffer(bytes(found), np.int32)[:5].astype(float)

@@ -179,12 +179,9 @@ def _keep_beside(timed: Iterator[tuple[float, Picture]], frame_count: int) -> It
 
 def _as_promised(chosen: list[_Sample], held: NDArray[np.float64], targets: NDArray[np.float64]) -> bool:
     """Return whether frames are as many, and as near the targets, as frames at `held` allow, within two frames."""
-    times = np.array([time for _, time, _ in chosen])
-
-    def gaps(available: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(np.abs(available[:, None] - targets).min(axis=0))
-
-    if not len(held) or len(times) < min(len(targets), len(held)):
+    if not len(held) or len(chosen) < min(len(targets), len(held)):
         return False
+    times = np.array([time for _, time, _ in chosen])
+    gaps, least = (np.abs(those[:, None] - targets).min(axis=0) for those in (times, held))
     two_frames = 2.01 * (targets[-1] + targets[0]) / len(held)  # a hundredth more for clocks that round
-    return bool(np.all(gaps(times) <= np.maximum(gaps(held), two_frames)))
+    return bool(np.all(gaps <= np.maximum(least, two_frames)))

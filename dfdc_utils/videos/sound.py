@@ -16,8 +16,6 @@ SOUND_RATE = 16_000  # Hz: speech has little above 8 kHz
 # Seconds by which a frame of sound may lie off its place before it is put there. Clocks round; players do the same.
 TOLERANCE = 0.04
 
-_Kind = tuple[str, str, int]  # sample format, layout and rate
-
 
 class Sound(NamedTuple):
     """The sound of a window of a video: mono, 16 kHz, `samples` float32 (N,) in -1..1, silence where there is none.
@@ -40,7 +38,7 @@ def read_sound(path: str | Path, seconds: float, *, start: float = 0.0) -> Sound
     samples = np.zeros(round(seconds * SOUND_RATE), np.float32)
     faults = ["its sound track is empty"]
     # Frames that follow one another are one run; it ends where the clock jumps or the format changes.
-    runs: list[tuple[_Kind, float, list[NDArray[Any]]]] = []  # with the second at which each begins
+    runs: list[tuple[tuple[str, str, int], float, list[NDArray[Any]]]] = []  # format, when it begins in seconds, frames
     following = 0.0  # the second at which the next frame of the run begins
     with open_video(path) as video:
         if not video.container.streams.audio:
@@ -82,16 +80,13 @@ def _decode(container: av.container.InputContainer, faults: list[str]) -> Iterat
         faults.append(f"its sound cannot be decoded ({reason(error)})")
 
 
-def _place(samples: NDArray[np.float32], kind: _Kind, begin: float, run: NDArray[Any]) -> None:
+def _place(samples: NDArray[np.float32], kind: tuple[str, str, int], begin: float, run: NDArray[Any]) -> None:
     """Resample a run at once, not frame by frame, which takes longer, and put it into `samples` at `begin` seconds."""
     name, layout, rate = kind
     frame = av.AudioFrame.from_ndarray(run, name, layout)
     frame.sample_rate = rate
     resampler = av.AudioResampler("fltp", "mono", SOUND_RATE)
     at = round(begin * SOUND_RATE)
-    for part in (*resampler.resample(frame), *resampler.resample(None)):
-        block = part.to_ndarray()[0]
-        first, end = max(0, at), min(len(samples), at + len(block))
-        if first < end:
-            samples[first:end] = block[first - at : end - at]
-        at += len(block)
+    parts = (part.to_ndarray()[0] for part in (*resampler.resample(frame), *resampler.resample(None)))
+    block, place = np.concatenate([samples[:0], *parts])[max(0, -at) :], samples[max(0, at) :]
+    place[: len(block)] = block[: len(place)]

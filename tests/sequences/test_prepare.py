@@ -11,7 +11,7 @@ from faces_on_disk import SMALL, flickering_faces
 
 from dfdc_utils.sequences import prepare
 
-module = importlib.import_module("dfdc_utils.sequences.prepare")
+module = importlib.import_module("dfdc_utils.sequences.splits")
 
 
 @pytest.fixture
