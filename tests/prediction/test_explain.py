@@ -275,15 +275,14 @@ def test_the_pretrained_model_shows_where_a_blend_lies(
         blend = self_blend(clip, points, generator)
         fake = film_together(blend.fake[None, None], encoding, size, generator)[0, 0]
         place = np.stack([cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA) for mask in blend.mask]) > 0.05
-        explained = explain_score(folder.model, fake)
-        if explained.logit > 0:  # those that it finds
-            shares["places"].append(share_inside(explained.heat, place))
+        if len(shares["places"]) < 10 and folder.model(fake[None])[0, 0] > 0.5:  # those that it finds
+            shares["places"].append(share_inside(explain_score(folder.model, fake).heat, place))
             _, evidence = weigh_evidence(folder.model, fake)
             shares["Grad-CAM"].append(share_inside(np.maximum(evidence, 0), place))
             shares["everywhere"].append(float(place.mean()))
     inside = {name: float(np.mean(values)) for name, values in shares.items()}
     print(len(shares["places"]), inside)
-    assert len(shares["places"]) >= 10
+    assert len(shares["places"]) == 10
     assert inside["places"] >= 0.8 and inside["places"] > inside["Grad-CAM"] > inside["everywhere"]
 
 
