@@ -1,6 +1,5 @@
 """From one video to the faces in it: search, tracks, crops, and the record of how it went."""
 
-import itertools
 import logging
 import threading
 import time
@@ -168,9 +167,13 @@ def _look_around(detector: FaceDetector, image: Image, expected: list[tuple[Face
 
 def _find_all_again(detector: FaceDetector, image: Image, faces: list[Face]) -> list[Face] | None:
     """Find all of `faces` in the next frame; None if one of them is uncertain, and the whole frame must be searched."""
-    again = [found for face in faces if (found := _find_again(detector, image, face))]
-    merged = any(box_overlap(one.box, other.box) > 0.5 for one, other in itertools.combinations(again, 2))
-    return None if merged or len(again) < len(faces) else again or None
+    again: list[Face] = []
+    for face in faces:
+        found = _find_again(detector, image, face)
+        if found is None or any(box_overlap(found.box, other.box) > 0.5 for other in again):  # two became one
+            return None
+        again.append(found)
+    return again or None
 
 
 def _shrink(detector: FaceDetector, face: Face) -> int:

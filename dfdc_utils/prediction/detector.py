@@ -61,7 +61,8 @@ class Detector:
                 raise ConfigMismatch("ood.npz belongs to another model than the one beside it. Run pretrain again.")
         self.folder, self.model = folder, folder.model
         # The encoder in the package sees each frame mirrored, too, so a mirrored video has the same score.
-        self._symmetric = any(layer.name == "frame_encoder" for layer in model.layers)
+        inner = [layer for part in model.layers if part.name == "frame_encoder" for layer in part.layers]
+        self._symmetric = any(layer.name == "both_ways" for layer in inner)
 
         def score(sequences: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
             scores, style = both(sequences, training=False) if both else (model(sequences, training=False), None)
