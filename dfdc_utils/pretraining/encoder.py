@@ -24,7 +24,7 @@ VALIDATION_FRAMES_SEED = 10**9  # far from any step's
 class EncoderConfig:
     """How the frame encoder is trained: `steps` batches of real and fake frames of `people`."""
 
-    steps: int = 4000
+    steps: int = 12_000
     people: int = 16
     learning_rate: float = 3e-4  # rises in `warm_up` steps, then falls along a cosine to 0
     warm_up: int = 200
@@ -32,6 +32,7 @@ class EncoderConfig:
     face_size: int = 112
     weights: str | None = "pretrained"  # to start from; or such a model's folder, "imagenet", a file of MobileNetV2's
     swaps: float = 0.5  # fraction of the fakes that are swaps; the others are self-blends
+    parts: float = 0.25  # fraction of them in which a part of the face is fake; needs a face mesh
     every: int = 500  # steps between two scores of the validation people's self-blends; nothing is chosen by them
     seed: int = 0
 
@@ -76,7 +77,9 @@ def train_encoder(
     say(f"{len(train)} faces to train on, {len(validation)} of other people; step {progress.step} of {config.steps}")
 
     first, started, saved = progress.step, time.monotonic(), time.monotonic()
-    batches = train.batches(config.people, progress.step, config.steps, swaps=config.swaps, workers=workers)
+    batches = train.batches(
+        config.people, progress.step, config.steps, swaps=config.swaps, parts=config.parts, workers=workers
+    )
     for reals, fakes, masks in batches:
         labels = np.repeat(np.array([[0.0], [1.0]], np.float32), len(reals), axis=0)
         places = np.concatenate([np.zeros_like(masks), masks])[..., None]

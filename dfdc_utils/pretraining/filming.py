@@ -22,8 +22,8 @@ PAN, ZOOM, TURN, SWAY = 0.02, 0.03, 0.04, 3.0
 SHAKE = 0.004  # of the side, from frame to frame: the jitter of a detector's boxes that smoothing leaves
 SPEECH = 0.02  # of the side: how far a mouth or a brow moves; a real face changes too
 # Chosen so that crops are about as sharp as those of real videos: most of these have larger faces, which shrink.
-SIZES = (112, 288)  # pixels of a crop when it is filmed
-CRFS = (18, 45)  # from light to heavy compression: FaceForensics++ c23 and c40 lie inside
+SIZES = (96, 176)  # pixels of a crop when it is filmed
+CRFS = (18, 40)  # from light to heavy compression: FaceForensics++ c23 and c40 lie inside
 FILMED, SHARPENED, SHRUNK, DEFOCUSED, NOISY, RECOMPRESSED = 0.75, 0.6, 0.15, 0.15, 0.25, 0.35  # probabilities
 SHARPEST, NOISE = 1.2, 6.0  # the strongest: added detail as a fraction; standard deviation of 255
 EDGE = cv2.BORDER_REFLECT_101

@@ -26,17 +26,20 @@ _EYES = ([33, 7, 163, 144, 145, 153, 154, 155, 133, 246], [263, 249, 390, 373, 3
 _NOSE = [168, 48, 64, 98, 2, 327, 294, 278]
 _LIPS = [61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185]
 
-# The hulls of each part, which of YuNet's five landmarks lie in it (for a donor's part to be aligned by), how often it
-# is chosen, and by how much it may grow.
-PARTS: dict[str, tuple[tuple[list[int], ...], list[int], float, tuple[float, float]]] = {
-    "face": ((_OVAL,), [0, 1, 2, 3, 4], 0.35, (0.88, 1.08)),
-    "face without forehead": (([*_JAW, *_BROWS[0], *_BROWS[1]],), [0, 1, 2, 3, 4], 0.25, (0.9, 1.05)),
-    "inner face": (([*_BROWS[0], *_BROWS[1], *_LIPS],), [0, 1, 2, 3, 4], 0.15, (0.95, 1.3)),
-    "nose to chin": (([98, 327, *_JAW[3:-3]],), [2, 3, 4], 0.08, (0.85, 1.05)),
-    "mouth": ((_LIPS,), [2, 3, 4], 0.1, (1.1, 2.0)),
-    "eyes": (tuple([*brow, *eye] for brow, eye in zip(_BROWS, _EYES, strict=True)), [0, 1, 2], 0.04, (1.0, 1.4)),
-    "nose": ((_NOSE,), [0, 1, 2], 0.03, (1.0, 1.4)),
-}
+# The hulls of each outline, which of YuNet's five landmarks lie in it (for a donor's part to be aligned by), and by how
+# much it may grow. The last ones are listed as often as they are wanted.
+Hulls = tuple[tuple[list[int], ...], list[int], tuple[float, float]]
+WHOLE: list[Hulls] = [
+    ((_OVAL,), [0, 1, 2, 3, 4], (0.88, 1.08)),
+    (([*_JAW, *_BROWS[0], *_BROWS[1]],), [0, 1, 2, 3, 4], (0.9, 1.05)),  # without the forehead
+    (([*_BROWS[0], *_BROWS[1], *_LIPS],), [0, 1, 2, 3, 4], (0.95, 1.3)),  # the inner face
+]
+PARTS: list[Hulls] = [
+    (([98, 327, *_JAW[3:-3]],), [2, 3, 4], (0.85, 1.05)),  # nose to chin
+    *[((_LIPS,), [2, 3, 4], (1.1, 2.0))] * 2,
+    (tuple([*brow, *eye] for brow, eye in zip(_BROWS, _EYES, strict=True)), [0, 1, 2], (1.0, 1.4)),
+    ((_NOSE,), [0, 1, 2], (1.0, 1.4)),
+]
 BEND = 0.025  # of the picture's side: how far an outline's edge is deformed
 
 
@@ -60,11 +63,11 @@ class FaceMesh:
 
 
 class MeshOutline(Outline):
-    """A deformed hull around the face or a part of it, for `self_blend` and `swap_face`."""
+    """A deformed hull around the face, or around a `part` of it, for `self_blend` and `swap_face`."""
 
-    def __init__(self, generator: np.random.Generator) -> None:
-        part = generator.choice(list(PARTS), p=[part[2] for part in PARTS.values()])
-        self._hulls, self.anchors, _, growth = PARTS[str(part)]
+    def __init__(self, generator: np.random.Generator, *, part: bool) -> None:
+        outlines = PARTS if part else WHOLE
+        self._hulls, self.anchors, growth = outlines[generator.integers(len(outlines))]
         self._growth = generator.uniform(*growth)
         self._field = generator.uniform(-1, 1, (2, 6, 6)).astype(np.float32)
         self._bend = BEND * generator.uniform(0.2, 1.0) * (0.5 if len(self.anchors) < 5 else 1.0)

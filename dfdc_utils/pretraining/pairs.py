@@ -26,7 +26,7 @@ from dfdc_utils.videos import Image
 TOGETHER = 8  # people in one encoder: few enough for a batch to hold several qualities
 FILMED_FRAMES = 2  # for training on single frames: one that the video codec encodes by itself, one that it predicts
 SWAP_CANDIDATES = 24  # pictures, of which the one with the most similar pose gives the face of a swap
-MESHES = 0.5  # fraction of the fakes with the outline of a face mesh, where there is one; the others have an oval
+MESHES = 0.5  # fraction of whole faces with the outline of a face mesh, where there is one; the others have an oval
 CELL = 16  # pixels of a cell of the masks: the frame encoder's maps
 AHEAD = 3  # batches made in advance by each worker
 
@@ -86,10 +86,11 @@ class PairSource:
             landmarks = np.concatenate([landmarks, self._meshes[number]])
         return Still(picture, float(self._sides[number]), landmarks)
 
-    def make(self, numbers: Numbers, seed: int, frame_count: int, *, swaps: float = 0.0) -> Pairs:
+    def make(self, numbers: Numbers, seed: int, frame_count: int, *, swaps: float = 0.0, parts: float = 0.0) -> Pairs:
         """Make pairs of sequences of the people `numbers`; the same seed makes the same ones.
 
-        The fraction `swaps` of the fakes have the face of someone else in this source; the others are self-blends.
+        The fraction `swaps` of the fakes have the face of someone else in this source; the others are self-blends. If
+        there is a face mesh, in the fraction `parts` only the mouth, nose, eyes or lower face is fake.
         """
         generator = np.random.default_rng((self._seed, 2, seed))
         crops, masks, encodings = [], [], []
@@ -100,7 +101,8 @@ class PairSource:
             clips = np.empty((len(part), 2, frame_count, encoding.size, encoding.size, 3), np.uint8)
             for place, number in enumerate(part):
                 clip, points = move_still(*self.still(number), frame_count, encoding.size, generator)
-                outline = MeshOutline(generator) if self._meshes is not None and generator.random() < MESHES else None
+                local, meshed = (self._meshes is not None and generator.random() < share for share in (parts, MESHES))
+                outline = MeshOutline(generator, part=local) if local or meshed else None
                 if swaps and generator.random() < swaps:
                     donor = self._choose_donor(int(number), points[0, :5], generator)
                     blend = swap_face(clip, points, donor.picture, donor.landmarks, generator, outline)
@@ -113,24 +115,33 @@ class PairSource:
         both = np.concatenate(crops)
         return Pairs(both[:, 0], both[:, 1], np.array(masks), self._people[numbers], encodings)
 
-    def make_frames(self, numbers: Numbers, seed: int, *, swaps: float = 0.0) -> Frames:
+    def make_frames(self, numbers: Numbers, seed: int, *, swaps: float = 0.0, parts: float = 0.0) -> Frames:
         """Make pairs of single frames, `FILMED_FRAMES` of each person: those of a short sequence and of its fake."""
-        pairs = self.make(numbers, seed, FILMED_FRAMES, swaps=swaps)
+        pairs = self.make(numbers, seed, FILMED_FRAMES, swaps=swaps, parts=parts)
         reals, fakes = (part.reshape(-1, *part.shape[2:]) for part in (pairs.reals, pairs.fakes))
         return reals, fakes, pairs.masks.reshape(-1, *pairs.masks.shape[2:])
 
-    def batches(self, count: int, start: int, stop: int, *, swaps: float, workers: int = 1) -> Iterator[Frames]:
+    def batches(
+        self, count: int, start: int, stop: int, *, swaps: float, parts: float = 0.0, workers: int = 1
+    ) -> Iterator[Frames]:
         """`make_frames` for `count` people at each step from `start` to `stop`, made ahead by `workers` processes."""
-        jobs = (partial(self.make_frames, self.choose(at, count), at, swaps=swaps) for at in range(start, stop))
-        return _work_ahead(jobs, workers)
+        make = partial(self.make_frames, swaps=swaps, parts=parts)
+        return _work_ahead((partial(make, self.choose(at, count), at) for at in range(start, stop)), workers)
 
     def sequences(
-        self, frame_count: int, *, count: int = 16, first_seed: int = 0, swaps: float = 0.0, workers: int = 1
+        self,
+        frame_count: int,
+        *,
+        count: int = 16,
+        first_seed: int = 0,
+        swaps: float = 0.0,
+        parts: float = 0.0,
+        workers: int = 1,
     ) -> Iterator[Pairs]:
         """`make` for all people in the table's order, `count` at a time."""
-        parts = np.split(np.arange(len(self)), range(count, len(self), count))
-        jobs = (partial(self.make, part, first_seed + int(part[0]), frame_count, swaps=swaps) for part in parts)
-        return _work_ahead(jobs, workers)
+        make = partial(self.make, frame_count=frame_count, swaps=swaps, parts=parts)
+        batches = np.split(np.arange(len(self)), range(count, len(self), count))
+        return _work_ahead((partial(make, batch, first_seed + int(batch[0])) for batch in batches), workers)
 
     def _choose_donor(self, number: int, landmarks: NDArray[np.float32], generator: np.random.Generator) -> Still:
         """Of some random pictures of other people than `number`, the one whose pose is most similar."""

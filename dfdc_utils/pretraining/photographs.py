@@ -33,16 +33,18 @@ def find_photographs(location: str | Path, *, validation: float = 0.1, seed: int
     """List the photographs below a folder: `file`, `identity` and `split` (`train`, `validation`) of each.
 
     In a folder with `manifest.csv`, these are faces of videos that are not FAKE; the original stands for the person.
-    Otherwise `index.csv` with columns `file` and `identity` says who is in which photograph; without it, the name of
-    the file's folder does, or the file's name without the number at its end. `validation` is the fraction of people.
-    Raises `FileNotFoundError` for no photograph, `ValueError` for fewer than four people or a file listed twice.
+    Otherwise `index.csv` with columns `file` and `identity` says who is in which photograph, and a column `split`, if
+    there is one, who is on which side; without this file, the name of the photograph's folder is the person's, or its
+    own name without the number at its end. `validation` is the fraction of people. Raises `FileNotFoundError` for no
+    photograph, `ValueError` for fewer than four people, a file listed twice, or a person on both sides.
     """
     folder = Path(location)
     if (folder / "manifest.csv").is_file():
         table = _faces_of_videos(folder)
     elif (folder / "index.csv").is_file():
-        table = pd.read_csv(folder / "index.csv", dtype=str, keep_default_na=False).filter(["file", "identity"])
-        if table.shape[1] < 2:
+        table = pd.read_csv(folder / "index.csv", dtype=str, keep_default_na=False)
+        table = table.filter(["file", "identity", "split"])
+        if not {"file", "identity"} <= set(table):
             raise ValueError(f"{folder / 'index.csv'} needs the columns file and identity")
     else:
         inside = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
@@ -56,6 +58,12 @@ def find_photographs(location: str | Path, *, validation: float = 0.1, seed: int
     people = sorted(table["identity"].unique())
     if len(people) < 4:
         raise ValueError(f"{folder} shows {len(people)} people: training and validation need at least two each")
+    if "split" in table:
+        given = table.groupby("identity")["split"].agg(set)
+        wrong = given[~given.isin([{"train"}, {"validation"}])]
+        if not wrong.empty:
+            raise ValueError(f"{folder}: index.csv puts {wrong.index[0]} in {wrong.iloc[0]}: use train or validation")
+        return table.sort_values("file", ignore_index=True)
     held_out = set(np.random.default_rng(seed).permutation(people)[: max(2, round(validation * len(people)))])
     table["split"] = np.where(table["identity"].isin(held_out), "validation", "train")
     return table.sort_values("file", ignore_index=True)

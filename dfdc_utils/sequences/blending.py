@@ -22,7 +22,8 @@ HULLS = 0.3  # fraction of the pairs whose mask is the hull of the landmarks
 OUTER_IS_CHANGED = 0.35  # fraction of the pairs; below half, since a swap changes the face and not its surroundings
 JITTER = 0.012  # of the picture's side, and of the light: how much a swap made frame by frame trembles
 FEATHER = (0.004, 0.035)  # of the picture's side: standard deviation of the blur of a mask's edge
-RECOLOURED, BENT = 0.65, 0.35  # fractions of the copies with other colours, and with another expression
+RECOLOURED = 0.5  # fraction of the copied parts of a face that get other colours; a whole face always does
+BENT = 0.35  # fraction of the copies with another expression
 BEND = 0.02  # of the picture's side: how far a changed expression moves a point
 
 # Where YuNet finds right and left eye, nose and corners of the mouth in a crop with a margin of 1.3, as fractions of
@@ -62,7 +63,7 @@ class Outline:
             wider = np.array([1.5 * self._width, 1.35 * self._height])  # brows and chin, too
             points = centre + (hull - centre) * wider + np.outer(self._radii[::6] - 1, landmarks[1] - landmarks[0])
             return fill_polygon(cv2.convexHull(points.astype(np.float32))[:, 0], size)
-        eyes, mouth = landmarks[:2].mean(axis=0), landmarks[3:].mean(axis=0)
+        eyes, mouth = landmarks[:2].mean(axis=0), landmarks[3:5].mean(axis=0)
         across = (landmarks[1] - landmarks[0]) / 2  # from between the eyes to one of them
         down = (mouth - eyes) / 2
         if self._lower:  # nose to chin
@@ -99,11 +100,11 @@ def self_blend(
     jitter over time. Both are resampled once and have the same surroundings. Taught in notebook 03.
     """
     size = sequence.shape[1]
-    change = _Change(generator)
+    outline = outline or Outline(generator)
+    change = _Change(generator, colours=len(outline.anchors) == 5 or generator.random() < RECOLOURED)
     shift = generator.uniform(-SHIFT, SHIFT, 2) * size
     scale = 1 + generator.uniform(-SCALE, SCALE, 2)
     ratio = np.float32(generator.choice(RATIOS))
-    outline = outline or Outline(generator)
     feather = generator.uniform(*FEATHER) * size
     outer_shift = generator.uniform(-0.5, 0.5, 2)  # less than a pixel: only the resampling matters
     course = _course(generator, len(sequence))
@@ -201,13 +202,13 @@ def _resample(frame: Image, scale: NDArray[np.floating], offset: NDArray[np.floa
 class _Change:
     """How the copy differs: in colour, saturation, contrast, expression, and sharpness, resolution or texture."""
 
-    def __init__(self, generator: np.random.Generator, *, colours: bool = True) -> None:
-        strength = float(colours and generator.random() < RECOLOURED)
+    def __init__(self, generator: np.random.Generator, *, colours: bool) -> None:
+        strength = float(colours)
         self._gain = (1 + strength * generator.uniform(-0.1, 0.1, 3)).astype(np.float32)
         self._contrast = np.float32(1 + strength * generator.uniform(-0.15, 0.15))
         self._offset = np.float32(strength * generator.uniform(-12, 12))
         self._saturation = np.float32(1 + strength * generator.uniform(-0.25, 0.25))
-        self._way = generator.choice(("sharper", "softer", "softer", "smooth", "as it is"))
+        self._way = generator.choice(("sharper", "softer", "softer", "smooth"))
         self._strength = generator.uniform(0.3, 1.0)
         field = generator.uniform(-BEND, BEND, (2, 5, 5)).astype(np.float32)
         self._field = field if generator.random() < BENT else None
