@@ -15,9 +15,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from dfdc_utils.faces import YuNetDetector
-from dfdc_utils.pretraining import pairs as pairs_module
+from dfdc_utils.pretraining import mesh as mesh_module, pairs as pairs_module
 from dfdc_utils.pretraining.pairs import Pairs, PairSource
-from dfdc_utils.pretraining.photographs import find_photographs, prepare_pictures
+from dfdc_utils.pretraining.photographs import POINTS, find_photographs, prepare_pictures
 
 
 @pytest.fixture(scope="module")
@@ -152,3 +152,27 @@ def _rows(source: PairSource, count: int, landmarks: np.ndarray | None = None) -
     return pd.DataFrame(points, columns=columns).assign(
         row=source._rows[:count], side=source._sides[:count], identity=[f"person {index}" for index in range(count)]
     )
+
+
+def test_with_a_face_mesh_parts_of_faces_are_blended_too(source: PairSource, tmp_path: Path) -> None:
+    """Drawn points stand for the mesh: lips, nose and eyes in small circles, all others in the face's oval."""
+    table = _rows(source, 40)
+    turns = np.linspace(0, 2 * np.pi, mesh_module.POINTS, endpoint=False)
+    circle = np.column_stack([np.cos(turns), np.sin(turns)])
+    meshes = []
+    for eye, other, nose, mouth, _ in table[POINTS].to_numpy(float).reshape(-1, 5, 2):
+        apart = np.linalg.norm(other - eye)
+        points = nose + apart * circle
+        small = ((mesh_module._LIPS, mouth), (mesh_module._NOSE, nose), (mesh_module._EYES[0], eye))
+        for numbers, middle in (*small, (mesh_module._EYES[1], other)):
+            points[numbers] = middle + 0.3 * apart * circle[np.linspace(0, 467, len(numbers)).astype(int)]
+        meshes.append(points)
+    np.save(tmp_path / "pictures.npy", np.load(source._folder / "pictures.npy")[table["row"]])
+    table = table.assign(row=range(40))
+    whole = PairSource(tmp_path, table, face_size=64, seed=0).make(np.arange(40), 0, 1, parts=1.0)
+    np.save(tmp_path / "meshes.npy", np.array(meshes, np.float32))
+    few = PairSource(tmp_path, table, face_size=64, seed=0)
+    parts, both = (few.make(np.arange(40), 0, 1, parts=share) for share in (1.0, 0.0))
+    covered = [pairs.masks.mean() for pairs in (parts, both, whole)]
+    assert covered[0] < 0.8 * min(covered[1:]), covered
+    assert all((pairs.reals != pairs.fakes).any(axis=(1, 2, 3, 4)).all() for pairs in (parts, both))

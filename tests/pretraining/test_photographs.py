@@ -39,6 +39,18 @@ def test_an_index_says_who_is_who(tmp_path: Path) -> None:
         find_photographs(tmp_path)
 
 
+def test_an_index_may_say_who_is_on_which_side(tmp_path: Path) -> None:
+    make_photographs(tmp_path, 8)
+    files = sorted(path.name for path in tmp_path.iterdir())
+    table = pd.DataFrame({"file": files, "identity": list("aabbccdd"), "split": ["train"] * 6 + ["validation"] * 2})
+    table.to_csv(tmp_path / "index.csv", index=False)
+    pd.testing.assert_frame_equal(find_photographs(tmp_path, seed=5), table, check_dtype=False)
+    for place, side in ((7, "train"), (0, "test")):
+        table.assign(split=table["split"].where(table.index != place, side)).to_csv(tmp_path / "index.csv", index=False)
+        with pytest.raises(ValueError, match=f"puts {table['identity'][place]} in .*{side}.*: use train or validation"):
+            find_photographs(tmp_path)
+
+
 def test_faces_of_videos_are_those_of_the_real_ones(sample: Path, tmp_path: Path) -> None:
     manifest = processing(sample, tmp_path, num_vids=12, detector="haar", frame_count=4, show_progress=False)
     table = find_photographs(tmp_path)

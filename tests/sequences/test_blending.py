@@ -8,7 +8,7 @@ import pytest
 
 from dfdc_utils.faces import Face, YuNetDetector
 from dfdc_utils.processing import processing
-from dfdc_utils.sequences import TYPICAL, align, blending, load_sequence, self_blend, swap_face
+from dfdc_utils.sequences import TYPICAL, Outline, align, blending, load_sequence, self_blend, swap_face
 from dfdc_utils.sequences.blending import find_landmarks
 
 SIZE = 64
@@ -32,6 +32,15 @@ def test_the_same_state_makes_the_same_pair(still: np.ndarray) -> None:
     for one, two in zip(once, again, strict=True):
         np.testing.assert_array_equal(one, two)
         assert one[1].shape == still.shape and one[1].dtype == np.uint8 and (one[0] != one[1]).any()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_an_oval_lies_where_the_five_landmarks_say_whatever_points_follow_them(seed: int) -> None:
+    """A face mesh adds 468 points: their mean is not the mouth's."""
+    mesh = np.random.default_rng(seed).uniform(0, SIZE, (468, 2)).astype(np.float32)
+    five, more = TYPICAL * SIZE, np.concatenate([TYPICAL * SIZE, mesh])
+    drawn = [Outline(np.random.default_rng(seed)).draw(points, SIZE) for points in (five, more)]
+    np.testing.assert_array_equal(*drawn)
 
 
 class _Blind:
