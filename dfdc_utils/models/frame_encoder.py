@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import numpy as np
-
 from dfdc_utils.models.cnn_lstm import application_maps, prepare_frames
 from dfdc_utils.quiet import keras, layers, ops
 
@@ -34,21 +32,12 @@ def _pool(maps: keras.KerasTensor, places: keras.KerasTensor) -> keras.KerasTens
 
 
 def copy_encoder(source: keras.Model, face_size: int) -> keras.Model:
-    """Build a frame encoder with the weights of a model of `build_on_encoder`.
-
-    A model of an older version says nothing of places: that part starts at 0. Raises `ValueError` if `source` is of
-    another kind.
-    """
+    """Build a frame encoder with the weights of a model of `build_on_encoder`. Raises `ValueError` for another kind."""
     see, head = take_apart(source)
     encoder = build_frame_encoder(face_size, weights=None, feature_count=see.get_layer("traces").filters)
-    for name in ("traces", "place_logits"):
-        layer = encoder.get_layer(name)
-        known = any(one.name == name for one in see.layers)
-        layer.set_weights(see.get_layer(name).get_weights() if known else [0 * part for part in layer.get_weights()])
     network_of(encoder).set_weights(network_of(see).get_weights())
-    logit = encoder.get_layer("frame_logit")
-    kernel, bias = head.get_layer("frame_logit").get_weights()
-    logit.set_weights([np.pad(kernel, ((0, logit.kernel.shape[0] - len(kernel)), (0, 0))), bias])
+    for name, part in (("traces", see), ("place_logits", see), ("frame_logit", head)):
+        encoder.get_layer(name).set_weights(part.get_layer(name).get_weights())
     return encoder
 
 

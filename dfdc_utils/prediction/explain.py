@@ -46,9 +46,9 @@ def _see_frames(model: keras.Model, sequence: Image) -> tuple[NDArray[np.float32
     encoder = next((layer for layer in model.layers if layer.name == "frame_encoder"), None)
     if encoder is None:
         return None, None
-    _, *places, features, _ = encoder(_as_batch(model, sequence)[0])  # places are (T, h, w, 1)
+    _, places, features, _ = encoder(_as_batch(model, sequence)[0])  # places are (T, h, w, 1)
     logits = take_apart(model)[1].get_layer("frame_logit")(features)[:, 0]
-    return np.asarray(tf.image.resize(places[0], sequence.shape[1:3])[..., 0]) if places else None, np.asarray(logits)
+    return np.asarray(tf.image.resize(places, sequence.shape[1:3])[..., 0]), np.asarray(logits)
 
 
 def weigh_evidence(model: keras.Model, sequence: Image) -> tuple[float, NDArray[np.float32]]:

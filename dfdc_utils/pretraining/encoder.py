@@ -24,7 +24,7 @@ VALIDATION_FRAMES_SEED = 10**9  # far from any step's
 class EncoderConfig:
     """How the frame encoder is trained: `steps` batches of real and fake frames of `people`."""
 
-    steps: int = 8000
+    steps: int = 6000
     people: int = 16
     learning_rate: float = 3e-4  # rises in `warm_up` steps, then falls along a cosine to 0
     warm_up: int = 200
