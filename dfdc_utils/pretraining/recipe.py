@@ -30,7 +30,7 @@ COUNTED = "validation sequences made of photographs"
 TRAINING_SEED, VALIDATION_SEED = 3 * 10**9, 2 * 10**9  # far from the seeds that the encoder is trained and scored with
 RESAMPLES = 400  # for an interval: more move its ends in the third digit only
 QUALITIES = {"all": (0, 51), "no video codec": (0, 0)}  # name: constant rate factors
-QUALITIES |= {f"crf {best} to {worst}": (best, worst) for best, worst in ((18, 24), (25, 31), (32, 42))}
+QUALITIES |= {f"crf {best} to {worst}": (best, worst) for best, worst in ((18, 24), (25, 31), (32, 40))}
 
 Styles = NDArray[np.float32]  # (N, S), of sequences, for the out-of-distribution detector
 
