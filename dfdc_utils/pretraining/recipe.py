@@ -63,8 +63,8 @@ def pretrain(
     `data` says in a line what the photographs are; `notes` is Markdown for the card: whose they are and who may use
     them. `face_detector` must give landmarks: YuNet by default. With a face `mesh`, half of the blends of whole faces
     end at its outlines, and others are of parts of a face. With `talking`, real clips of people speaking, the model
-    counts flicker, too (see `add_flicker`). `workers` processes make pairs. The metrics are those of `measure`, of pictures alone. An
-    interrupted run continues when called with the same arguments, from `save_path / "work"`.
+    counts flicker, too (see `add_flicker`). `workers` processes make pairs. The metrics are those of `measure`, of
+    pictures alone. An interrupted run continues when called with the same arguments, from `save_path / "work"`.
     Raises `FileNotFoundError` if photographs, YuNet's weights or the backbone's are missing, `ValueError` for too few.
     Source: Shiohara and Yamasaki, CVPR 2022, https://arxiv.org/abs/2204.08376.
     """
