@@ -59,10 +59,11 @@ def find_photographs(location: str | Path, *, validation: float = 0.1, seed: int
     if len(people) < 4:
         raise ValueError(f"{folder} shows {len(people)} people: training and validation need at least two each")
     if "split" in table:
-        given = table.groupby("identity")["split"].agg(set)
-        wrong = given[~given.isin([{"train"}, {"validation"}])]
+        sides = table.groupby("identity")["split"].agg(set)
+        wrong = sides[~sides.isin([{"train"}, {"validation"}])]
         if not wrong.empty:
-            raise ValueError(f"{folder}: index.csv puts {wrong.index[0]} in {wrong.iloc[0]}: use train or validation")
+            what = f"index.csv puts {wrong.index[0]} in {', '.join(sorted(wrong.iloc[0]))}"
+            raise ValueError(f"{folder}: {what}: use train or validation, one for each person")
         return table.sort_values("file", ignore_index=True)
     held_out = set(np.random.default_rng(seed).permutation(people)[: max(2, round(validation * len(people)))])
     table["split"] = np.where(table["identity"].isin(held_out), "validation", "train")

@@ -45,7 +45,7 @@ def add_places(
     pictures = prepare_pictures(table, location, work, face_detector, mesh=mesh, show_progress=show_progress)
     people = PairSource(work, pictures[pictures["split"] == "train"], face_size=config.face_size, seed=seed)
     see, seen, blended = see_frames(encoder), [], []
-    made_ahead = people.batches(PEOPLE, 0, batches, swaps=0.5, workers=workers)
+    made_ahead = people.batches(PEOPLE, 0, batches, swaps=0.5, parts=0.25, workers=workers)
     for reals, fakes, masks in tqdm(made_ahead, desc="places", total=batches, disable=not show_progress):
         for part, mask in ((reals, np.zeros_like(masks)), (fakes, masks)):
             seen.append(see.predict_on_batch(part)[0].reshape(mask.size, -1))
