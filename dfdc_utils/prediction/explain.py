@@ -28,7 +28,7 @@ def explain_score(model: keras.Model, sequence: Image) -> Explanation:
     """Explain the score of one sequence, uint8 RGB (T, H, W, 3), by a model of `build_cnn_lstm` or `build_on_encoder`.
 
     `heat` shows only evidence for FAKE. Its maximum equals the model's own score, so a video with a low score stays
-    dark. For a model that pretraining taught where a blend lies, it shows the logits of its places, if any is above 0.
+    dark. For a model of `build_on_encoder`, it shows the logits of its places, if any is above 0.
     Else it is the Grad-CAM: a change between two frames is shown on the later one. The resolution is that of the
     network's maps: 4 pixels for the small one, 16 for pretrained ones, 32 for most of `keras.applications`. Raises
     `ValueError` for another kind of model, or a sequence that does not fit. Taught in notebook 06.

@@ -10,7 +10,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -115,31 +115,22 @@ class PairSource:
         both = np.concatenate(crops)
         return Pairs(both[:, 0], both[:, 1], np.array(masks), self._people[numbers], encodings)
 
-    def make_frames(self, numbers: Numbers, seed: int, *, swaps: float = 0.0, parts: float = 0.0) -> Frames:
-        """Make pairs of single frames, `FILMED_FRAMES` of each person: those of a short sequence and of its fake."""
-        pairs = self.make(numbers, seed, FILMED_FRAMES, swaps=swaps, parts=parts)
+    def make_frames(self, numbers: Numbers, seed: int, **mix: Any) -> Frames:
+        """Make pairs of single frames, `FILMED_FRAMES` of each person; `mix` is `swaps` and `parts` of `make`."""
+        pairs = self.make(numbers, seed, FILMED_FRAMES, **mix)
         reals, fakes = (part.reshape(-1, *part.shape[2:]) for part in (pairs.reals, pairs.fakes))
         return reals, fakes, pairs.masks.reshape(-1, *pairs.masks.shape[2:])
 
-    def batches(
-        self, count: int, start: int, stop: int, *, swaps: float, parts: float = 0.0, workers: int = 1
-    ) -> Iterator[Frames]:
+    def batches(self, count: int, start: int, stop: int, *, workers: int = 1, **mix: Any) -> Iterator[Frames]:
         """`make_frames` for `count` people at each step from `start` to `stop`, made ahead by `workers` processes."""
-        make = partial(self.make_frames, swaps=swaps, parts=parts)
-        return _work_ahead((partial(make, self.choose(at, count), at) for at in range(start, stop)), workers)
+        steps = range(start, stop)
+        return _work_ahead((partial(self.make_frames, self.choose(at, count), at, **mix) for at in steps), workers)
 
     def sequences(
-        self,
-        frame_count: int,
-        *,
-        count: int = 16,
-        first_seed: int = 0,
-        swaps: float = 0.0,
-        parts: float = 0.0,
-        workers: int = 1,
+        self, frame_count: int, *, count: int = 16, first_seed: int = 0, workers: int = 1, **mix: Any
     ) -> Iterator[Pairs]:
         """`make` for all people in the table's order, `count` at a time."""
-        make = partial(self.make, frame_count=frame_count, swaps=swaps, parts=parts)
+        make = partial(self.make, frame_count=frame_count, **mix)
         batches = np.split(np.arange(len(self)), range(count, len(self), count))
         return _work_ahead((partial(make, batch, first_seed + int(batch[0])) for batch in batches), workers)
 

@@ -90,15 +90,16 @@ def pretrain(
     see = WithStyle(model)
     say("scoring sequences of people of the validation split")
     how = {"first_seed": VALIDATION_SEED, "workers": workers}
-    kinds = {"self-blends": (0.0, 0.0), "swaps": (1.0, 0.0)} | ({"parts of faces": (0.5, 1.0)} if mesh else {})
-    unseen = {kind: observe(see, counted, swaps=swaps, parts=parts, **how) for kind, (swaps, parts) in kinds.items()}
+    kinds: dict[str, dict[str, Any]] = {"self-blends": {}, "swaps": {"swaps": 1.0}}
+    kinds |= {"parts of faces": {"swaps": 0.5, "parts": 1.0}} if mesh else {}
+    unseen = {kind: observe(see, counted, **how, **mix) for kind, mix in kinds.items()}
     scores, _ = unseen["self-blends"]  # not both: each person counts once
     fitted = replace(calibrate(scores["label"] == "FAKE", scores["score"]), counted=COUNTED, fakes="self-blends")
     metrics = measure({fakes: table for fakes, (table, _) in unseen.items()})
     say(metrics.round(3).to_string(index=False))
     say("fitting the out-of-distribution detector")
-    mix = {"swaps": config.encoder.swaps, "parts": config.encoder.parts}
-    _, seen = observe(see, some, first_seed=TRAINING_SEED, workers=workers, **mix)
+    trained = config.encoder
+    _, seen = observe(see, some, first_seed=TRAINING_SEED, workers=workers, swaps=trained.swaps, parts=trained.parts)
     ood = OODDetector.fit(seen, np.concatenate([styles for _, styles in unseen.values()]))
     note: dict[str, Any] = {
         "data": data or f"blends of the photographs in {Path(location).name}",
@@ -128,15 +129,15 @@ def pretrain(
 
 
 def observe(
-    see: WithStyle, source: PairSource, *, first_seed: int, swaps: float, parts: float, workers: int
+    see: WithStyle, source: PairSource, *, first_seed: int, workers: int, **mix: Any
 ) -> tuple[pd.DataFrame, Styles]:
     """Score one pair of sequences of everyone in `source` with `see`.
 
-    `swaps` and `parts` are as in `PairSource.make`. The table has `label`, `original` (the person), `score` and `crf`,
-    H.264's constant rate factor (0: not encoded); the styles (N, S) are in the same order.
+    `mix` is `swaps` and `parts` of `PairSource.make`. The table has `label`, `original` (the person), `score` and
+    `crf`, H.264's constant rate factor (0: not encoded); the styles (N, S) are in the same order.
     """
     tables, styles = [], []
-    for pairs in source.sequences(see.frame_count, first_seed=first_seed, swaps=swaps, parts=parts, workers=workers):
+    for pairs in source.sequences(see.frame_count, first_seed=first_seed, workers=workers, **mix):
         crfs = [encoding.crf or 0 for encoding in pairs.encodings]
         for label, sequences in (("REAL", pairs.reals), ("FAKE", pairs.fakes)):
             scores, style = see.predict(sequences, batch_size=8, verbose=0)
