@@ -68,7 +68,7 @@ MISTAKES = {
     "process videos --frame-count 0": r"'--frame-count': 0 is not in the range x>=1",
     "process videos --detector yolo": r"'yolo' is not one of 'auto', 'yunet', 'haar'",
     "process videos --for-model nomodel": r"nomodel: there is no such folder",
-    "process videos --for-model pretrained --face-size 96": r"--face-size 96: pretrained needs 112\. Leave",
+    "process videos --for-model pretrained --face-size 96": r"--face-size 96: pretrained needs 160\. Leave",
     "train --save-path nowhere": r"nowhere/manifest\.csv is not there.*dfdc process",
     "train --save-path faces": r"faces: no video with a face has a label",
     "train --epochs 0": r"'--epochs': 0 is not in the range x>=1",
@@ -79,7 +79,7 @@ MISTAKES = {
     "train --backbone MobileNetV2 --weights nowhere.h5": r"--weights nowhere\.h5: there is no such file",
     "evaluate --save-path nowhere": r"nowhere/manifest\.csv is not there.*dfdc process",
     "evaluate --save-path faces --model nomodel": r"nomodel: there is no such folder\. Use .*--model pretrained",
-    "evaluate --save-path faces --model pretrained": r"were made with --face-size 96 instead of 112",
+    "evaluate --save-path faces --model pretrained": r"were made with --face-size 96 instead of 160",
     "pretrain nowhere": r"Directory 'nowhere' does not exist",
     "pretrain videos --weights nowhere.h5": r"--weights nowhere\.h5: there is no such file",
 }

@@ -50,9 +50,9 @@ def see_frames(encoder: keras.Model) -> keras.Model:
     """Build a model that shares the weights of `build_frame_encoder`'s and returns more of what it sees.
 
     This is maps (B, h, w, F), logits of places (B, h, w, 1), features (B, F + 1) and style (B, S), which `OODDetector`
-    judges: mean and standard deviation of the maps of `block_6_project_BN` and `block_9_add`, each scaled to length 1.
-    These layers respond to textures and parts, and so to the kind of picture. A frame is seen as it is and mirrored,
-    and the maps are the mean of both: a mirrored video gets the same score.
+    judges: mean and standard deviation of the maps of `block_6_project_BN`, `block_9_add` and the last block, each
+    scaled to length 1. They respond to textures and parts, and so to the kind of picture. A frame is seen as it is and
+    mirrored, and the maps are the mean of both: a mirrored video gets the same score.
     """
     network = network_of(encoder)
     early = [network.get_layer(name).output for name in ("block_6_project_BN", "block_9_add")]
@@ -61,11 +61,11 @@ def see_frames(encoder: keras.Model) -> keras.Model:
     *early, maps = seen(prepare_frames("MobileNetV2", frames))
     *_, mirrored = seen(prepare_frames("MobileNetV2", ops.flip(frames, axis=2)))
     traces = encoder.get_layer("traces")
-    maps = layers.Average(name="both_ways")([traces(maps), ops.flip(traces(mirrored), axis=2)])
-    places = encoder.get_layer("place_logits")(maps)
-    summaries = [summary(part, axis=(1, 2)) for part in early for summary in (ops.mean, ops.std)]
+    both = layers.Average(name="both_ways")([traces(maps), ops.flip(traces(mirrored), axis=2)])
+    places = encoder.get_layer("place_logits")(both)
+    summaries = [summary(part, axis=(1, 2)) for part in (*early, maps) for summary in (ops.mean, ops.std)]
     style = layers.Concatenate(name="style")([layers.UnitNormalization()(part) for part in summaries])
-    return keras.Model(frames, [maps, places, _pool(maps, places), style], name="frame_encoder")
+    return keras.Model(frames, [both, places, _pool(both, places), style], name="frame_encoder")
 
 
 def build_on_encoder(encoder: keras.Model, frame_count: int = 16) -> keras.Model:

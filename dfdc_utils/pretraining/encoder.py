@@ -24,12 +24,12 @@ VALIDATION_FRAMES_SEED = 10**9  # far from any step's
 class EncoderConfig:
     """How the frame encoder is trained: `steps` batches of real and fake frames of `people`."""
 
-    steps: int = 6000
+    steps: int = 5000
     people: int = 16
     learning_rate: float = 3e-4  # rises in `warm_up` steps, then falls along a cosine to 0
     warm_up: int = 200
     ema: float = 0.999  # momentum of the moving average of the weights, which is what is scored and kept
-    face_size: int = 112
+    face_size: int = 160
     weights: str | None = "pretrained"  # to start from; or such a model's folder, "imagenet", a file of MobileNetV2's
     swaps: float = 0.5  # fraction of the fakes that are swaps; the others are self-blends
     parts: float = 0.25  # fraction of them in which a part of the face is fake; needs a face mesh

@@ -42,7 +42,7 @@ class PretrainingConfig:
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     frame_count: int = 16
     validation_people: int = 400  # of the validation split: the calibration is fitted on them
-    ood_people: int = 300  # of the training split: the out-of-distribution detector is fitted on them
+    ood_people: int = 600  # of the training split: the out-of-distribution detector is fitted on them
 
 
 def pretrain(

@@ -13,11 +13,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
-import pytest
 from numpy.typing import NDArray
-from outside import outside
 
-from dfdc_utils.faces import FaceDetector, load_face_detector
+from dfdc_utils.faces import FaceDetector, YuNetDetector
 from dfdc_utils.models import OOD_PERCENTILE, ModelFolder, WithStyle
 from dfdc_utils.pretraining.filming import Encoding, film_together, move_still
 from dfdc_utils.pretraining.pairs import TOGETHER, PairSource, Still
@@ -119,13 +117,12 @@ _CHANGES = {
 }
 
 
-@pytest.mark.skipif(not outside("DFDC_FACES"), reason="photographs of people: set DFDC_FACES")
-def test_what_is_flagged(tmp_path: Path) -> None:
-    folder, location = ModelFolder.open("pretrained"), outside("DFDC_FACES")
+def test_what_is_flagged(face_photographs: Path, yunet_path: Path, tmp_path: Path) -> None:
+    folder, location = ModelFolder.open("pretrained"), face_photographs
     assert folder.ood
     photographs = find_photographs(location, seed=0)
     unseen = photographs[photographs["split"] == "validation"].head(COUNT * len(_CHANGES))
-    face_detector = load_face_detector("yunet")
+    face_detector = YuNetDetector(yunet_path)
     pictures = prepare_pictures(unseen, location, tmp_path, face_detector, show_progress=False)
     see, size = WithStyle(folder.model), folder.sequence.face_size
     source = PairSource(tmp_path, pictures, face_size=size, seed=0)

@@ -25,9 +25,8 @@ from dfdc_utils.models import (
     copy_encoder,
     load_model,
     model_path,
-    take_apart,
 )
-from dfdc_utils.pretraining import EncoderConfig, PretrainingConfig, add_flicker, add_places, flicker, pretrain
+from dfdc_utils.pretraining import EncoderConfig, PretrainingConfig, add_flicker, flicker, pretrain
 from dfdc_utils.pretraining.encoder import train_encoder
 from dfdc_utils.pretraining.pairs import PairSource
 from dfdc_utils.pretraining.photographs import find_photographs, prepare_pictures
@@ -104,7 +103,7 @@ def test_the_sequence_model_is_the_mean_over_frames(encoder: keras.Model) -> Non
     logits = encoder.predict(sequences.reshape(-1, 32, 32, 3), verbose=0)[0].reshape(2, 4).mean(axis=1)
     np.testing.assert_allclose(model.predict(sequences, verbose=0)[:, 0], 1 / (1 + np.exp(-logits)), rtol=1e-4)
     scores, style = WithStyle(model).predict(sequences, verbose=0)
-    assert style.shape == (2, 2 * (64 + 64))  # average and spread of two layers
+    assert style.shape == (2, 2 * (64 + 64 + 96))  # average and spread of three layers
     np.testing.assert_allclose(scores, model.predict(sequences, verbose=0), rtol=1e-5)
 
 
@@ -113,31 +112,6 @@ def test_training_goes_on_from_a_pretrained_model(encoder: keras.Model) -> None:
     frames = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3)).astype(np.uint8)
     for one, same in zip(encoder.predict(frames, verbose=0), other.predict(frames, verbose=0), strict=True):
         np.testing.assert_allclose(one, same, rtol=1e-5)
-
-
-@pytest.mark.slow
-def test_a_finished_model_learns_where_blends_lie_and_scores_as_before(photographs: Path, tmp_path: Path) -> None:
-    encoder, sequence = build_frame_encoder(64, weights=None), SequenceConfig(frame_count=4, face_size=64)
-    logit = encoder.get_layer("frame_logit")
-    logit.kernel.assign(np.r_[logit.kernel[:-1], [[0]]])  # as in a model of an older version
-    model = build_on_encoder(encoder, 4)
-    source = ModelFolder(tmp_path, sequence, Calibration(), {"data_kind": "recorded", "data": "drawn faces"})
-    with source.rewriting():
-        model.save(tmp_path / "model.keras")
-    (tmp_path / "history.csv").write_text("step,loss,val_loss,val_auc\n4,0.7,0.7,0.5\n")
-    (tmp_path / "metrics.csv").write_text("fakes,quality,pairs,auc,low,high\nswaps,all,3,0.9,0.8,1.0\n")
-    settings = {"face_detector": CentralDetector(), "batches": 2, "workers": 0, "show_progress": False}
-    made = add_places(ModelFolder.open(tmp_path), photographs, tmp_path, **settings)  # into the same folder
-    sequences = np.random.default_rng(0).integers(0, 256, (2, 4, 64, 64, 3)).astype(np.uint8)
-    before, after = (one.predict(sequences, verbose=0) for one in (model, made.model))
-    np.testing.assert_allclose(after, before, rtol=1e-5)
-    assert take_apart(made.model)[0].get_layer("place_logits").kernel.numpy().any()
-    assert (tmp_path / "metrics.csv").read_text().endswith("1.0\n")
-    assert "places (batches 2" in (tmp_path / "card.md").read_text()
-    logit.kernel.assign(np.ones_like(logit.kernel))
-    build_on_encoder(encoder, 4).save(tmp_path / "model.keras")
-    with pytest.raises(ValueError, match="its scores depend on them"):
-        add_places(ModelFolder.open(tmp_path), photographs, tmp_path, **settings)
 
 
 def test_a_model_without_a_frame_encoder_is_named(encoder: keras.Model) -> None:
@@ -156,7 +130,8 @@ def test_the_model_in_the_package_is_whole_and_small() -> None:
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 8e6
     metrics = pd.read_csv(folder / "metrics.csv")
     shipped = metrics[metrics["quality"] == "all"].set_index("fakes")
-    assert set(shipped.index) == {"self-blends", "swaps"} and (shipped["auc"] >= 0.9).all()
+    least = pd.Series({"self-blends": 0.9, "swaps": 0.9, "parts of faces": 0.8})
+    assert set(shipped.index) == set(least.index) and (shipped["auc"] >= least).all()
     for _, row in shipped.iterrows():
         assert row["low"] < row["auc"] < row["high"]
         assert f"{row['auc']:.3f}" in (folder / "card.md").read_text()
