@@ -17,7 +17,6 @@ from .frame_encoder import (
     build_frame_encoder as build_frame_encoder,
     build_on_encoder as build_on_encoder,
     copy_encoder as copy_encoder,
-    see_frames as see_frames,
     take_apart as take_apart,
 )
 from .ood import OOD_PERCENTILE as OOD_PERCENTILE, OODDetector as OODDetector
